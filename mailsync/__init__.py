@@ -1,0 +1,1 @@
+"""Two-way synchronization of datasets between sites whose only link is e-mail."""

@@ -1,0 +1,319 @@
+"""The nouns of synchronization: frozen values, no behaviour beyond what a value is.
+
+Rules
+-----
+* Nothing here does I/O, reads a clock or draws a random number; those arrive as arguments.
+* A *dot* names one write. It is never reused, not even by a site restored from a backup, and
+  a write always gets a dot greater than every dot its author had seen.
+* A record exists while some entry of it is not killed. A delete kills exactly the entries its
+  user could see, so it never wins over an edit it had not seen, and never comes undone.
+* Field values are compared by type and value: ``1``, ``1.0`` and ``True`` are three values.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, NewType
+
+from mailsync.core.positions import NOWHERE, Positions
+
+Guid = NewType("Guid", bytes)
+"""Globally unique identifier of a record, made by mailsync (``identifiers``)."""
+
+Key = NewType("Key", str)
+"""Local key: what the dataset itself calls the record. May differ from site to site."""
+
+Etag = NewType("Etag", bytes)
+"""A dataset's own cheap fingerprint of one record as last seen; opaque to everybody else."""
+
+Value = None | bool | int | float | str | bytes
+"""What a field can hold. ``None`` is SQL's NULL, which is not the same as an absent field."""
+
+
+class Absent(enum.Enum):
+    """The value of an entry whose field the record does not have (any more)."""
+
+    ABSENT = 0
+
+
+ABSENT: Final = Absent.ABSENT
+
+Fields = Mapping[str, Value]
+"""Field name to value, as a dataset holds one record. A field not in it is absent."""
+
+CONFLICTS: Final = "conflicts"
+"""Name of the built-in dataset whose records are the conflict notes. It lives in the state
+store only, and travels by the very rules it documents."""
+
+
+class Dot(NamedTuple):
+    """Identity of one write. The order of the tuple is the order of writes ("newest").
+
+    ``stamp`` is a hybrid logical clock in milliseconds since 1970 (Kulkarni et al. 2014);
+    ``site`` the author's 64-bit number; ``number`` 64 random bits.
+    """
+
+    stamp: int
+    site: int
+    number: int
+
+
+class Entry(NamedTuple):
+    """One field of a record: who wrote it, what, and whether a delete has seen that write."""
+
+    dot: Dot
+    value: Value | Absent
+    killed: bool = False
+
+
+class Sighting(NamedTuple):
+    """Where a dot came into our record: at which of our positions, and which peers showed it.
+
+    Position 0 stands for "at none of our positions": nobody can have learnt it from us.
+    """
+
+    position: int
+    known: frozenset[str] = frozenset()
+
+
+class RecordId(NamedTuple):
+    """A record's name within a site's state: dataset and GUID."""
+
+    dataset: str
+    guid: Guid
+
+
+class NoMarker(enum.Enum):
+    """No write to the dataset is under way (``None`` would mean: a delete is)."""
+
+    NO_MARKER = 0
+
+
+NO_MARKER: Final = NoMarker.NO_MARKER
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All a site knows of one record (protocol: "What a site keeps")."""
+
+    dataset: str
+    guid: Guid
+    entries: Mapping[str, Entry]
+    context: Mapping[Dot, Sighting]
+    """The dots this state descends from, its own among them."""
+    position: int = 0
+    """Our counter at the record's last change; every record sits at exactly one position."""
+    known: frozenset[str] = frozenset()
+    """Peers that showed us exactly this state: nothing goes back to them."""
+    had: frozenset[str] = frozenset()
+    """Peers that have, or may have had, some version ("previously transmitted")."""
+    whole_for: frozenset[str] = frozenset()
+    """Peers that must get every field again, whatever they confirmed before."""
+    withdrawn: bool = False
+    """Outside our filter, says the peer it came from; only this stub is left."""
+    key: Key | None = None
+    etag: Etag | None = None
+    shadow: Fields | None = None
+    """What we believe the dataset holds; None: no such row."""
+    marker: Fields | None | NoMarker = NO_MARKER
+    """What is being written to the dataset right now."""
+
+    @property
+    def id(self) -> RecordId:
+        """Dataset and GUID."""
+        return RecordId(self.dataset, self.guid)
+
+
+class Reason(enum.Enum):
+    """Why a delete order was given."""
+
+    DELETED = "deleted"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """Extraction record: a record added or modified since the peer last confirmed it.
+
+    ``entries`` holds the fields the peer lacks; with ``whole`` it holds all of them.
+    ``context`` names the ancestors that the peer cannot know us to have seen.
+    """
+
+    position: int
+    dataset: str
+    guid: Guid
+    entries: Mapping[str, Entry]
+    context: frozenset[Dot] = frozenset()
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOrder:
+    """A record previously transmitted that no longer exists, or is no longer for the peer.
+
+    ``newest`` is the greatest dot of the state it kills. ``entries`` holds the (killed)
+    entries the peer lacks; for a withdrawal all of them, without their values.
+    """
+
+    position: int
+    dataset: str
+    guid: Guid
+    reason: Reason
+    newest: Dot
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    context: frozenset[Dot] = frozenset()
+
+
+class Stream(NamedTuple):
+    """One sender's numbering towards one peer; a restore starts a new one."""
+
+    generation: int
+    nonce: int
+
+
+class Mark(NamedTuple):
+    """One bundle of a stream: the sender's position when it was composed, a random tag."""
+
+    top: int
+    tag: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """What the sender of a bundle has received from its reader."""
+
+    stream: Stream | None = None
+    cover: Positions = NOWHERE
+    last: Mark | None = None
+    lacking: frozenset[RecordId] = frozenset()
+    """Records of which only some fields arrived and nothing else is here: send them whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A synchronization set for one peer with its place in the stream."""
+
+    stream: Stream
+    mark: Mark
+    history: tuple[Mark, ...]
+    """Marks of this stream's bundles from the newest confirmed one on, oldest first."""
+    confirmed: Mark | None
+    holes: Positions
+    """Positions up to ``mark.top`` that this bundle does not settle."""
+    deletes: tuple[DeleteOrder, ...] = ()
+    extractions: tuple[Extraction, ...] = ()
+    acknowledgement: Acknowledgement = Acknowledgement()
+    manifest: frozenset[RecordId] | None = None
+    """With a full bundle: every record the sender knows of."""
+    full_seen: int | None = None
+    """Tag of the reader's last full bundle that the sender processed."""
+    ask: bool = False
+    """The sender was restored and needs an answer."""
+
+
+class Flight(NamedTuple):
+    """Positions handed to the carrier at a time (milliseconds since 1970), not yet confirmed."""
+
+    mark: Mark
+    positions: Positions
+    sent_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a site keeps about one peer: its own stream to it, and the peer's to itself."""
+
+    peer: str
+    datasets: frozenset[str]
+    """Names of the datasets this link carries."""
+    out: Stream
+    acked: Positions = NOWHERE
+    """Our positions that the peer has covered."""
+    acked_last: Mark | None = None
+    sent: tuple[Mark, ...] = ()
+    """Marks of our stream's bundles from ``acked_last`` on, oldest first."""
+    flights: tuple[Flight, ...] = ()
+    inbound: Stream | None = None
+    cover: Positions = NOWHERE
+    """Positions of the peer's numbering that we have covered."""
+    last: Mark | None = None
+    owe_since: int | None = None
+    """Since when (milliseconds since 1970) an acknowledgement is due."""
+    lacking: frozenset[RecordId] = frozenset()
+    stale: bool = False
+    """The peer is behind our purge horizon: it must reconcile by a full bundle."""
+    fulls: frozenset[int] = frozenset()
+    full_seen: int | None = None
+    rejoin: bool = False
+    """We were restored and the peer has not answered yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteState:
+    """A site's counters."""
+
+    number: int
+    """The site's own 64-bit number, as in its dots."""
+    position: int = 0
+    stamp: int = 0
+    """Hybrid logical clock: greatest stamp seen or made, milliseconds since 1970."""
+    horizon: int = 0
+    """Greatest position of a record that was purged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One conflict: a value (or a delete) that lost against an edit it had not seen."""
+
+    record: RecordId
+    field: str | None
+    """None: a delete lost against an edit."""
+    dot: Dot
+    """The losing write; for a delete, the newest write it killed."""
+    value: Value | Absent = ABSENT
+    winner: Value | Absent = ABSENT
+
+
+def same_value(one: Value | Absent, other: Value | Absent) -> bool:
+    """Equal in type and value."""
+    return type(one) is type(other) and one == other
+
+
+def same_fields(one: Fields | None, other: Fields | None) -> bool:
+    """Equal field by field in type and value; None (no record) equals only None."""
+    if one is None or other is None:
+        return one is other
+    return one.keys() == other.keys() and all(same_value(one[name], other[name]) for name in one)
+
+
+def is_alive(entries: Mapping[str, Entry]) -> bool:
+    """A record exists while some entry of it is not killed."""
+    return any(not entry.killed for entry in entries.values())
+
+
+def dots_of(entries: Mapping[str, Entry]) -> frozenset[Dot]:
+    """The dots of the current entries."""
+    return frozenset(entry.dot for entry in entries.values())
+
+
+def merged_fields(record: Record) -> Fields | None:
+    """The record's merged content, whether or not it is for our dataset; None: deleted."""
+    if not is_alive(record.entries):
+        return None
+    return {
+        name: entry.value
+        for name, entry in record.entries.items()
+        if not isinstance(entry.value, Absent)
+    }
+
+
+def desired_fields(record: Record) -> Fields | None:
+    """What our dataset should hold for this record; None: nothing."""
+    return None if record.withdrawn or record.dataset == CONFLICTS else merged_fields(record)
+
+
+def needs_writing(record: Record) -> bool:
+    """Does the dataset hold something else than it should?"""
+    return record.marker is NO_MARKER and not same_fields(desired_fields(record), record.shadow)

@@ -1,0 +1,111 @@
+"""The protocol every kind of dataset fulfils, and the values it speaks in.
+
+A dataset is the users' own; they may change it at any moment, also while we work. So it is
+read by comparison with what we knew (``changes``) and written by compare-and-set (``apply``).
+An adapter keeps no state of ours anywhere in the dataset.
+
+``tests/datasets/conformance.py`` is the one suite that every adapter passes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from mailsync.core.model import Etag, Fields, Guid, Key
+
+
+class Change(NamedTuple):
+    """A record that may differ from what we knew: what the dataset holds for it now.
+
+    ``fields`` None: the record is gone. A Change whose fields equal what we knew is allowed
+    (a file was touched); it only renews the etag.
+    """
+
+    key: Key
+    fields: Fields | None
+    etag: Etag | None
+
+
+class Unreadable(NamedTuple):
+    """A record that is there but cannot be understood. It is held: neither change nor delete."""
+
+    key: Key
+    reason: str
+
+
+class Write(NamedTuple):
+    """One compare-and-set: make ``key`` hold ``wanted`` if it now holds ``expected``.
+
+    None stands for "no record": ``expected`` None is an insert, ``wanted`` None a delete.
+    """
+
+    guid: Guid
+    key: Key
+    expected: Fields | None
+    wanted: Fields | None
+
+
+class Result(enum.Enum):
+    """How one write ended."""
+
+    WRITTEN = "written"
+    CHANGED = "changed"
+    """A user was quicker: the record is not what we expected. Nothing was written."""
+    REFUSED = "refused"
+    """The dataset does not take it (constraint, unreadable neighbour). Nothing was written."""
+
+
+class Outcome(NamedTuple):
+    """The result of one write; ``etag`` of what the dataset now holds, if written."""
+
+    result: Result
+    etag: Etag | None = None
+    reason: str = ""
+
+
+class Dataset(Protocol):
+    """Records of one kind under one name.
+
+    Methods raise :class:`mailsync.errors.DatasetMissing`, ``DatasetReadOnly``, ``DiskFull`` or
+    another :class:`mailsync.errors.DatasetError` when the dataset as a whole cannot be used;
+    what concerns one record alone is an ``Unreadable`` or an ``Outcome``.
+    """
+
+    transactional: bool
+    """Does ``apply`` take effect as a whole or not at all?"""
+
+    def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
+        """Everything that differs from ``known``: new, changed and vanished records.
+
+        ``known`` maps each key to the etag we hold for it; an etag None always counts as
+        changed. Keys come at most once, in no particular order. An unreadable record's key is
+        never reported as vanished.
+        """
+        ...
+
+    def propose_key(self, guid: Guid, fields: Fields, taken: frozenset[Key]) -> Key:
+        """The local key under which a new record should be inserted.
+
+        ``taken``: keys already proposed in this batch, or held by other records of the map.
+        The same arguments give the same key where the dataset has not changed in between.
+        """
+        ...
+
+    def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
+        """What the dataset holds now for exactly these keys."""
+        ...
+
+    def apply(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Carry out the writes, one outcome each, in their order.
+
+        Where the dataset has transactions all writes happen in one, parents before children,
+        and those that are CHANGED or REFUSED do not hinder the others.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release files and connections."""
+        ...
