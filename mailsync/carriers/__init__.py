@@ -1,0 +1,1 @@
+"""What brings bundles from site to site, behind ``carriers.base``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Arrival:
 class Sender(Protocol):
     """The outward half of a carrier. Used as an async context manager: one connection a batch."""
 
-    async def __aenter__(self) -> Sender:
+    async def __aenter__(self) -> Self:
         """Connect and log in. Raises ``Unreachable``, ``LoginRefused``, ``BadCertificate``."""
         ...
 
@@ -93,7 +93,7 @@ class Sender(Protocol):
 class Mailbox(Protocol):
     """The inward half of a carrier. Used as an async context manager."""
 
-    async def __aenter__(self) -> Mailbox:
+    async def __aenter__(self) -> Self:
         """Connect, log in, select the folder. Raises as :meth:`Sender.__aenter__`."""
         ...
 

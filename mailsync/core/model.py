@@ -117,7 +117,7 @@ class Record:
     etag: Etag | None = None
     shadow: Fields | None = None
     """What we believe the dataset holds; None: no such row."""
-    marker: Fields | None | NoMarker = NO_MARKER
+    marker: Fields | NoMarker | None = NO_MARKER
     """What is being written to the dataset right now."""
 
     @property

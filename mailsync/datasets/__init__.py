@@ -1,0 +1,1 @@
+"""Adapters of the users' own data, one kind a module, behind ``datasets.base``."""

@@ -1,0 +1,1 @@
+"""The state store: record map, links, outbox, inbox, journal."""
