@@ -1,0 +1,140 @@
+"""Every mistake of a configuration, each as one line an operator can act on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+
+from mailsync.config.lines import Path
+from mailsync.config.settings import (
+    DatasetSettings,
+    MailSettings,
+    PeerSettings,
+    SecretSettings,
+    Settings,
+    SiteSettings,
+)
+
+LATER: Final[Mapping[type[BaseModel], frozenset[str]]] = {
+    Settings: frozenset({"web", "worker", "daemon", "link", "log"}),
+    SiteSettings: frozenset({"guid", "units", "image"}),
+    MailSettings: frozenset({"auth", "push", "token_command"}),
+    SecretSettings: frozenset({"keyring", "credential"}),
+    PeerSettings: frozenset(
+        {"budget", "price_per_mb", "push", "link", "quiet", "priority", "send", "receive"}
+    ),
+    DatasetSettings: frozenset(
+        {
+            "match",
+            "direction",
+            "send",
+            "receive",
+            "on_leave",
+            "max_delete",
+            "peers",
+            "image",
+            "map",
+            "guid",
+            "key",
+            "fields",
+            "routine",
+            "watch",
+        }
+    ),
+}
+"""Keys of the public interface that this version does not act on yet."""
+
+_SECTIONS: Final[Mapping[str, type[BaseModel]]] = {
+    "site": SiteSettings,
+    "mail": MailSettings,
+    "peers": PeerSettings,
+    "datasets": DatasetSettings,
+}
+_NAMED: Final = frozenset({"peers", "datasets"})
+
+_PHRASES: Final[Mapping[str, str]] = {
+    "missing": "missing",
+    "string_type": "must be a text in quotes",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be a section",
+    "model_type": "must be a section",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "string_pattern_mismatch": "must not hold control characters",
+}
+
+
+class Mistake(NamedTuple):
+    """Where in the file (names from its top), and what is wrong there."""
+
+    path: Path
+    text: str
+
+    def __str__(self) -> str:
+        """The place as ``[section] key`` and what is wrong there."""
+        return f"{_place(self.path)}: {self.text}"
+
+
+def mistakes_in(error: ValidationError) -> Iterator[Mistake]:
+    """One mistake for each thing pydantic found."""
+    for found in error.errors(include_url=False, include_input=False):
+        path = tuple(str(name) for name in found["loc"] if name != "[key]")
+        if found["type"] == "extra_forbidden":
+            yield Mistake(path, _unknown(path))
+        else:
+            yield Mistake(path, _phrase(found["type"], found["msg"], found.get("ctx", {})))
+
+
+def unknown_datasets(document: Mapping[str, object]) -> Iterator[Mistake]:
+    """Datasets that a peer's section names and that have no section of their own."""
+    datasets, peers = document.get("datasets", {}), document.get("peers", {})
+    if not isinstance(datasets, dict) or not isinstance(peers, dict):
+        return
+    for peer, section in peers.items():
+        named = section.get("datasets") if isinstance(section, dict) else None
+        for name in named if isinstance(named, list) else []:
+            if isinstance(name, str) and name not in datasets:
+                text = f'there is no section [datasets.{name}] for "{name}"'
+                yield Mistake(("peers", peer, "datasets"), text + _suggestion(name, datasets))
+
+
+def _place(path: Path) -> str:
+    depth = 2 if path[0] in _NAMED else 1
+    if path[0] not in _SECTIONS:
+        return ".".join(path)
+    return f"[{'.'.join(path[:depth])}] {'.'.join(path[depth:])}".rstrip()
+
+
+def _phrase(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        return f"must be {context['expected']}".replace("'", '"')
+    return _PHRASES.get(kind, message)
+
+
+def _unknown(path: Path) -> str:
+    model = _model_of(path)
+    if path[-1] in LATER.get(model, frozenset()):
+        return "not supported by this version"
+    known = [name for name in model.model_fields if (model, name) != (Settings, "path")]
+    kind = "key" if len(path) > 1 else "section"
+    return f"unknown {kind}" + _suggestion(path[-1], known)
+
+
+def _model_of(path: Path) -> type[BaseModel]:
+    """The section that was to hold the last name of the path."""
+    if len(path) == 1:
+        return Settings
+    if path[:2] == ("mail", "secret"):
+        return SecretSettings if len(path) > 2 else MailSettings
+    return _SECTIONS[path[0]]
+
+
+def _suggestion(name: str, known: Mapping[str, object] | list[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

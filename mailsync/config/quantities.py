@@ -1,0 +1,92 @@
+"""Durations, sizes and schedules as people write them: "15m", "9.5 MB", "0 6 * * 1-5"."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from cronsim import CronSim, CronSimError
+
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([smhdw])")
+_DURATION_UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_DURATION_SECONDS_MAX = 3_650 * 86_400
+
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([A-Za-z]{1,3})")
+_SIZE_UNITS = {
+    "GIB": (2**30, "GiB"),
+    "GB": (10**9, "GB"),
+    "MIB": (2**20, "MiB"),
+    "MB": (10**6, "MB"),
+    "KIB": (2**10, "KiB"),
+    "KB": (10**3, "kB"),
+    "B": (1, "B"),
+}
+
+_CRON_CHARACTERS_MAX = 200
+_CRON_START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def parse_duration(text: object) -> int:
+    """Seconds in a duration such as ``"90d"``. Raises ValueError saying what it must be."""
+    found = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError('must be a duration such as "30s", "15m", "1h", "7d" or "2w"')
+    seconds = int(Decimal(found[1]) * _DURATION_UNITS[found[2]])
+    if not 1 <= seconds <= _DURATION_SECONDS_MAX:
+        raise ValueError("must be a duration from 1s to 3650d")
+    return seconds
+
+
+def format_duration(seconds: int) -> str:
+    """The shortest text that :func:`parse_duration` reads as these seconds."""
+    unit = next(unit for unit, length in _DURATION_UNITS.items() if seconds % length == 0)
+    return f"{seconds // _DURATION_UNITS[unit]}{unit}"
+
+
+def parse_size(text: object) -> int:
+    """Bytes in a size such as ``"9.5 MB"``. Raises ValueError saying what it must be."""
+    found = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    unit = _SIZE_UNITS.get(found[2].upper()) if found else None
+    if found is None or unit is None:
+        raise ValueError('must be a size such as "500 kB", "9.5 MB" or "64 KiB"')
+    return int(Decimal(found[1]) * unit[0])
+
+
+def format_size(size: int) -> str:
+    """A text that :func:`parse_size` reads as these bytes, in the largest unit that fits."""
+    length, unit = next(
+        (length, unit) for length, unit in _SIZE_UNITS.values() if size * 10 % length == 0
+    )
+    number = Decimal(size) / length
+    return f"{number:f} {unit}"
+
+
+def parse_poll(text: object) -> int | str:
+    """Seconds between polls, or the cron expression itself (five fields).
+
+    Raises ValueError saying what it must be, also for an expression that never comes true.
+    """
+    if isinstance(text, str) and len(text.split()) == 5:
+        if len(text) > _CRON_CHARACTERS_MAX:
+            raise ValueError(f"must be at most {_CRON_CHARACTERS_MAX} characters")
+        return _checked_cron(text)
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ValueError(f'{error}, or five cron fields such as "*/20 6-22 * * *"') from None
+
+
+def format_poll(poll: int | str) -> str:
+    """The text that :func:`parse_poll` reads as this."""
+    return poll if isinstance(poll, str) else format_duration(poll)
+
+
+def _checked_cron(text: str) -> str:
+    try:
+        never = next(CronSim(text, _CRON_START), None) is None
+    except (CronSimError, ValueError) as error:
+        raise ValueError(f"is not a valid cron expression: {error}") from None
+    if never:
+        raise ValueError("is a cron expression that never comes true")
+    return text

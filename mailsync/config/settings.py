@@ -1,0 +1,294 @@
+"""What a configuration file says, as frozen and validated values.
+
+Every key of the file is one attribute here, under the same name. Paths are absolute: they are
+relative to the configuration file in the file, and made so while validating, with the file's
+directory as the validation context ``{"base": Path}``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from mailsync.config.quantities import (
+    format_duration,
+    format_poll,
+    format_size,
+    parse_duration,
+    parse_poll,
+    parse_size,
+)
+from mailsync.core.model import CONFLICTS
+from mailsync.names import NAME_RULE, is_address, is_name
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+MESSAGE_BYTES_MIN = 16_384
+TABLE_SCHEMES = frozenset({"sqlite", "postgresql+psycopg", "mariadb+pymysql"})
+PATH_SCHEMES = frozenset({"csv", "vcard", "ical"})
+URL_SCHEMES = frozenset({"carddav", "caldav"})
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError(f"must be {NAME_RULE}")
+    return text
+
+
+def _dataset_name(text: str) -> str:
+    if text == CONFLICTS:
+        raise ValueError(f"{CONFLICTS} is a reserved name")
+    return _name(text)
+
+
+def _address(text: str) -> str:
+    if not is_address(text):
+        raise ValueError('must be a mail address such as "sync@aurora.example" (ASCII only)')
+    return text
+
+
+def _absolute(text: object, info: ValidationInfo) -> Path:
+    if isinstance(text, Path):
+        return text
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise ValueError("must be the path of a file")
+    base: Path = (info.context or {}).get("base", Path.cwd())
+    try:
+        return base / Path(text).expanduser()
+    except RuntimeError as error:  # "~somebody" whom this system does not know
+        raise ValueError(f"must be the path of a file: {error}") from None
+
+
+def _state_path(text: object, info: ValidationInfo) -> Path:
+    if isinstance(text, str) and "://" in text:
+        raise ValueError("a database server as state store is not supported by this version")
+    return _absolute(text, info)
+
+
+def _message_size(size: int) -> int:
+    if size < MESSAGE_BYTES_MIN:
+        raise ValueError(f'must be at least "{format_size(MESSAGE_BYTES_MIN)}"')
+    return size
+
+
+def _mail_url(text: str, tls: frozenset[str], clear: str) -> str:
+    """The URL as it is, if it is one of these schemes and clear text only to loopback."""
+    schemes = " or ".join(sorted(f"{scheme}://" for scheme in tls))
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise ValueError(f"must be a URL that begins with {schemes}") from None
+    if url.scheme not in tls | {clear}:
+        raise ValueError(f"must begin with {schemes} ({clear}:// to this machine only)")
+    if url.password is not None:
+        raise ValueError('must hold no password; use secret = { command = ["..."] }')
+    if not url.hostname or port == 0 or not _is_plain(url):
+        raise ValueError(f"must be of the form {url.scheme}://USER@HOST:PORT")
+    if url.scheme == clear and url.hostname not in LOOPBACK:
+        raise ValueError(f"clear text goes to this machine only; use {schemes}")
+    return text
+
+
+def _is_plain(url: SplitResult) -> bool:
+    text = unquote(url.geturl())
+    nothing_follows = url.path in ("", "/") and not url.query and not url.fragment
+    return nothing_follows and text.isascii() and text.isprintable() and " " not in text
+
+
+def _imap_url(text: str) -> str:
+    return _mail_url(text, frozenset({"imaps"}), "imap")
+
+
+def _smtp_url(text: str) -> str:
+    return _mail_url(text, frozenset({"smtps", "smtp+starttls"}), "smtp")
+
+
+def _source(text: str, info: ValidationInfo) -> str:
+    """The source with its file's path made absolute."""
+    base: Path = (info.context or {}).get("base", Path.cwd())
+    scheme, _, rest = text.partition(":")
+    if scheme == "sqlite":
+        if not rest.startswith("///") or rest in ("///", "///:memory:"):
+            raise ValueError("must be of the form sqlite:///FILE")
+        return f"sqlite:///{base / rest.removeprefix('///')}"
+    if scheme in PATH_SCHEMES:
+        if not rest or rest.startswith("//"):
+            raise ValueError(f"must be of the form {scheme}:PATH")
+        return f"{scheme}:{base / rest}"
+    if scheme not in TABLE_SCHEMES | URL_SCHEMES or not rest:
+        known = ", ".join(sorted(TABLE_SCHEMES | PATH_SCHEMES | URL_SCHEMES))
+        raise ValueError(f"must begin with the kind of dataset and a colon; kinds: {known}")
+    return text
+
+
+def _no_literal_secret(secret: object) -> object:
+    if isinstance(secret, str):
+        raise ValueError(  # noqa: TRY004  pydantic collects ValueErrors only
+            "a password does not belong in this file; name where it is kept: "
+            '{ command = ["pass", "show", "mail"] }, { file = "secret" } or { env = "NAME" }'
+        )
+    return secret
+
+
+def _merge_policy(policy: object) -> object:
+    known = isinstance(policy, str) and (
+        policy == "ask" or policy.startswith(("site:", "routine:"))
+    )
+    if known:
+        raise ValueError(f'"{policy}" is not supported by this version; use "newest"')
+    return policy
+
+
+Name = Annotated[str, AfterValidator(_name)]
+DatasetName = Annotated[str, AfterValidator(_dataset_name)]
+Address = Annotated[str, AfterValidator(_address)]
+FilePath = Annotated[Path, BeforeValidator(_absolute)]
+StatePath = Annotated[Path, BeforeValidator(_state_path)]
+Seconds = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    AfterValidator(_message_size),
+    PlainSerializer(format_size),
+]
+Poll = Annotated[int | str, BeforeValidator(parse_poll), PlainSerializer(format_poll)]
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class Section(BaseModel):
+    """A table of the file: exactly the keys listed, exactly their types, never changed."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, validate_default=True, hide_input_in_errors=True
+    )
+
+
+class SecretSettings(Section):
+    """Where the mail password is kept: exactly one of the three is set."""
+
+    command: Annotated[list[Text], Field(min_length=1)] | None = None
+    """Program and arguments, run without a shell; the password is what it prints."""
+    file: FilePath | None = None
+    """A file that holds the password and that only its owner can read."""
+    env: Text | None = None
+    """Name of an environment variable."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if [self.command, self.file, self.env].count(None) != 2:
+            raise ValueError("must name exactly one of command, file and env")
+        return self
+
+
+class SiteSettings(Section):
+    """This site."""
+
+    name: Name
+    state: StatePath
+    """The state store's file."""
+    keys: FilePath = Field(default="keys")
+    """Directory of the site's private keys."""
+
+
+class MailSettings(Section):
+    """The site's mailbox."""
+
+    address: Address
+    imap: Annotated[str, AfterValidator(_imap_url)]
+    """``imaps://USER@HOST:PORT``, user name percent-encoded; ``imap://`` to loopback only."""
+    smtp: Annotated[str, AfterValidator(_smtp_url)]
+    """``smtps://`` or ``smtp+starttls://``; ``smtp://`` to loopback only."""
+    secret: Annotated[SecretSettings | None, BeforeValidator(_no_literal_secret)] = None
+    folder: Text = "INBOX"
+    tls_ca: FilePath | None = None
+    """Certificates of an own authority, PEM."""
+    dedicated: bool = False
+    """Nobody else uses this mailbox."""
+    dispose: Literal["keep", "delete", "move"] = "delete"
+    """What becomes of our own mails once they are used."""
+    dispose_after: Seconds = Field(default="7d")
+    """Seconds from a mail's use to its disposal."""
+    dispose_folder: Text | None = None
+    """Where ``dispose = "move"`` moves them."""
+
+    @field_validator("dispose_folder")
+    @classmethod
+    def _folder_for_move(cls, folder: str | None, info: ValidationInfo) -> str | None:
+        dispose = info.data.get("dispose")
+        if dispose == "move" and folder is None:
+            raise ValueError('missing: dispose = "move" needs it')
+        if dispose in ("keep", "delete") and folder is not None:
+            raise ValueError('only for dispose = "move"')
+        return folder
+
+
+class PeerSettings(Section):
+    """Another site we exchange synchronization sets with."""
+
+    card: FilePath
+    """The peer's public card."""
+    address: Address | None = None
+    """Where to send instead of the address on the card."""
+    datasets: list[DatasetName] | None = None
+    """Datasets this link carries; None: all."""
+    poll: Poll = Field(default="15m")
+    """Seconds between two looks into the mailbox, or a cron expression of five fields."""
+    max_message: Bytes = Field(default="9.5 MB")
+    """Bytes of the largest whole mail the way to the peer takes."""
+    profile: Literal["robust", "thin"] = "robust"
+    seal: bool = True
+    """Encrypt for the peer; signing is always."""
+    acknowledge_after: Seconds = Field(default="1h")
+    """Seconds an acknowledgement waits for data to ride on."""
+    resend_after: Seconds = Field(default="1d")
+    """Seconds until something unconfirmed is sent again."""
+    retention: Seconds = Field(default="30d")
+    """Seconds a silent peer holds back the purge of tombstones and history."""
+
+
+class DatasetSettings(Section):
+    """One dataset of this site."""
+
+    source: Annotated[Text, AfterValidator(_source)]
+    """Kind and place, e.g. ``sqlite:////data/pms.db`` or ``vcard:/data/contacts``."""
+    table: Text | None = None
+    """Table or view name; for SQL sources only."""
+    keys: Literal["local", "shared"] | None = None
+    """Has each site its own keys, or do all share natural ones? None: the dataset decides."""
+    conflict: Annotated[Literal["newest"], BeforeValidator(_merge_policy)] = "newest"
+
+    @field_validator("table")
+    @classmethod
+    def _table_for_databases(cls, table: str | None, info: ValidationInfo) -> str | None:
+        source = info.data.get("source")
+        if source is not None:
+            is_database = source.partition(":")[0] in TABLE_SCHEMES
+            if is_database and table is None:
+                raise ValueError("missing: a database source needs it")
+            if not is_database and table is not None:
+                raise ValueError("only for database sources")
+        return table
+
+
+class Settings(Section):
+    """A whole configuration file."""
+
+    path: FilePath
+    """The file itself, absolute."""
+    site: SiteSettings
+    mail: MailSettings | None = None
+    peers: dict[Name, PeerSettings] = Field(default_factory=dict)
+    datasets: dict[DatasetName, DatasetSettings] = Field(default_factory=dict)

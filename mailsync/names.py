@@ -1,0 +1,36 @@
+"""Names of sites, peers and datasets, and mail addresses: plain ASCII, safe everywhere.
+
+Names stand in file names, mail subjects and command lines, addresses in mail headers; so what
+is not in these strict alphabets is refused at the door, and no other place needs to escape.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+NAME_RULE: Final = "1 to 63 lower-case letters, digits, - _ or . and begin with a letter or a digit"
+"""What a name must be, for a sentence that starts with "must be"."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDRESS = re.compile(
+    rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*"
+    rf"@{_LABEL}(?:\.{_LABEL})*"
+)
+_ADDRESS_CHARACTERS_MAX = 254  # RFC 3696, erratum 1690
+_LOCAL_CHARACTERS_MAX = 64  # RFC 5321, 4.5.3.1.1
+
+
+def is_name(text: str) -> bool:
+    """Can it name a site, a peer or a dataset?"""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_address(text: str) -> bool:
+    """Is it a mail address of the dot-atom form (RFC 5322, 3.4.1), ASCII only?"""
+    return (
+        len(text) <= _ADDRESS_CHARACTERS_MAX
+        and text.find("@") <= _LOCAL_CHARACTERS_MAX
+        and _ADDRESS.fullmatch(text) is not None
+    )
