@@ -199,7 +199,7 @@ class SiteSettings(Section):
     name: Name
     state: StatePath
     """The state store's file."""
-    keys: FilePath = Field(default="keys")
+    keys: FilePath = Field(default="keys", validate_default=True)
     """Directory of the site's private keys."""
 
 
@@ -219,7 +219,7 @@ class MailSettings(Section):
     """Nobody else uses this mailbox."""
     dispose: Literal["keep", "delete", "move"] = "delete"
     """What becomes of our own mails once they are used."""
-    dispose_after: Seconds = Field(default="7d")
+    dispose_after: Seconds = Field(default="7d", validate_default=True)
     """Seconds from a mail's use to its disposal."""
     dispose_folder: Text | None = None
     """Where ``dispose = "move"`` moves them."""
@@ -244,18 +244,18 @@ class PeerSettings(Section):
     """Where to send instead of the address on the card."""
     datasets: list[DatasetName] | None = None
     """Datasets this link carries; None: all."""
-    poll: Poll = Field(default="15m")
+    poll: Poll = Field(default="15m", validate_default=True)
     """Seconds between two looks into the mailbox, or a cron expression of five fields."""
-    max_message: Bytes = Field(default="9.5 MB")
+    max_message: Bytes = Field(default="9.5 MB", validate_default=True)
     """Bytes of the largest whole mail the way to the peer takes."""
     profile: Literal["robust", "thin"] = "robust"
     seal: bool = True
     """Encrypt for the peer; signing is always."""
-    acknowledge_after: Seconds = Field(default="1h")
+    acknowledge_after: Seconds = Field(default="1h", validate_default=True)
     """Seconds an acknowledgement waits for data to ride on."""
-    resend_after: Seconds = Field(default="1d")
+    resend_after: Seconds = Field(default="1d", validate_default=True)
     """Seconds until something unconfirmed is sent again."""
-    retention: Seconds = Field(default="30d")
+    retention: Seconds = Field(default="30d", validate_default=True)
     """Seconds a silent peer holds back the purge of tombstones and history."""
 
 
