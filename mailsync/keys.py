@@ -41,8 +41,8 @@ _KEY_TEXT = re.compile(
 )
 _CARD_TEXT = re.compile(
     rf"({_BEGIN}\n"
-    r"Site: ([^\n]+)\n"
-    r"Address: ([^\n]+)\n"
+    r"Site: ([!-~]+)\n"
+    r"Address: ([!-~]+)\n"
     r"Signing key: ([A-Z2-7]{52})\n"
     r"Sealing key: ([A-Z2-7]{52})\n)"
     r"Signature: ([A-Za-z0-9+/]{86}==)\n"

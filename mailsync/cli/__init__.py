@@ -1,1 +1,156 @@
-"""The command line, one module a command group."""
+"""The command line, one module a command group.
+
+Command modules import what is slow inside their commands: ``mailsync --help`` loads them all.
+A command ends normally, raises one of our errors, or ends by ``click.Context.exit`` with a
+value of :class:`mailsync.errors.Exit`; this module alone turns errors into words.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import click
+
+from mailsync.cli.invocation import Invocation
+from mailsync.cli.output import Output
+from mailsync.errors import Exit, MailsyncError, OurError, UsageError
+
+COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "init": "mailsync.cli.setup:init",
+        "pair": "mailsync.cli.pair:pair",
+        "config": "mailsync.cli.configuration:config",
+        "plan": "mailsync.cli.sync:plan",
+        "sync": "mailsync.cli.sync:sync",
+        "daemon": "mailsync.cli.daemon:daemon",
+        "status": "mailsync.cli.status:status",
+        "log": "mailsync.cli.status:log",
+        "conflicts": "mailsync.cli.conflicts:conflicts",
+        "doctor": "mailsync.cli.doctor:doctor",
+        "demo": "mailsync.cli.demo:demo",
+    }
+)
+"""Where each command is: its name, then its module and attribute."""
+
+
+class Program(click.Group):
+    """The command group that finds its commands by name and ends every error in words."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names in the order of the help page."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command, loaded now; None if there is none of this name."""
+        module_name, _, attribute = COMMANDS.get(cmd_name, "").partition(":")
+        if not module_name:
+            return None
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name == module_name:
+                return None
+            raise
+        command = getattr(module, attribute)
+        return command if isinstance(command, click.Command) else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever goes wrong in it ends here, in words and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            _output_of(ctx).say("mailsync: interrupted")
+            ctx.exit(Exit.INTERRUPTED)
+        except click.ClickException as error:
+            _output_of(ctx).line(
+                "error",
+                code=error.exit_code,
+                message=error.format_message(),
+                advice=UsageError().advice,
+            )
+            raise
+        except click.exceptions.Exit:
+            raise
+        except MailsyncError as error:
+            _report(ctx, error)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # the reader of our output went away; click ends us quietly
+            defect = OurError(f"this is a defect in mailsync: {_one_line(error)}")
+            defect.__cause__ = error
+            _report(ctx, defect)
+
+
+@click.command(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-c",
+    "--config",
+    "option",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Configuration file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="JSON lines on standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="No remarks, no progress.")
+@click.option("-v", "--verbose", count=True, help="More of what happens; twice for all of it.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _parameter, wanted: _show_version(ctx) if wanted else None,
+    help="Show the version and exit.",
+)
+@click.pass_context
+def main(
+    ctx: click.Context, option: Path | None, *, as_json: bool, quiet: bool, verbose: int
+) -> None:
+    """Two-way synchronization of datasets between sites whose only link is e-mail."""
+    ctx.obj = Invocation(option, Output(json=as_json, quiet=quiet))
+    if quiet and verbose:
+        raise UsageError("-q and -v exclude each other")
+    _show_log(verbose)
+
+
+def _output_of(ctx: click.Context) -> Output:
+    """Also where ``main`` itself did not get to run."""
+    return ctx.obj.output if isinstance(ctx.obj, Invocation) else Output()
+
+
+def _show_version(ctx: click.Context) -> None:
+    from importlib import metadata  # noqa: PLC0415  slow, and for this option alone
+
+    try:
+        click.echo(f"mailsync {metadata.version('mailsync-sets')}")
+    except metadata.PackageNotFoundError:  # run from a checkout
+        click.echo("mailsync (not installed)")
+    ctx.exit()
+
+
+def _report(ctx: click.Context, error: MailsyncError) -> None:
+    if ctx.params.get("verbose") and isinstance(error, OurError):
+        traceback.print_exception(error.__cause__ or error, file=sys.stderr)
+    _output_of(ctx).error(error)
+    ctx.exit(error.exit_code)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _show_log(verbose: int) -> None:
+    """Only our own log: mail libraries write passwords into theirs."""
+    log = logging.getLogger("mailsync")
+    if verbose and not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
+        log.addHandler(handler)
+    log.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG))
