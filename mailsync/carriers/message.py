@@ -1,0 +1,310 @@
+"""One container <-> one mail: RFC 5322 and MIME, without reading a clock or drawing a number.
+
+Writing
+-------
+* Only generated ASCII and validated addresses enter a header, so nothing can be injected.
+* Lines end in CRLF and are 7-bit, at most 76 bytes in bodies: no relay has a reason to re-encode.
+* Nothing but the container means anything; every header may be altered or lost on the way.
+
+Reading
+-------
+* A container is recognised by itself, wherever it lies: every leaf part at any depth, decoded,
+  is searched for it, whatever its type and name (disclaimers, forwards, winmail.dat), and so is
+  text that holds one as base64.
+* Everything is bounded, and no input whatever raises.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64encode, encodebytes
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from itertools import islice
+from typing import Final, Literal, NamedTuple
+
+from mailsync.carriers.base import Letter
+from mailsync.core import container
+from mailsync.errors import BadConfiguration, OurError
+
+Profile = Literal["robust", "thin"]
+"""``robust`` explains itself to people and filters; ``thin`` has the fewest header bytes."""
+
+SUBJECT_TAG: Final = "[mailsync]"
+
+_ADDRESS: Final = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9.-]{1,189}|\[[A-Za-z0-9.:]{1,60}\])"
+)
+_MESSAGE_ID: Final = re.compile(r"<[!-;=?A-~]{1,240}>")
+_BOUNDARY: Final = re.compile(r"[A-Za-z0-9=_.+-]{1,60}")
+_LABEL: Final = re.compile(r"[A-Za-z0-9._-]{1,24}")
+_SITE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_EXPLANATION: Final = """\
+This mail carries data from the site named below. It was made by a
+program: please do not reply, and leave it where it is. mailsync at
+the receiving site reads it by itself.
+
+    Site: {site}
+
+To load it by hand, save the attached file and run:
+
+    mailsync bundle import {file_name}
+"""
+
+
+def mail_address(text: str) -> str:
+    """``text`` itself if it can stand in a header and an envelope as it is (RFC 5321, 4.1.2).
+
+    Raises ``BadConfiguration`` for anything else: spaces, controls, non-ASCII, quoting, names.
+    """
+    if not _ADDRESS.fullmatch(text):
+        raise BadConfiguration(f"{text[:100]!a} is not a plain mail address")
+    return text
+
+
+def compose_message(
+    letter: Letter, *, sender: str, date: datetime, profile: Profile, boundary: str, site: str
+) -> bytes:
+    """The whole mail for a letter, exactly as it is handed to SMTP.
+
+    ``boundary`` is any unique word, ``site`` the name people know the sending site by. Raises
+    ``BadConfiguration`` for an address or site name that cannot enter a header, ``OurError`` for
+    a malformed identifier.
+    """
+    if not _SITE.fullmatch(site):
+        raise BadConfiguration(f"{site[:100]!a} is not a site name")
+    for pattern, text in (
+        (_MESSAGE_ID, letter.message_id),
+        (_BOUNDARY, boundary),
+        (_LABEL, letter.label),
+    ):
+        if not pattern.fullmatch(text):
+            raise OurError(f"{text[:100]!a} cannot stand in a mail")
+    headers = [
+        f"From: {mail_address(sender)}",
+        f"To: {mail_address(letter.recipient)}",
+        f"Date: {format_datetime(date)}",
+        f"Message-ID: {letter.message_id}",
+        "MIME-Version: 1.0",
+    ]
+    encoded = encodebytes(letter.container).replace(b"\n", b"\r\n")
+    if profile == "thin":
+        return _entity([*headers, *_OPAQUE], encoded)
+    return _robust(headers, letter, boundary, site, encoded)
+
+
+_OPAQUE: Final = (
+    "Content-Type: application/octet-stream",
+    "Content-Transfer-Encoding: base64",
+)
+
+
+def _entity(headers: list[str], body: bytes) -> bytes:
+    return "\r\n".join([*headers, "", ""]).encode("ascii") + body
+
+
+def _robust(headers: list[str], letter: Letter, boundary: str, site: str, encoded: bytes) -> bytes:
+    place = f" part {letter.part}/{letter.parts}" if letter.parts > 1 else ""
+    suffix = f"-{letter.part}of{letter.parts}" if letter.parts > 1 else ""
+    file_name = f"{letter.label}{suffix}.msync"
+    outer = [
+        *headers,
+        f"Subject: {SUBJECT_TAG} {letter.label}{place}",
+        "Auto-Submitted: auto-generated",
+        # not "All": that would suppress the bounces we want to see
+        "X-Auto-Response-Suppress: RN, NRN, OOF, AutoReply",
+        f"X-Mailsync: v=1; s={letter.label}; p={letter.part}/{letter.parts}",
+        f'Content-Type: multipart/mixed; boundary="{boundary}"',
+    ]
+    explanation = _EXPLANATION.format(site=site, file_name=file_name).replace("\n", "\r\n")
+    text = _entity(
+        ["Content-Type: text/plain; charset=us-ascii", "Content-Transfer-Encoding: 7bit"],
+        explanation.encode("ascii"),
+    )
+    attachment = _entity(
+        [*_OPAQUE, f'Content-Disposition: attachment; filename="{file_name}"'], encoded
+    )
+    line = f"--{boundary}\r\n".encode("ascii")
+    last = f"--{boundary}--\r\n".encode("ascii")
+    return _entity(outer, line + text + b"\r\n" + line + attachment + last)
+
+
+# --- reading -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a mail is looked at; sizes in bytes. What lies beyond is not ours."""
+
+    size: int = 60_000_000
+    header: int = 262_144
+    """Of each part. Postfix drops headers beyond 102,400 bytes."""
+    depth: int = 12
+    parts: int = 500
+    containers: int = 64
+
+
+LIMITS: Final = Limits()
+
+
+class Contents(NamedTuple):
+    """The containers of a mail in their order; ``problem`` if it looks like ours but has none."""
+
+    containers: tuple[bytes, ...] = ()
+    problem: str | None = None
+
+
+def containers_in(raw: bytes, limits: Limits = LIMITS) -> tuple[bytes, ...]:
+    """Every whole container anywhere in a mail, each once, in their order. Never raises."""
+    return contents_of(raw, limits).containers
+
+
+def contents_of(raw: bytes, limits: Limits = LIMITS) -> Contents:
+    """The containers anywhere in a mail, or why a mail that seems to be ours has none.
+
+    Never raises, whatever the bytes; time and memory stay in proportion to their number.
+    """
+    if len(raw) > limits.size:
+        return Contents(problem=f"larger than the {limits.size} bytes accepted")
+    found: dict[bytes, None] = {}
+    damage: str | None = None
+    leaves = _leaves(raw, 0, len(raw), 0, limits)
+    for leaf in islice(leaves, limits.parts):
+        for candidate in _candidates(leaf):
+            found.update(dict.fromkeys(container.find(candidate)))
+            damage = damage or (None if found else container.problem_in(candidate))
+        if len(found) > limits.containers:
+            return Contents(problem=f"more than {limits.containers} containers in one mail")
+    if found:
+        return Contents(tuple(found))
+    if damage:
+        return Contents(problem=f"the container in it is {damage}")
+    if next(leaves, None) is not None:
+        return Contents(problem=f"more than the {limits.parts} parts looked at")
+    if is_hinted(raw[: _body_start(raw, 0, len(raw), limits)]):
+        return Contents(problem="no container in it: its attachment was removed on the way")
+    return Contents()
+
+
+def header_field(header: bytes, name: str) -> str:
+    """The first field of this name, unfolded, foreign bytes as ``?``; ``""`` if there is none."""
+    pattern = rb"(?im)^" + re.escape(name.encode("ascii")) + rb"[ \t]*:(.*(?:\n[ \t].*)*)"
+    match = re.search(pattern, header)
+    if match is None:
+        return ""
+    return " ".join(match[1].decode("ascii", "replace").replace("\ufffd", "?").split())
+
+
+def is_hinted(header: bytes) -> bool:
+    """Does this header say of itself that the mail is ours? A hint only, never a proof."""
+    return SUBJECT_TAG in header_field(header, "subject") or bool(
+        header_field(header, "x-mailsync")
+    )
+
+
+_BLANK_LINE: Final = re.compile(rb"\n\r?\n")
+_BOUNDARY_PARAMETER: Final = re.compile(r'(?i)\bboundary *= *(?:"([^"]+)"|([^\s;"]+))')
+
+
+def _body_start(data: bytes, start: int, end: int, limits: Limits) -> int:
+    """Where the body of the entity ``data[start:end]`` begins; ``start`` if it has no header."""
+    for empty_header in (b"\r\n", b"\n"):
+        if data.startswith(empty_header, start, end):
+            return start + len(empty_header)
+    match = _BLANK_LINE.search(data, start, min(end, start + limits.header))
+    return match.end() if match else start
+
+
+def _leaves(data: bytes, start: int, end: int, depth: int, limits: Limits) -> Iterator[bytes]:
+    """Every piece of text or bytes in the MIME entity ``data[start:end]``, decoded and as it is.
+
+    What does not parse as it claims to is one piece. Works on offsets: nesting copies nothing.
+    """
+    body = _body_start(data, start, end, limits)
+    header = data[start:body]
+    content_type = header_field(header, "content-type")
+    encoding = header_field(header, "content-transfer-encoding").lower()
+    boundary = _BOUNDARY_PARAMETER.search(content_type)
+    if depth >= limits.depth:
+        yield data[body:end]
+    elif content_type.lower().startswith("multipart/") and boundary:
+        yield from _parts(data, body, end, boundary[1] or boundary[2], depth, limits)
+    elif content_type.lower().startswith("message/"):
+        inner = _decoded(data[body:end], encoding)
+        yield from _leaves(inner, 0, len(inner), depth + 1, limits)
+    else:
+        as_is = data[body:end]
+        yield as_is
+        decoded = _decoded(as_is, encoding)
+        if decoded is not as_is:
+            yield decoded
+
+
+def _parts(
+    data: bytes, start: int, end: int, boundary: str, depth: int, limits: Limits
+) -> Iterator[bytes]:
+    """The leaves of a multipart body, and what gateways wrote before and after its parts."""
+    word = re.escape(boundary.encode("ascii", "replace"))
+    delimiter = re.compile(rb"(?m)^--" + word + rb"(--)?[ \t]*\r?(?:\n|\Z)")
+    inside = False
+    for match in delimiter.finditer(data, start, end):
+        if inside:
+            yield from _leaves(data, start, match.start(), depth + 1, limits)
+        else:
+            yield data[start : match.start()]
+        inside = match[1] is None
+        start = match.end()
+    if inside:
+        yield from _leaves(data, start, end, depth + 1, limits)
+    else:
+        yield data[start:end]
+
+
+_NOT_BASE64: Final = bytes(
+    set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+)
+
+
+def _decoded(body: bytes, encoding: str) -> bytes:
+    """A body without its transfer encoding; the very same object where there is none."""
+    match encoding:
+        case "base64":
+            return _from_base64(body)
+        case "quoted-printable":
+            return binascii.a2b_qp(body)
+        case "x-uuencode" | "uuencode" | "x-uue":
+            return b"".join(map(_from_uuencoded_line, body.splitlines()))
+        case _:
+            return body
+
+
+def _from_base64(text: bytes) -> bytes:
+    """What base64 text holds up to its padding, whatever else a gateway added to it."""
+    digits = text.translate(None, _NOT_BASE64).partition(b"=")[0]
+    if len(digits) % 4 == 1:
+        digits = digits[:-1]
+    return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
+
+
+def _from_uuencoded_line(line: bytes) -> bytes:
+    try:
+        return binascii.a2b_uu(line)
+    except binascii.Error:
+        return b""
+
+
+_ARMOUR: Final = re.compile(
+    # the 10 digits that no byte after the magic can change, then digits, quoted lines included
+    re.escape(b64encode(container.MAGIC)[:10]) + rb"[A-Za-z0-9+/=\s>]*"
+)
+
+
+def _candidates(leaf: bytes) -> Iterator[bytes]:
+    """The byte strings in which a leaf may hold a container: itself, and any base64 in it."""
+    yield leaf
+    for match in _ARMOUR.finditer(leaf):
+        yield _from_base64(match[0])
