@@ -1,0 +1,68 @@
+"""``mailsync config``: is the configuration right, and what does it come to?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mailsync.cli.invocation import Invocation
+from mailsync.errors import BadCard, BadConfiguration
+
+if TYPE_CHECKING:
+    from mailsync.config import Settings
+
+
+@click.group()
+def config() -> None:
+    """Check or show the configuration."""
+
+
+@config.command()
+@click.pass_obj
+def check(invocation: Invocation) -> None:
+    """Name every mistake in the configuration and in the peers' cards."""
+    settings = invocation.settings()
+    mistakes = [f"{settings.path}: {mistake}" for mistake in _card_mistakes(settings)]
+    if mistakes:
+        raise BadConfiguration("\n".join(mistakes))
+    counts = {"peers": len(settings.peers), "datasets": len(settings.datasets)}
+    told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    invocation.output.show(f"{settings.path} is right: site {settings.site.name}, {told}")
+    invocation.output.line("summary", configuration=settings.path, **counts)
+
+
+@config.command()
+@click.pass_obj
+def show(invocation: Invocation) -> None:
+    """Show the configuration with all defaults; passwords are never in it."""
+    import tomlkit  # noqa: PLC0415  slow
+
+    settings = invocation.settings()
+    document = _document(settings)
+    invocation.output.show(f"# {settings.path}\n{tomlkit.dumps(document).rstrip()}")
+    invocation.output.line("summary", configuration=settings.path, settings=document)
+
+
+def _card_mistakes(settings: Settings) -> list[str]:
+    from mailsync.keys import CARD_CHARACTERS_MAX, read_card  # noqa: PLC0415  slow
+
+    mistakes = []
+    for name, peer in settings.peers.items():
+        try:
+            with peer.card.open("rb") as file:
+                read_card(file.read(CARD_CHARACTERS_MAX + 1).decode("ascii", "replace"))
+        except BadCard as error:
+            mistakes.append(f"[peers.{name}] card {peer.card}: {error}")
+        except OSError as error:
+            mistakes.append(f"[peers.{name}] card {peer.card}: {error.strerror}")
+    return mistakes
+
+
+def _document(settings: Settings) -> dict[str, Any]:
+    """The settings as the file would say them, a secret command without its arguments."""
+    document = settings.model_dump(mode="json", exclude_none=True, exclude={"path"})
+    command = document.get("mail", {}).get("secret", {}).get("command")
+    if command is not None:
+        command[1:] = ["..."] * len(command[1:])
+    return document
