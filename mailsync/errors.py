@@ -137,6 +137,12 @@ class DatasetReadOnly(DatasetError):
     """Give this user write permission to the dataset; incoming records wait until then."""
 
 
+class DatasetBusy(DatasetError):
+    """Another program holds the dataset; nothing is lost, the next sync tries again."""
+
+    exit_code = Exit.TEMPORARY
+
+
 class DiskFull(OperatorError):
     """Free some space and run the command again; what was under way was undone whole."""
 

@@ -1,0 +1,187 @@
+"""Tables of SQL databases: SQLite now; what is an engine's alone is in a module of its own.
+
+Rules
+-----
+* Values are the driver's own, exact by type: no conversion of dates or decimals either way.
+* The etag is one digest of the raw row; an unchanged row costs no object beyond it.
+* A record's fields are exactly the table's columns, without generated ones, and without the
+  key where each site has its own. Incoming fields unknown to the table are refused. Columns
+  that incoming fields do not name take their default in a new row and stay as they are in an
+  old one; compare-and-set does not look at columns that ``expected`` does not name.
+* A write counts only if the row afterwards holds exactly what was wanted; where a column's
+  type or a trigger alters it, the write is refused: it would echo between the sites for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from mailsync.core.model import Etag, Fields, Guid, Key
+from mailsync.datasets import sqlite
+from mailsync.datasets.base import Change, Outcome, Unreadable, Write
+from mailsync.datasets.sqlapply import Application, TransactionLost
+from mailsync.datasets.sqlkeys import key_text
+from mailsync.datasets.sqlrows import Row, all_keys, one_row, row_etag, stream, undecodable
+from mailsync.datasets.sqlshape import Keys, Shape, reflect
+from mailsync.errors import BadConfiguration, DatasetError, MailsyncError
+
+PATIENCE: Final = 30.0
+"""Seconds to wait for another program's lock: longer than any sensible transaction."""
+
+_NO_ETAG: Final = Etag(b"")
+
+
+class SqlTable:
+    """One table as a dataset.
+
+    ``url``: as SQLAlchemy writes it, ``sqlite:///FILE``. ``keys``: "local" where each site
+    keeps its own (a primary key of one integer column; the default there), "shared" where the
+    key columns are fields like the others. ``patience``: seconds to wait for a lock.
+
+    Raises :class:`mailsync.errors.DatasetMissing` for a missing file or table,
+    :class:`mailsync.errors.DatasetError` for a table whose rows cannot be told apart.
+    """
+
+    transactional = True
+
+    def __init__(
+        self, url: str, table: str, *, keys: Keys | None = None, patience: float = PATIENCE
+    ) -> None:
+        path = sqlite.database_file(_parsed(url))
+        self._place = f"table {table} of {path}"
+        self._engine = sqlite.open_engine(path, patience)
+        with self._explaining():
+            self.shape: Shape = reflect(self._engine, table, keys)
+
+    def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
+        """Everything that differs from ``known``, in one consistent view of the table.
+
+        While the iterator is being consumed, other programs' commits may have to wait.
+        """
+        with self._explaining(), self._connection() as connection:
+            cursor = connection.cursor()
+            for statement in sqlite.BEGIN_READING:
+                cursor.execute(statement)
+            met = 0
+            for row in stream(connection, self.shape):
+                key = self._key_of(row)
+                etag = row_etag(row)
+                old = known.get(key, _NO_ETAG)
+                if old is not _NO_ETAG:
+                    met += 1
+                if old != etag:
+                    yield self._found(key, row)
+            if met < len(known):
+                yield from self._vanished(connection, known)
+
+    def propose_key(self, guid: Guid, fields: Fields, taken: frozenset[Key]) -> Key:  # noqa: ARG002
+        """The next free number, or with shared keys the key that is among the fields.
+
+        Two records with one shared key are two sites' names for one row: that is for the first
+        synchronization's matching to find, so such a key is proposed even when it is taken.
+        """
+        if not self.shape.local:
+            return key_text([fields.get(name) for name in self.shape.key])
+        with self._explaining(), self._connection() as connection:
+            greatest = self.shape.greatest_key.run(connection.cursor(), {}).fetchone()[0]
+        first = greatest + 1 if isinstance(greatest, int) else 1
+        return key_text([_free_number(first, taken)])
+
+    def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
+        """What the table holds now for exactly these keys."""
+        with self._explaining(), self._connection() as connection:
+            return {key: self._read(connection, key) for key in keys}
+
+    def apply(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Carry out the writes in one transaction; all of it is undone if an error is raised."""
+        refused: dict[int, str] = {}
+        with self._explaining(), self._connection() as connection:
+            while True:
+                application = Application(connection, self.shape, writes, refused)
+                try:
+                    return application.run()
+                except TransactionLost as lost:
+                    refused |= lost.refused
+                finally:
+                    connection.rollback()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def _key_of(self, row: Row) -> Key:
+        places = self.shape.key_places
+        if len(places) == 1 and type(row[places[0]]) is int:
+            return Key(f"[{row[places[0]]}]")
+        if any(row[place] is None for place in places):
+            raise DatasetError(
+                f"{self._place}: a row has no value in its primary key "
+                f"({', '.join(self.shape.key)}); give it one, or delete the row"
+            )
+        return self.shape.key_of(row)
+
+    def _found(self, key: Key, row: Row) -> Change | Unreadable:
+        if reason := undecodable(self.shape, row):
+            return Unreadable(key, reason)
+        return Change(key, self.shape.fields_of(row), row_etag(row))
+
+    def _vanished(self, connection: Any, known: Mapping[Key, Etag | None]) -> Iterator[Change]:
+        gone = set(known)
+        for key in all_keys(connection, self.shape):
+            gone.discard(key)
+        for key in gone:
+            yield Change(key, None, None)
+
+    def _read(self, connection: Any, key: Key) -> Change | Unreadable:
+        row = one_row(connection, self.shape, key)
+        return Change(key, None, None) if row is None else self._found(key, row)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        connection = self._engine.raw_connection()
+        try:
+            yield connection
+        finally:
+            connection.rollback()
+            connection.close()
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except MailsyncError:
+            raise
+        except DBAPIError as error:
+            raise sqlite.explain(error.orig or error, self._place) from error
+        except sqlite.DRIVER_ERRORS as error:
+            raise sqlite.explain(error, self._place) from error
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise BadConfiguration(f"{url!r} is not the URL of a database") from error
+    if parsed.get_backend_name() != "sqlite":
+        raise BadConfiguration(f"{url!r}: tables are read from sqlite:///FILE only")
+    return parsed
+
+
+def _free_number(first: int, taken: frozenset[Key]) -> int:
+    """A number from ``first`` on that is not taken, in few steps where they are taken in a row."""
+    step = 1
+    while key_text([first + step - 1]) in taken:
+        step *= 2
+    low, high = first + step // 2, first + step - 1
+    while low < high:
+        middle = (low + high) // 2
+        if key_text([middle]) in taken:
+            low = middle + 1
+        else:
+            high = middle
+    return high

@@ -1,0 +1,290 @@
+"""Compare-and-set of a batch of rows in one transaction.
+
+First every write is compared with its row as the transaction finds it; nobody else can write
+from then on. Then those that still hold are carried out, in passes: what one write needs
+another may free (a unique value, a referenced row), so the refused ones are tried again for
+as long as that helps. Records that exchange unique values among themselves are parked first.
+
+A savepoint stands round a chunk of writes, and round each single one where the chunk fails: a
+savepoint per write costs more than half as much again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Final
+
+from mailsync.core.model import Fields, Value, same_value
+from mailsync.datasets import sqlite
+from mailsync.datasets.base import Outcome, Result, Write
+from mailsync.datasets.sqlkeys import key_values
+from mailsync.datasets.sqlreferences import References
+from mailsync.datasets.sqlrows import one_row, row_etag, undecodable
+from mailsync.datasets.sqlshape import Shape, Statement
+
+CHUNK: Final = 64
+
+
+class TransactionLost(Exception):
+    """The batch was undone; ``refused`` (place of a write: reason) must not be tried again."""
+
+    def __init__(self, refused: dict[int, str]) -> None:
+        super().__init__(refused)
+        self.refused = refused
+
+
+class _NotTaken(Exception):
+    """The table does not take this one write."""
+
+
+class Application:
+    """One attempt at a batch; ``refused``: places of writes not to try, with the reason."""
+
+    def __init__(
+        self, connection: Any, shape: Shape, writes: Sequence[Write], refused: dict[int, str]
+    ) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._shape = shape
+        self._writes = writes
+        self._reasons = dict(refused)
+        self._outcomes: dict[int, Outcome] = {}
+        self._addition: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.addition)
+        self._alteration: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.alteration)
+
+    def run(self) -> list[Outcome]:
+        """The outcome of each write, committed. Raises :class:`TransactionLost`."""
+        for statement in sqlite.BEGIN_WRITING:
+            self._cursor.execute(statement)
+        pending = [place for place in self._in_key_order() if self._holds(place)]
+        self._carry_out(pending)
+        self._commit()
+        return [
+            self._outcomes.get(place) or Outcome(Result.REFUSED, reason=self._reasons[place])
+            for place in range(len(self._writes))
+        ]
+
+    def _in_key_order(self) -> list[int]:
+        """Rows next to each other are written together; shorter numbers are smaller ones."""
+        places = [place for place in range(len(self._writes)) if place not in self._reasons]
+        keys = [write.key for write in self._writes]
+        return sorted(places, key=lambda place: (len(keys[place]), keys[place]))
+
+    def _holds(self, place: int) -> bool:
+        """Is the row what the write expects, and the write one for this table?"""
+        write = self._writes[place]
+        row = one_row(self._connection, self._shape, write.key)
+        if row is not None and (reason := undecodable(self._shape, row)):
+            self._reasons[place] = reason
+        elif not self._is_expected(row, write.expected):
+            self._outcomes[place] = Outcome(Result.CHANGED)
+        elif reason := self._misfit(write):
+            self._reasons[place] = reason
+        else:
+            return True
+        return False
+
+    def _is_expected(self, row: Sequence[Value] | None, expected: Fields | None) -> bool:
+        if row is None or expected is None:
+            return row is expected
+        return not _difference(expected, self._shape.fields_of(row))
+
+    def _misfit(self, write: Write) -> str:
+        if write.wanted is None:
+            return ""
+        if unknown := sorted(write.wanted.keys() - set(self._shape.fields)):
+            return f"the table has no column {', '.join(unknown)}"
+        try:
+            key = key_values(write.key)
+        except ValueError as error:
+            return str(error)
+        if len(key) != len(self._shape.key) or None in key:
+            return f"no value for every key column ({', '.join(self._shape.key)})"
+        named = dict(zip(self._shape.key, key, strict=True))
+        if not self._shape.local and any(
+            not same_value(named[name], write.wanted.get(name)) for name in named
+        ):
+            return f"its key columns say another key than {write.key}"
+        return ""
+
+    def _carry_out(self, pending: list[int]) -> None:
+        while pending:
+            left = self._attempt(pending)
+            if len(left) == len(pending):
+                left = self._exchange(left)
+            if len(left) == len(pending):
+                return
+            pending = left
+
+    def _attempt(self, places: list[int]) -> list[int]:
+        """Try each write once; those not taken are returned, their reasons noted."""
+        left: list[int] = []
+        for start in range(0, len(places), CHUNK):
+            chunk = places[start : start + CHUNK]
+            try:
+                with self._savepoint():
+                    for place in chunk:
+                        self._write(place)
+            except _NotTaken:
+                left += [place for place in chunk if not self._takes(place)]
+        return left
+
+    def _takes(self, place: int) -> bool:
+        try:
+            with self._savepoint():
+                self._write(place)
+        except _NotTaken as refusal:
+            self._reasons[place] = str(refusal)
+            self._outcomes.pop(place, None)
+            return False
+        return True
+
+    def _write(self, place: int) -> None:
+        write = self._writes[place]
+        key = key_values(write.key)
+        if write.wanted is None:
+            self._execute(place, self._shape.removal, self._shape.parameters(key, {}))
+        elif write.expected is None:
+            named = dict(write.wanted) | dict(zip(self._shape.key, key, strict=True))
+            statement = self._addition(tuple(sorted(named)))
+            self._execute(place, statement, self._shape.parameters(key, named))
+        else:
+            self._alter(place, _difference(write.wanted, write.expected))
+        self._outcomes[place] = self._proof(write)
+
+    def _alter(self, place: int, values: Fields) -> None:
+        if values:
+            key = key_values(self._writes[place].key)
+            statement = self._alteration(tuple(sorted(values)))
+            self._execute(place, statement, self._shape.parameters(key, values))
+
+    def _execute(self, place: int, statement: Statement, values: Fields) -> None:
+        try:
+            statement.run(self._cursor, values)
+        except sqlite.DRIVER_ERRORS as error:
+            if not sqlite.is_refusal(error):
+                raise
+            if not sqlite.in_transaction(self._connection):
+                raise TransactionLost({place: str(error)}) from error
+            raise _NotTaken(str(error)) from error
+
+    def _proof(self, write: Write) -> Outcome:
+        """The outcome, after a look at what the table really holds now."""
+        row = one_row(self._connection, self._shape, write.key)
+        if write.wanted is None or row is None:
+            if row is write.wanted:
+                return Outcome(Result.WRITTEN)
+            raise _NotTaken("the database neither reported an error nor did what was asked")
+        if altered := _difference(write.wanted, self._shape.fields_of(row)):
+            names = ", ".join(sorted(altered))
+            raise _NotTaken(f"the column's type or a trigger alters what is written to {names}")
+        return Outcome(Result.WRITTEN, row_etag(row))
+
+    def _exchange(self, places: list[int]) -> list[int]:
+        """Updates that wait for each other's unique values: park them all, then write them.
+
+        Only where no trigger would see the parking. Returns the places still not written.
+        """
+        group = [place for place in places if self._unique_values(place)]
+        if sqlite.has_triggers(self._connection, self._shape.name):
+            return places
+        while len(group) > 1:
+            left = self._attempt_parked(group)
+            if not left:
+                return [place for place in places if place not in group]
+            group = [place for place in group if place not in left]
+        return places
+
+    def _attempt_parked(self, group: list[int]) -> list[int]:
+        """Write the whole group and return nothing; or none of it, and return whose fault."""
+        left = group
+        try:
+            with self._savepoint():
+                for place in group:
+                    self._alter(place, self._parked(place))
+                left = self._attempt(group)
+                if left:
+                    raise _NotTaken
+        except _NotTaken:
+            for place in group:
+                self._outcomes.pop(place, None)
+        return left
+
+    def _unique_values(self, place: int) -> Fields:
+        """What an update changes that no two rows may share."""
+        write = self._writes[place]
+        changed = _difference(write.wanted or {}, write.expected or {}) if write.expected else {}
+        return {name: changed[name] for name in changed if name in self._shape.unique}
+
+    def _parked(self, place: int) -> Fields:
+        """Values nobody else has, for as long as it takes."""
+        write = self._writes[place]
+        return {
+            name: None if name in self._shape.nullable else _stand_in(value, write.key)
+            for name, value in self._unique_values(place).items()
+        }
+
+    def _commit(self) -> None:
+        try:
+            self._connection.commit()
+        except sqlite.DRIVER_ERRORS as error:
+            if not sqlite.is_refusal(error):
+                raise
+            raise TransactionLost(self._culprits() or self._all_written(str(error))) from error
+
+    def _culprits(self) -> dict[int, str]:
+        """The writes that break a foreign key, and how."""
+        references = References(self._shape, self._cursor)
+        faults = {
+            place: references.fault(*self._before_and_after(self._writes[place]))
+            for place in self._all_written("")
+        }
+        return {place: fault for place, fault in faults.items() if fault}
+
+    def _before_and_after(self, write: Write) -> tuple[Fields, Fields]:
+        key = dict(zip(self._shape.key, key_values(write.key), strict=True))
+        before = {} if write.expected is None else {**key, **write.expected}
+        after = {} if write.wanted is None else {**key, **write.wanted}
+        return before, after
+
+    def _all_written(self, reason: str) -> dict[int, str]:
+        written = Result.WRITTEN
+        return {place: reason for place, one in self._outcomes.items() if one.result is written}
+
+    @contextmanager
+    def _savepoint(self) -> Iterator[None]:
+        self._cursor.execute("SAVEPOINT mailsync")
+        try:
+            yield
+        except _NotTaken:
+            self._cursor.execute("ROLLBACK TO SAVEPOINT mailsync")
+            raise
+        finally:
+            if sqlite.in_transaction(self._connection):
+                self._cursor.execute("RELEASE SAVEPOINT mailsync")
+
+
+def _difference(wanted: Fields, present: Fields) -> dict[str, Value]:
+    """The fields of ``wanted`` that are not in ``present``, or not the same there."""
+    return {
+        name: value
+        for name, value in wanted.items()
+        if name not in present or not same_value(value, present[name])
+    }
+
+
+def _stand_in(value: Value, key: str) -> Value:
+    """A value of the same type that only this key's row has."""
+    digest = blake2b(key.encode(), digest_size=8).digest()
+    match value:
+        case str():
+            return digest.hex()
+        case bytes():
+            return digest
+        case float():
+            return float(int.from_bytes(digest))
+        case _:
+            return int.from_bytes(digest, signed=True)

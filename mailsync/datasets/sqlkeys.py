@@ -1,0 +1,53 @@
+"""Keys of SQL rows as canonical text: a JSON array of the key values, exact by type.
+
+Integers, floats and texts stand for themselves (``[1]``, ``[1.0]``, ``["1"]`` are three keys),
+a blob is ``{"blob":"00ff"}``, a text that is not UTF-8 ``{"undecodable":"ff"}``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mailsync.core.model import Key, Value
+from mailsync.datasets.sqlite import Undecodable
+
+
+def key_text(values: Sequence[Value]) -> Key:
+    """The key made of these values."""
+    tagged = [_tagged(value) for value in values]
+    return Key(json.dumps(tagged, ensure_ascii=False, separators=(",", ":")))
+
+
+def key_values(key: Key) -> tuple[Value, ...]:
+    """The values the key was made of; ValueError if it was not made here."""
+    try:
+        values = json.loads(key)
+        if not isinstance(values, list):
+            raise TypeError
+        return tuple(_plain(value) for value in values)
+    except (RecursionError, KeyError, TypeError) as error:
+        raise ValueError(f"{key!r} is no key of a row") from error
+
+
+def _tagged(value: Value) -> Any:
+    match value:
+        case Undecodable():
+            return {"undecodable": value.hex()}
+        case bytes():
+            return {"blob": value.hex()}
+        case _:
+            return value
+
+
+def _plain(value: Any) -> Value:
+    match value:
+        case {"undecodable": text}:
+            return Undecodable(bytes.fromhex(text))
+        case {"blob": text}:
+            return bytes.fromhex(text)
+        case None | int() | float() | str():
+            return value
+        case _:
+            raise TypeError

@@ -1,0 +1,74 @@
+"""Which writes of a batch break a foreign key, when the engine only says that some do.
+
+Deferred foreign keys are checked when the transaction ends, and the engine's error names
+nobody. So every written row's own references are looked up, and every removed row's children.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import bindparam, column, exists, select, table
+
+from mailsync.core.model import Fields, Value
+from mailsync.datasets.sqlshape import Reference, Shape, Statement
+
+
+class References:
+    """Looks up both ends of a table's foreign keys."""
+
+    def __init__(self, shape: Shape, cursor: Any) -> None:
+        self._cursor = cursor
+        self._upwards = [
+            (one, _lookup(one.parent, one.targets, shape))
+            for one in shape.references
+            if one.child == shape.name
+        ]
+        self._downwards = [
+            (one, _lookup(one.child, one.columns, shape))
+            for one in shape.references
+            if one.parent == shape.name
+        ]
+
+    def fault(self, before: Fields | None, after: Fields | None) -> str:
+        """Why a row that was ``before`` and is ``after`` breaks a reference; empty: it does not.
+
+        Both with the key columns among them.
+        """
+        return next(self._faults(before or {}, after or {}), "")
+
+    def _faults(self, before: Fields, after: Fields) -> Iterator[str]:
+        for reference, statement in self._upwards:
+            values = _pick(after, reference.columns)
+            if values and not self._finds(statement, values):
+                yield f"no row of {reference.parent} for {_named(reference.columns)}"
+        for reference, statement in self._downwards:
+            values = _pick(before, reference.targets)
+            if values and values != _pick(after, reference.targets):
+                yield from self._orphans(reference, statement, values)
+
+    def _orphans(
+        self, reference: Reference, statement: Statement, values: Mapping[str, Value]
+    ) -> Iterator[str]:
+        if self._finds(statement, values):
+            yield f"rows of {reference.child} refer to it by {_named(reference.columns)}"
+
+    def _finds(self, statement: Statement, values: Mapping[str, Value]) -> bool:
+        return bool(statement.run(self._cursor, values).fetchone()[0])
+
+
+def _lookup(name: str, columns: tuple[str, ...], shape: Shape) -> Statement:
+    there = table(name, *map(column, columns))
+    conditions = [there.c[one] == bindparam(f"value{place}") for place, one in enumerate(columns)]
+    return Statement(select(exists(select(1).select_from(there).where(*conditions))), shape.dialect)
+
+
+def _pick(fields: Fields, columns: tuple[str, ...]) -> dict[str, Value]:
+    """Parameters for a lookup; none where a column is NULL: that refers to nothing."""
+    values = {f"value{place}": fields.get(name) for place, name in enumerate(columns)}
+    return {} if None in values.values() else values
+
+
+def _named(columns: tuple[str, ...]) -> str:
+    return ", ".join(columns)
