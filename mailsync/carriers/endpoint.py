@@ -51,7 +51,7 @@ class Endpoint:
     """PEM file of authorities accepted besides the system's own."""
 
     def __post_init__(self) -> None:
-        if not self.host or not self.host.isprintable() or " " in self.host:
+        if not _is_host(self.host):
             raise BadConfiguration("a mail server's address names no valid host")
         if not 0 < self.port < 1 << 16:
             raise BadConfiguration(f"{self.host}: {self.port} is not a port number")
@@ -100,6 +100,14 @@ def _split(url: str) -> SplitResult:
     except ValueError as error:
         raise BadConfiguration(f"a mail URL is not well formed: {error}") from None
     return parts
+
+
+def _is_host(host: str) -> bool:
+    try:
+        host.encode("idna")  # what the resolver does, where its failure is no OSError
+    except UnicodeError:
+        return False
+    return bool(host) and host.isprintable() and " " not in host
 
 
 def _is_loopback(host: str) -> bool:
