@@ -6,11 +6,13 @@ Rules
   comparison refuses trailing bytes, longer heads than needed, other float widths and keys
   that Python takes for equal (``1``, ``1.0``, ``true``).
 * All tags are closed: no big integers, regular expressions, references or dates.
-* Nesting is bounded by the caller; memory then stays a small multiple of the input.
+* Nesting is bounded by the caller. A sequence (RFC 8742) is read one scalar at a time, so it
+  takes no memory beyond what its reader keeps.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Final, Never
 
@@ -71,3 +73,33 @@ def decode(data: bytes, max_depth: int = MAX_DEPTH) -> object:
     if not same:
         raise BadFormat("not well formed: something is left over or oddly written")
     return item
+
+
+class Scalars:
+    """A CBOR sequence (RFC 8742) of scalars: numbers, strings, simple values."""
+
+    def __init__(self, data: bytes) -> None:
+        """From the first item."""
+        self._decoder = cbor2.CBORDecoder(
+            io.BytesIO(data),
+            tag_hook=_refuse,
+            semantic_decoders=_EVERY_TAG,
+            max_depth=0,
+            allow_indefinite=False,
+        )
+
+    def next(self) -> object:
+        """The next item; an array or map is an empty one. Raises BadFormat if there is none."""
+        try:
+            item: object = self._decoder.decode()
+        except (cbor2.CBORError, ValueError, _TagFoundError) as problem:
+            raise BadFormat(f"not well formed: {str(problem) or 'it holds a tag'}") from None
+        return item
+
+    def finish(self) -> None:
+        """Raise BadFormat unless every byte was read."""
+        try:
+            self._decoder.read(1)
+        except cbor2.CBORDecodeEOF:
+            return
+        raise BadFormat("not well formed: something is left over")

@@ -1,0 +1,104 @@
+"""Hypothesis strategies over everything a bundle can hold."""
+
+from hypothesis import strategies as st
+
+from mailsync.core.model import (
+    ABSENT,
+    Acknowledgement,
+    Bundle,
+    DeleteOrder,
+    Dot,
+    Entry,
+    Extraction,
+    Guid,
+    Mark,
+    Reason,
+    RecordId,
+    Stream,
+)
+from mailsync.core.positions import Positions
+
+counters = st.integers(0, 2**53 - 1) | st.integers(0, 50)
+random_64 = st.integers(0, 2**64 - 1) | st.integers(0, 2)
+tags = st.integers(0, 2**32 - 1)
+
+names = st.sampled_from(["name", "e-mail", "größe", "customers"]) | st.text(
+    st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=60
+)
+
+dots = st.builds(Dot, counters, random_64, random_64)
+marks = st.builds(Mark, counters, tags)
+streams = st.builds(Stream, counters, random_64)
+
+guids = st.builds(
+    Guid,
+    st.binary(min_size=16, max_size=16)
+    | st.binary(min_size=4, max_size=4)
+    | st.integers(0, 2**24 - 1).map(lambda counter: bytes(13) + counter.to_bytes(3, "big")),
+)
+record_ids = st.builds(RecordId, names, guids)
+
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.integers(-2, 2)
+    | st.floats(allow_nan=False)
+    | st.sampled_from([0.0, -0.0, 1.0])
+    | st.text(st.characters(exclude_categories=["Cs"]))
+    | st.binary()
+    | st.just(ABSENT)
+)
+"""Every value an entry can hold but NaN, which is not equal to itself."""
+
+entries = st.builds(Entry, dots, values, st.booleans())
+shared_dot = dots.flatmap(
+    lambda dot: st.dictionaries(names, st.builds(Entry, st.just(dot), values), max_size=6)
+)
+rows = st.dictionaries(names, entries, max_size=5) | shared_dot
+contexts = st.frozensets(dots, max_size=4)
+
+positions = st.lists(
+    st.tuples(st.integers(1, 2**53 - 1) | st.integers(1, 60), st.integers(0, 20)), max_size=6
+).map(lambda pairs: Positions.covering((low, min(low + more, 2**53 - 1)) for low, more in pairs))
+
+acknowledgements = st.builds(
+    Acknowledgement,
+    st.none() | streams,
+    positions,
+    st.none() | marks,
+    st.frozensets(record_ids, max_size=4),
+    st.frozensets(names, max_size=3),
+)
+
+delete_orders = st.builds(
+    DeleteOrder, counters, names, guids, st.sampled_from(Reason), dots, rows, contexts
+)
+extractions = st.builds(Extraction, counters, names, guids, rows, contexts, st.booleans())
+
+
+def by_position(
+    row: DeleteOrder | Extraction,
+) -> tuple[int, str, bytes]:
+    """The order in which a bundle's rows come back."""
+    return row.position, row.dataset, row.guid
+
+
+bundles = st.builds(
+    Bundle,
+    streams,
+    marks,
+    st.lists(marks, max_size=5).map(tuple),
+    st.none() | marks,
+    positions,
+    st.lists(delete_orders, max_size=4, unique_by=by_position).map(
+        lambda rows: tuple(sorted(rows, key=by_position))
+    ),
+    st.lists(extractions, max_size=5, unique_by=by_position).map(
+        lambda rows: tuple(sorted(rows, key=by_position))
+    ),
+    acknowledgements,
+    st.none() | st.frozensets(record_ids, max_size=6),
+    st.none() | tags,
+    st.booleans(),
+)
