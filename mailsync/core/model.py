@@ -13,7 +13,7 @@ Rules
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, NewType
 
@@ -113,6 +113,9 @@ class Record:
     """Peers that must get every field again, whatever they confirmed before."""
     withdrawn: bool = False
     """Outside our filter, says the peer it came from; only this stub is left."""
+    blind_to: frozenset[str] = frozenset()
+    """Peers that withdrew the record and did not send it whole since: having covered their
+    positions does not mean that we have seen their writes."""
     key: Key | None = None
     etag: Etag | None = None
     shadow: Fields | None = None
@@ -147,6 +150,8 @@ class Extraction:
     entries: Mapping[str, Entry]
     context: frozenset[Dot] = frozenset()
     whole: bool = True
+    complete: bool = False
+    """``context`` names all ancestors; infer none from what the sender covered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,8 @@ class DeleteOrder:
     newest: Dot
     entries: Mapping[str, Entry] = field(default_factory=dict)
     context: frozenset[Dot] = frozenset()
+    complete: bool = False
+    """As in :class:`Extraction`."""
 
 
 class Stream(NamedTuple):
@@ -189,6 +196,8 @@ class Acknowledgement:
     last: Mark | None = None
     lacking: frozenset[RecordId] = frozenset()
     """Records of which only some fields arrived and nothing else is here: send them whole."""
+    refused: frozenset[str] = frozenset()
+    """Datasets offered that the reader does not take; taken off this list, they are sent anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +238,13 @@ class Link:
     datasets: frozenset[str]
     """Names of the datasets this link carries."""
     out: Stream
+    outbound: Callable[[str, Fields], bool] | None = field(default=None, compare=False)
+    """Outbound filter: is a record of that dataset, with these fields, for the peer?"""
     acked: Positions = NOWHERE
     """Our positions that the peer has covered."""
     acked_last: Mark | None = None
     sent: tuple[Mark, ...] = ()
-    """Marks of our stream's bundles from ``acked_last`` on, oldest first."""
+    """Marks of our stream's bundles, oldest first."""
     flights: tuple[Flight, ...] = ()
     inbound: Stream | None = None
     cover: Positions = NOWHERE
@@ -241,10 +252,17 @@ class Link:
     last: Mark | None = None
     owe_since: int | None = None
     """Since when (milliseconds since 1970) an acknowledgement is due."""
+    heard_at: int | None = None
+    """When a bundle of the peer was last received (milliseconds since 1970)."""
     lacking: frozenset[RecordId] = frozenset()
+    refused: frozenset[str] = frozenset()
+    """Datasets the peer does not take."""
+    refusing: frozenset[str] = frozenset()
+    """Datasets the peer offered that we do not take from it."""
     stale: bool = False
     """The peer is behind our purge horizon: it must reconcile by a full bundle."""
     fulls: frozenset[int] = frozenset()
+    """Tags of the full bundles sent since the peer became stale."""
     full_seen: int | None = None
     rejoin: bool = False
     """We were restored and the peer has not answered yet."""

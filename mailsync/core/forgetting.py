@@ -1,0 +1,78 @@
+"""Forget what every peer has confirmed, so that state stays bounded.
+
+Rules
+-----
+* Ancestors shrink to the current dots once every peer has confirmed the state.
+* A tombstone, or a stub of a withdrawn record, is dropped when its retention time is over and
+  every peer that is not stale has confirmed it. The horizon remembers the latest one dropped.
+* A peer silent for too long becomes stale: nobody waits for it. When it returns it reconciles
+  by a full bundle, and only then are records unknown here taken from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mailsync.core.delivery import carries, is_settled, is_wanted
+from mailsync.core.ledger import Ledger
+from mailsync.core.model import (
+    NO_MARKER,
+    Link,
+    Record,
+    desired_fields,
+    dots_of,
+    is_alive,
+)
+from mailsync.core.positions import Positions
+
+
+def prune(ledger: Ledger, links: Mapping[str, Link], record: Record) -> None:
+    """Forget the record's ancestors if every peer has confirmed its state."""
+    if record.withdrawn:
+        return
+    transmitted = record.had or is_alive(record.entries)
+    for link in links.values():
+        if (
+            transmitted
+            and carries(link, record)
+            and not (
+                is_settled(link, record) and link.peer in record.had and is_wanted(link, record)
+            )
+        ):
+            return
+    own = dots_of(record.entries)
+    context = {dot: sighting for dot, sighting in record.context.items() if dot in own}
+    pruned = replace(record, context=context, whole_for=frozenset())
+    if pruned != record:
+        ledger.keep(pruned)
+
+
+def purge(ledger: Ledger, links: Mapping[str, Link], record: Record) -> dict[str, Link]:
+    """Drop a tombstone or stub, past its retention time, that nobody needs any more.
+
+    Returns the links afterwards.
+    """
+    unchanged = dict(links)
+    if desired_fields(record) is not None or (is_alive(record.entries) and not record.withdrawn):
+        return unchanged
+    if record.shadow is not None or record.marker is not NO_MARKER:
+        return unchanged
+    late = set()
+    if record.had and not is_alive(record.entries):
+        late = {name for name, link in links.items() if not is_settled(link, record)}
+    if any(not links[name].stale for name in late):
+        return unchanged
+    ledger.site = replace(ledger.site, horizon=max(ledger.site.horizon, record.position))
+    ledger.drop(record.id)
+    return {
+        name: replace(link, fulls=frozenset())
+        if name in late
+        else replace(link, acked=link.acked | Positions.of([record.position]))
+        for name, link in links.items()
+    }
+
+
+def expire(link: Link) -> Link:
+    """The peer has been silent for too long: stop waiting for it."""
+    return link if link.stale else replace(link, stale=True, fulls=frozenset())

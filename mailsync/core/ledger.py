@@ -1,0 +1,90 @@
+"""The ledger: what one store transaction changes, gathered while pure functions decide it.
+
+Rules
+-----
+* Every change of a record's state moves it to the next position, the site's own counter; so a
+  position holds at most one record, and "what changed since" is a range of positions.
+* A record kept without a new position is not news to anybody.
+* A conflict is noted once, whoever notices it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from mailsync.core.merge import note_entries, note_id
+from mailsync.core.model import CONFLICTS, Dot, Note, Record, RecordId, Sighting, SiteState
+
+
+class Ledger:
+    """Working copy of a site's counters and records for the length of one transaction."""
+
+    def __init__(self, site: SiteState, records: Mapping[RecordId, Record]) -> None:
+        """``records`` may load lazily; it is only read."""
+        self.site = site
+        self._records = records
+        self.changed: dict[RecordId, Record] = {}
+        self.dropped: set[RecordId] = set()
+        self.notes: dict[RecordId, Note] = {}
+        """Notes entered in this transaction, by their own identity."""
+
+    def get(self, record_id: RecordId) -> Record | None:
+        """The record as it now stands."""
+        if record_id in self.dropped:
+            return None
+        changed = self.changed.get(record_id)
+        return changed if changed is not None else self._records.get(record_id)
+
+    def all(self) -> Iterator[Record]:
+        """Every record as it now stands, the unchanged ones first. Reads the whole map."""
+        for record_id, record in self._records.items():
+            if record_id not in self.changed and record_id not in self.dropped:
+                yield record
+        yield from list(self.changed.values())
+
+    @property
+    def next_position(self) -> int:
+        """The position the next change will take."""
+        return self.site.position + 1
+
+    def bump(self, record: Record, known: Iterable[str] = ()) -> Record:
+        """The record changed: give it the next position. ``known``: peers that showed it so."""
+        self.site = replace(self.site, position=self.next_position)
+        return self.keep(replace(record, position=self.site.position, known=frozenset(known)))
+
+    def keep(self, record: Record) -> Record:
+        """Remember the record without making it news."""
+        self.dropped.discard(record.id)
+        self.changed[record.id] = record
+        return record
+
+    def drop(self, record_id: RecordId) -> None:
+        """Forget the record."""
+        self.changed.pop(record_id, None)
+        self.dropped.add(record_id)
+
+    def note(self, notes: Iterable[Note]) -> None:
+        """Enter conflict notes as records of their own, each once."""
+        for note in sorted(notes, key=lambda note: (note.field or "", note.dot)):
+            own = note_id(note)
+            if note.record.dataset == CONFLICTS or self.get(own) is not None:
+                continue
+            context = {note.dot: Sighting(self.next_position)}
+            self.bump(Record(own.dataset, own.guid, note_entries(note), context))
+            self.notes[own] = note
+
+    def see(self, dots: Iterable[Dot]) -> None:
+        """Advance the hybrid logical clock over what was received (Kulkarni et al. 2014)."""
+        stamp = max((dot.stamp for dot in dots), default=0)
+        if stamp > self.site.stamp:
+            self.site = replace(self.site, stamp=stamp)
+
+    def stroke(self, now: int, number: int) -> Dot:
+        """The dot for the writes of one scan: greater than all ever seen here.
+
+        ``now``: milliseconds since 1970; ``number``: 64 fresh random bits.
+        """
+        stamp = max(self.site.stamp + 1, now)
+        self.site = replace(self.site, stamp=stamp)
+        return Dot(stamp, self.site.number, number)

@@ -1,0 +1,123 @@
+"""Join two states of a record; tell conflicts from ordinary overwrites; conflict notes.
+
+Rules
+-----
+* Field by field the greater dot wins: associative, commutative, idempotent. There is no other
+  decision by clock anywhere.
+* If neither side had seen the other's write and the values differ, the loser is a conflict.
+* A delete that meets an edit it had not seen loses, and that is a conflict too.
+* A conflict becomes a *note*: a record of the built-in dataset ``conflicts``. Its GUID is made
+  of what it says, so that the same conflict, noticed at many sites, is noted once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from mailsync.core.model import (
+    ABSENT,
+    CONFLICTS,
+    Absent,
+    Dot,
+    Entry,
+    Guid,
+    Note,
+    RecordId,
+    dots_of,
+    same_value,
+)
+
+
+class Loss(NamedTuple):
+    """A field whose value lost, the write that made it, and the value that won."""
+
+    field: str
+    entry: Entry
+    winner: Entry
+
+
+def join(
+    ours: Mapping[str, Entry],
+    our_context: AbstractSet[Dot],
+    theirs: Mapping[str, Entry],
+    their_context: AbstractSet[Dot],
+) -> tuple[dict[str, Entry], list[Loss]]:
+    """Merge two states. The contexts hold every dot each side's state descends from.
+
+    A field that one side does not mention is taken from the other.
+    """
+    merged = dict(ours)
+    losses: list[Loss] = []
+    for name, their in sorted(theirs.items()):
+        our = ours.get(name)
+        if our is None:
+            merged[name] = their
+        elif our.dot == their.dot:
+            merged[name] = our._replace(killed=our.killed or their.killed)
+        else:
+            winner, loser = (our, their) if our.dot > their.dot else (their, our)
+            merged[name] = winner
+            unseen = our.dot not in their_context and their.dot not in our_context
+            if unseen and not same_value(our.value, their.value):
+                losses.append(Loss(name, loser, winner))
+    return merged, losses
+
+
+def killed(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The state after a delete that has seen all of it."""
+    return {name: entry._replace(killed=True) for name, entry in entries.items()}
+
+
+def field_note(record: RecordId, loss: Loss) -> Note:
+    """The note of a value that lost."""
+    return Note(record, loss.field, loss.entry.dot, loss.entry.value, loss.winner.value)
+
+
+def delete_note(record: RecordId, newest: Dot) -> Note:
+    """The note of a delete, of the state whose greatest dot is ``newest``, that lost."""
+    return Note(record, None, newest)
+
+
+def newest_dot(entries: Mapping[str, Entry]) -> Dot:
+    """The greatest dot of a state."""
+    return max(dots_of(entries))
+
+
+def note_id(note: Note) -> RecordId:
+    """The note's own identity: 128 bits of SHA-256 over what it says."""
+    digest = hashlib.sha256()
+    for part in (
+        note.record.dataset.encode(),
+        note.record.guid,
+        b"-" if note.field is None else b"+" + note.field.encode(),
+        b"/".join(str(number).encode() for number in note.dot),
+    ):
+        digest.update(len(part).to_bytes(4, "big") + part)
+    return RecordId(CONFLICTS, Guid(digest.digest()[:16]))
+
+
+def note_entries(note: Note) -> dict[str, Entry]:
+    """The note as a record's fields: ``dataset``, ``guid``, ``field``, ``value``.
+
+    Only what every site agrees on: the winner may differ from site to site.
+    """
+    values: dict[str, str | bytes | int | float | Absent | None] = {
+        "dataset": note.record.dataset,
+        "guid": bytes(note.record.guid),
+        "field": ABSENT if note.field is None else note.field,
+        "value": note.value,
+    }
+    return {
+        name: Entry(note.dot, value)
+        for name, value in values.items()
+        if not isinstance(value, Absent)
+    }
+
+
+def noted_dataset(entries: Mapping[str, Entry]) -> str | None:
+    """The dataset a note record is about."""
+    entry = entries.get("dataset")
+    return entry.value if entry is not None and isinstance(entry.value, str) else None

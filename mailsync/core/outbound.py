@@ -1,0 +1,243 @@
+"""Build the synchronization set for a peer.
+
+Rules
+-----
+* Every record goes in its newest version, and only the fields the peer lacks. A resend never
+  carries stale data.
+* Positions of records left out (in flight, held back, over the size) are *holes*, and so are
+  those of their writes that the peer has not seen. Every other position up to the top is settled
+  by the bundle, in particular those that records have moved away from, so that an older bundle
+  can never bring back an older state.
+* Fields are left out only where nothing of the record is killed and the peer keeps the record;
+  otherwise the record goes whole.
+* A record outside the peer's filter that the peer had is withdrawn. Deletes are never filtered.
+* After a restore, a record is held back until its other holders answered: they may have deleted
+  it meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from mailsync.core.delivery import (
+    acknowledgement,
+    history,
+    in_flight,
+    is_known,
+    is_pending,
+    is_wanted,
+    next_mark,
+    resighted,
+    sent,
+)
+from mailsync.core.ledger import Ledger
+from mailsync.core.merge import newest_dot
+from mailsync.core.model import (
+    ABSENT,
+    CONFLICTS,
+    Absent,
+    Bundle,
+    DeleteOrder,
+    Dot,
+    Entry,
+    Extraction,
+    Link,
+    Reason,
+    Record,
+    RecordId,
+    dots_of,
+    is_alive,
+)
+from mailsync.core.positions import Positions
+
+SIZE_LIMIT = 2 * 1024 * 1024
+"""Default bound on a bundle's values, in bytes before compression. What is beyond goes in the
+next bundle, and each is acknowledged alone."""
+
+
+def compose(
+    ledger: Ledger,
+    links: Mapping[str, Link],
+    peer: str,
+    candidates: Iterable[Record],
+    *,
+    now: int,
+    resend_before: int,
+    tag: int,
+    size_limit: int = SIZE_LIMIT,
+    manifest: frozenset[RecordId] | None = None,
+) -> tuple[Bundle, Link]:
+    """The next bundle for ``peer``, and its link afterwards. Commit both, then send.
+
+    ``candidates``: at least every record that may be pending. What was sent after
+    ``resend_before`` (milliseconds since 1970) counts as on its way. ``tag``: 32 random bits.
+    """
+    link = links[peer]
+    flying = in_flight(link, resend_before)
+    deletes: list[DeleteOrder] = []
+    extractions: list[Extraction] = []
+    holes: list[int] = []
+    room = size_limit
+    pending = (record for record in candidates if is_pending(link, record))
+    for record in sorted(pending, key=lambda record: record.position):
+        full = room <= 0
+        if full or record.position in flying or is_held_back(links, peer, record):
+            holes.extend(_unsettled(link, record))
+            continue
+        order = _set_item(ledger, link, record)
+        room -= _weight(order.entries)
+        if isinstance(order, Extraction):
+            extractions.append(order)
+        else:
+            deletes.append(order)
+    bundle = Bundle(
+        stream=link.out,
+        mark=next_mark(link, ledger.site.position, tag),
+        history=history(link),
+        confirmed=link.acked_last,
+        holes=Positions.of(holes),
+        deletes=tuple(deletes),
+        extractions=tuple(extractions),
+        acknowledgement=acknowledgement(link),
+        manifest=manifest if link.stale else None,
+        full_seen=link.full_seen,
+        ask=link.rejoin,
+    )
+    items: list[Extraction | DeleteOrder] = [*deletes, *extractions]
+    positions = Positions.of(item.position for item in items)
+    return bundle, sent(link, bundle, positions, now)
+
+
+def is_due(
+    links: Mapping[str, Link],
+    peer: str,
+    candidates: Iterable[Record],
+    *,
+    resend_before: int,
+    owed_before: int,
+) -> bool:
+    """Is there anything to tell the peer now? An acknowledgement alone only if it has been due
+    since before ``owed_before`` (milliseconds since 1970).
+    """
+    link = links[peer]
+    flying = in_flight(link, resend_before)
+    owed = link.owe_since is not None and link.owe_since <= owed_before
+    if owed or (link.rejoin and not link.sent) or (link.stale and not link.fulls):
+        return True
+    return any(
+        is_pending(link, record)
+        and record.position not in flying
+        and not is_held_back(links, peer, record)
+        for record in candidates
+    )
+
+
+def is_held_back(links: Mapping[str, Link], peer: str, record: Record) -> bool:
+    """We were restored: may another holder, not heard since, have deleted the record?"""
+    return is_alive(record.entries) and any(
+        links[other].rejoin for other in record.had if other != peer and other in links
+    )
+
+
+def _unsettled(link: Link, record: Record) -> Iterator[int]:
+    """The positions that a bundle without this record must not settle: the record's own, and
+    those at which writes came in that the peer has not seen, for it would not get them again.
+    """
+    yield record.position
+    for sighting in record.context.values():
+        if sighting.position and not is_known(sighting, link.peer, link.acked):
+            yield sighting.position
+
+
+def _set_item(ledger: Ledger, link: Link, record: Record) -> Extraction | DeleteOrder:
+    """The record's place in the set, and the record marked as transmitted."""
+    peer = link.peer
+    if not is_alive(record.entries):
+        ledger.keep(replace(record, had=record.had | {peer}))
+        return _delete_order(link, record)
+    if not is_wanted(link, record):
+        ledger.keep(replace(record, whole_for=record.whole_for | {peer}))
+        return _withdrawal(record)
+    if peer not in record.had and any(
+        sighting.position in link.acked for sighting in record.context.values()
+    ):
+        record = resighted(record, record.position)
+    ledger.keep(replace(record, had=record.had | {peer}))
+    return _extraction(link, record)
+
+
+def _extraction(link: Link, record: Record) -> Extraction:
+    lacking = _lacking(link, record)
+    some_killed = any(entry.killed for entry in record.entries.values())
+    blind = link.peer in record.blind_to
+    reset = blind or link.peer in record.whole_for or link.peer not in record.had
+    whole = some_killed or reset or len(lacking) == len(record.entries)
+    return Extraction(
+        record.position,
+        record.dataset,
+        record.guid,
+        dict(record.entries) if whole else lacking,
+        _explicit_context(link, record),
+        whole,
+        blind,
+    )
+
+
+def _delete_order(link: Link, record: Record) -> DeleteOrder:
+    blind = link.peer in record.blind_to
+    whole = blind or link.peer in record.whole_for or link.peer not in record.had
+    return DeleteOrder(
+        record.position,
+        record.dataset,
+        record.guid,
+        Reason.DELETED,
+        newest_dot(record.entries),
+        dict(record.entries) if whole else _lacking(link, record),
+        _explicit_context(link, record),
+        blind,
+    )
+
+
+def _withdrawal(record: Record) -> DeleteOrder:
+    return DeleteOrder(
+        record.position,
+        record.dataset,
+        record.guid,
+        Reason.WITHDRAWN,
+        newest_dot(record.entries),
+        {name: entry._replace(value=ABSENT) for name, entry in record.entries.items()},
+        frozenset(record.context),
+    )
+
+
+def _lacking(link: Link, record: Record) -> dict[str, Entry]:
+    """The entries whose writes the peer has not seen."""
+    return {
+        name: entry
+        for name, entry in record.entries.items()
+        if not is_known(record.context[entry.dot], link.peer, link.acked)
+    }
+
+
+def _explicit_context(link: Link, record: Record) -> frozenset[Dot]:
+    """The ancestors that the peer cannot know us to have seen."""
+    if record.dataset == CONFLICTS:
+        return frozenset()
+    if link.peer in record.blind_to:
+        return frozenset(record.context)
+    own = dots_of(record.entries)
+    return frozenset(
+        dot
+        for dot, sighting in record.context.items()
+        if dot not in own and not is_known(sighting, link.peer, link.acked)
+    )
+
+
+def _weight(entries: Mapping[str, Entry]) -> int:
+    """About how many bytes the entries take before compression."""
+    return 24 + sum(
+        len(name) + (len(value) if isinstance(value, str | bytes) else 8)
+        for name, entry in entries.items()
+        if not isinstance(value := entry.value, Absent)
+    )

@@ -1,0 +1,200 @@
+"""The record map: what users changed in the dataset, and what we wrote to it.
+
+Rules
+-----
+* The dataset is compared with the *shadow* (what we believe it holds), never with the merged
+  record: only what users changed becomes new writes. Equal content is never a change.
+* A row without a GUID is new: it is enrolled. A vanished row kills exactly the entries its
+  user could see.
+* A write to the dataset takes three steps with a crash possible between any two: the marker is
+  set (store), compare-and-set (dataset), the shadow is set and the marker cleared (store).
+* A standing marker after a crash: the dataset equals the marker, then it landed; it equals the
+  shadow, then it did not; anything else, then a user was quicker: that is an edit, and where it
+  is in doubt what the user had seen, a note is entered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mailsync.core.ledger import Ledger
+from mailsync.core.merge import Loss, delete_note, field_note, newest_dot
+from mailsync.core.model import (
+    ABSENT,
+    NO_MARKER,
+    Absent,
+    Dot,
+    Entry,
+    Etag,
+    Fields,
+    Guid,
+    Key,
+    NoMarker,
+    Note,
+    Record,
+    Sighting,
+    Value,
+    desired_fields,
+    is_alive,
+    merged_fields,
+    same_fields,
+    same_value,
+)
+
+
+def enrol(
+    ledger: Ledger,
+    dataset: str,
+    guid: Guid,
+    key: Key,
+    fields: Fields,
+    etag: Etag | None,
+    stroke: Dot,
+) -> Record:
+    """A row without GUID: a user inserted it."""
+    return ledger.bump(
+        Record(
+            dataset,
+            guid,
+            {name: Entry(stroke, value) for name, value in fields.items()},
+            {stroke: Sighting(ledger.next_position)},
+            key=key,
+            etag=etag,
+            shadow=fields,
+        )
+    )
+
+
+def detect(
+    ledger: Ledger, record: Record, current: Fields | None, etag: Etag | None, stroke: Dot
+) -> Record:
+    """What users did to one row: ``current`` is what the dataset holds now, None for no row.
+
+    ``stroke`` is the dot of this scan's writes. Returns the record as it now stands.
+    """
+    base, doubt = _base(record, current)
+    entries, notes = _edits(record, base, current, stroke, doubt=doubt)
+    seen = replace(record, shadow=current, etag=etag, marker=NO_MARKER)
+    if current is None and not (is_alive(entries) and not record.withdrawn):
+        seen = replace(seen, key=None)
+    ledger.note(notes)
+    if entries == record.entries:
+        return ledger.keep(seen)
+    context = dict(record.context)
+    if any(entry.dot == stroke for entry in entries.values()):
+        context[stroke] = Sighting(ledger.next_position)
+    return ledger.bump(replace(seen, entries=entries, context=context, withdrawn=False))
+
+
+def is_foreign(record: Record, current: Fields | None) -> bool:
+    """Is the row found under the key of an interrupted insert a user's own row instead?
+
+    Taken so if it agrees with what was to be inserted in less than half of the fields; a row
+    that landed and was edited since agrees in more.
+    """
+    if record.shadow is not None or isinstance(record.marker, NoMarker) or record.marker is None:
+        return False
+    if current is None or same_fields(current, record.marker):
+        return False
+    names = record.marker.keys() | current.keys()
+    equal = sum(same_value(_value(current, name), _value(record.marker, name)) for name in names)
+    return equal * 2 < len(names)
+
+
+def unpair(ledger: Ledger, record: Record) -> Record:
+    """The row under the record's key is not the record's: it must be written elsewhere."""
+    return ledger.keep(replace(record, key=None, etag=None, shadow=None, marker=NO_MARKER))
+
+
+def begin(ledger: Ledger, record: Record, key: Key | None) -> Record:
+    """First step of a write: what is about to be written, and under which key."""
+    return ledger.keep(replace(record, key=key, marker=desired_fields(record)))
+
+
+def settle(ledger: Ledger, record: Record, etag: Etag | None) -> Record:
+    """Last step of a write that landed: the dataset now holds the marker."""
+    landed = None if isinstance(record.marker, NoMarker) else record.marker
+    key = None if landed is None else record.key
+    return ledger.keep(replace(record, shadow=landed, key=key, etag=etag, marker=NO_MARKER))
+
+
+def abandon(ledger: Ledger, record: Record) -> Record:
+    """Last step of a write that did not land: the dataset still holds something else.
+
+    An insert gives its key back: the next attempt may need another one.
+    """
+    key = None if record.shadow is None else record.key
+    return ledger.keep(replace(record, key=key, etag=None, marker=NO_MARKER))
+
+
+def _base(record: Record, current: Fields | None) -> tuple[Fields | None, bool]:
+    """What the user had in front of them, and whether that is in doubt."""
+    marker, shadow = record.marker, record.shadow
+    if isinstance(marker, NoMarker) or same_fields(current, shadow):
+        return shadow, False
+    if same_fields(current, marker):
+        return marker, False
+    if current is not None and marker is not None and _landed(current, marker, shadow):
+        return marker, False
+    return shadow, marker is not None
+
+
+def _landed(current: Fields, marker: Fields, shadow: Fields | None) -> bool:
+    """Does the row show anything that only our interrupted write can have put there?"""
+    return shadow is None or any(
+        same_value(_value(current, name), _value(marker, name))
+        and not same_value(_value(marker, name), _value(shadow, name))
+        for name in marker.keys() | shadow.keys()
+    )
+
+
+def _value(fields: Fields | None, name: str) -> Value | Absent:
+    return ABSENT if fields is None else fields.get(name, ABSENT)
+
+
+def _edits(
+    record: Record, base: Fields | None, current: Fields | None, stroke: Dot, *, doubt: bool
+) -> tuple[dict[str, Entry], list[Note]]:
+    """The record's entries after the users' edits from ``base`` to ``current``."""
+    entries = dict(record.entries)
+    if same_fields(current, base):
+        return entries, []
+    if current is None:
+        return _deleted(record, base, doubt=doubt)
+    want = merged_fields(record)
+    notes: list[Note] = []
+    for name in sorted(entries.keys() | current.keys() | (base or {}).keys()):
+        now, merged = _value(current, name), _value(want, name)
+        if base is not None and same_value(now, _value(base, name)):
+            continue
+        if want is not None and same_value(merged, now):
+            continue
+        old, new = entries.get(name), Entry(stroke, now)
+        unseen = want is not None and base is not None
+        unseen = unseen and not same_value(merged, _value(base, name))
+        if unseen and old is not None:
+            notes.append(field_note(record.id, Loss(name, old, new)))
+        elif want is None and base is not None and record.entries:
+            notes.append(delete_note(record.id, newest_dot(record.entries)))
+        entries[name] = new
+    return entries, notes
+
+
+def _deleted(
+    record: Record, base: Fields | None, *, doubt: bool
+) -> tuple[dict[str, Entry], list[Note]]:
+    """The record's entries after a user deleted the row that showed ``base``."""
+    entries = dict(record.entries)
+    want = merged_fields(record)
+    notes: list[Note] = []
+    if want is None:
+        return entries, notes
+    for name, entry in sorted(record.entries.items()):
+        unseen = base is not None and not same_value(_value(want, name), _value(base, name))
+        if not unseen or doubt:
+            entries[name] = entry._replace(killed=True)
+        if unseen and doubt:
+            notes.append(field_note(record.id, Loss(name, entry, Entry(entry.dot, ABSENT))))
+        elif unseen:
+            notes.append(delete_note(record.id, newest_dot(record.entries)))
+    return entries, notes

@@ -1,0 +1,216 @@
+"""Random histories of a :class:`tests.core.world.World`. Same seed, same history."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from mailsync.core.model import Bundle, Fields
+from tests.core.world import BrokenPromise, World
+
+TOPOLOGIES = {
+    "pair": ("AB", ["AB"]),
+    "line": ("ABC", ["AB", "BC"]),
+    "star": ("ABCD", ["AB", "AC", "AD"]),
+    "mesh": ("ABC", ["AB", "BC", "AC"]),
+    "ring": ("ABCD", ["AB", "BC", "CD", "DA"]),
+    "full": ("ABCD", ["AB", "AC", "AD", "BC", "BD", "CD"]),
+}
+WEIGHTS = {
+    "insert": 1.0,
+    "edit": 3.0,
+    "move": 1.0,
+    "delete": 1.0,
+    "scan": 5.0,
+    "write": 5.0,
+    "begin": 3.0,
+    "step": 6.0,
+    "crash": 1.0,
+    "collect": 2.0,
+    "purge": 0.3,
+    "send": 5.0,
+    "increment": 2.0,
+    "chunk": 1.0,
+    "deliver": 9.0,
+    "expire": 0.1,
+    "backup": 0.4,
+    "restore": 0.3,
+}
+FEATURES: list[frozenset[str]] = [
+    frozenset(),
+    frozenset({"increment"}),
+    frozenset({"crash", "skew"}),
+    frozenset({"increment", "crash", "skew"}),
+    frozenset({"filter"}),
+    frozenset({"filter", "increment", "crash"}),
+    frozenset({"expire", "purge", "increment"}),
+    frozenset({"restore"}),
+    frozenset({"restore", "increment", "crash", "skew"}),
+    frozenset({"restore", "filter"}),
+    frozenset({"expire", "purge"}),
+    frozenset({"restore", "purge"}),
+]
+Action = tuple[str, Callable[[], object]]
+
+
+def _tagged(_dataset: str, fields: Fields) -> bool:
+    value = fields.get("f0")
+    return isinstance(value, int) and value % 10 == 0
+
+
+def _user_actions(world: World, budget: collections.Counter[str], fields: int) -> Iterator[Action]:
+    for name, data in sorted(world.data.items()):
+        if budget["insert"] and len(data) < 3:
+            yield f"insert {name}", lambda n=name: world.insert(n, fields)  # type: ignore[misc]
+        for key in sorted(data):
+            if budget["edit"]:
+                for column in sorted(data[key]):
+                    yield (
+                        f"edit {name} {key} {column}",
+                        lambda n=name, k=key, c=column: world.edit(n, k, c),  # type: ignore[misc]
+                    )
+                if world.scope:
+                    tag = 1 - data[key]["f0"] % 10
+                    yield (
+                        f"move {name} {key}",
+                        lambda n=name, k=key, t=tag: world.edit(n, k, "f0", t),  # type: ignore[misc]
+                    )
+            if budget["delete"]:
+                yield f"delete {name} {key}", lambda n=name, k=key: world.delete(n, k)  # type: ignore[misc]
+
+
+def _program_actions(
+    world: World, features: frozenset[str], budget: collections.Counter[str]
+) -> Iterator[Action]:
+    for name, site in sorted(world.sites.items()):
+        if world.busy[name]:
+            yield f"step {name}", lambda n=name: world.write_step(n)  # type: ignore[misc]
+            if "crash" in features:
+                yield f"crash {name}", lambda n=name: world.crash(n)  # type: ignore[misc]
+            continue
+        yield f"scan {name}", lambda n=name: world.scan(n)  # type: ignore[misc]
+        if world.to_write(name):
+            yield f"write {name}", lambda n=name: world.write_all(n)  # type: ignore[misc]
+            if "crash" in features:
+                for record_id in world.to_write(name):
+                    yield f"begin {name}", lambda n=name, i=record_id: world.write_step(n, i)  # type: ignore[misc]
+        yield f"collect {name}", lambda n=name: world.collect(n)  # type: ignore[misc]
+        if "purge" in features and budget["purge"]:
+            yield f"purge {name}", lambda n=name: world.purge(n)  # type: ignore[misc]
+        for peer in sorted(site.links):
+            if world.wants_to_send(name, peer):
+                yield f"send {name}{peer}", lambda n=name, p=peer: world.send(n, p)  # type: ignore[misc]
+                if "increment" in features:
+                    yield f"increment {name}{peer}", lambda n=name, p=peer: world.send(n, p, True)  # type: ignore[misc]
+                    yield f"chunk {name}{peer}", lambda n=name, p=peer: world.send(n, p, True, 1)  # type: ignore[misc]
+            if "expire" in features and budget["expire"] and not site.links[peer].stale:
+                yield f"expire {name}{peer}", lambda n=name, p=peer: world.expire(n, p)  # type: ignore[misc]
+        if budget["backup"]:
+            yield f"backup {name}", lambda n=name: world.backup(n)  # type: ignore[misc]
+
+
+def _fate_actions(world: World, budget: collections.Counter[str]) -> Iterator[Action]:
+    for index, letter in enumerate(world.letters):
+        if not world.busy[letter.recipient]:
+            yield (
+                f"deliver {letter.sender}{letter.recipient}#{index}",
+                lambda m=letter: world.deliver(m),
+            )  # type: ignore[misc]
+    if budget["restore"]:
+        for name in sorted(world.backups):
+            yield f"restore {name}", lambda n=name: world.restore(n)  # type: ignore[misc]
+
+
+def run(
+    seed: int, features: frozenset[str], carry: Callable[[Bundle], Bundle] = lambda b: b
+) -> tuple[World, str | None]:
+    """One history. Returns the world and the broken promise, if any."""
+    chance = random.Random(seed)
+    topology = chance.choice(sorted(TOPOLOGIES))
+    names, edges = TOPOLOGIES[topology]
+    leaves = [name for name in names if sum(name in edge for edge in edges) == 1]
+    scope = {leaves[-1]: _tagged} if "filter" in features and leaves else {}
+    world = World(names, edges, seed, scope, carry)
+    if "skew" in features:
+        for site in world.sites.values():
+            site.skew = chance.choice([0, 0, 1000, 10**6])
+    fields = chance.choice([1, 2, 3])
+    restoring = 2 if "restore" in features else 0
+    budget = collections.Counter(
+        insert=3,
+        edit=chance.choice([3, 6, 12]),
+        delete=chance.choice([1, 2, 3]),
+        backup=restoring,
+        restore=chance.choice([1, 1, 2]) if restoring else 0,
+        expire=chance.choice([1, 2, 4]),
+        purge=4,
+    )
+    weights = {**WEIGHTS, **({"expire": 1, "purge": 2} if "purge" in features else {})}
+    world.purging = "action" if "purge" in features else "never" if restoring else "always"
+    try:
+        for _ in range(chance.choice([20, 60, 150, 300])):
+            _one_step(world, chance, features, budget, fields, weights)
+        world.trace.append("quiet")
+        world.check_quiet()
+    except BrokenPromise as broken:
+        return world, f"{broken} ({topology}, {fields} fields)"
+    return world, None
+
+
+def _one_step(
+    world: World,
+    chance: random.Random,
+    features: frozenset[str],
+    budget: collections.Counter[str],
+    fields: int,
+    weights: dict[str, float],
+) -> None:
+    by_kind: dict[str, list[Action]] = collections.defaultdict(list)
+    for action in (
+        *_user_actions(world, budget, fields),
+        *_program_actions(world, features, budget),
+        *_fate_actions(world, budget),
+    ):
+        by_kind[action[0].split()[0]].append(action)
+    kinds = sorted(by_kind)
+    kind = chance.choices(kinds, [weights[k] for k in kinds])[0]
+    actions = by_kind[kind]
+    if kind == "deliver" and chance.random() < 0.7:
+        label, do = actions[-1 - min(int(chance.expovariate(0.25)), len(actions) - 1)]
+    else:
+        label, do = chance.choice(actions)
+    world.trace.append(label)
+    budget["edit" if kind == "move" else kind] -= 1
+    do()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mix", type=int)
+    options = parser.parse_args()
+    started, count, letters = time.monotonic(), 0, 0
+    broken: collections.Counter[str] = collections.Counter()
+    while time.monotonic() - started < options.seconds:
+        mix = options.mix if options.mix is not None else count % len(FEATURES)
+        world, message = run(options.seed + count, FEATURES[mix])
+        count += 1
+        letters += len(world.letters)
+        if message:
+            kind = f"{sorted(FEATURES[mix])} {message.split(':')[0][:30]}"
+            broken[kind] += 1
+            if broken[kind] <= 2:
+                print(
+                    options.seed + count - 1, mix, sorted(FEATURES[mix]), message, len(world.trace)
+                )  # noqa: T201
+    print(f"histories {count}, letters {letters}, broken {dict(broken)}")  # noqa: T201
+    return bool(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

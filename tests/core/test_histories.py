@@ -1,0 +1,50 @@
+"""The protocol's promises after random histories of faults, on the core alone."""
+
+import pytest
+
+from mailsync.core import inbound, outbound, record_map
+from mailsync.core.wire import decode, encode
+from tests.core.histories import FEATURES, run
+
+SEEDS_PER_MIX = 40
+
+
+@pytest.mark.parametrize(
+    "mix", range(len(FEATURES)), ids=["+".join(sorted(f)) or "plain" for f in FEATURES]
+)
+def test_promises_hold_after_random_histories(mix: int) -> None:
+    for seed in range(SEEDS_PER_MIX):
+        world, broken = run(1000 * mix + seed, FEATURES[mix])
+        assert broken is None, f"seed {1000 * mix + seed}: {broken}\n" + "\n".join(world.trace)
+
+
+def test_promises_hold_when_bundles_travel_as_bytes() -> None:
+    for seed in range(SEEDS_PER_MIX):
+        world, broken = run(seed, FEATURES[seed % len(FEATURES)], lambda b: decode(encode(b)))
+        assert broken is None, f"seed {seed}: {broken}\n" + "\n".join(world.trace)
+
+
+def _some_promise_breaks(mixes: list[frozenset[str]], limit: int = 400) -> bool:
+    return any(run(seed, mixes[seed % len(mixes)])[1] for seed in range(limit))
+
+
+def test_losses_that_are_not_noted_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbound, "field_note", lambda *_: inbound.delete_note(*_[:1], (0, 0, 0)))
+    assert _some_promise_breaks([frozenset()])
+
+
+def test_positions_of_records_left_out_but_settled_are_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbound, "_unsettled", lambda _link, record: iter([record.position]))
+    assert _some_promise_breaks([frozenset({"increment"})], 2000)
+
+
+def test_comparing_with_the_merged_record_instead_of_the_shadow_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = record_map._base
+    monkeypatch.setattr(
+        record_map, "_base", lambda r, c: (record_map.merged_fields(r), real(r, c)[1])
+    )
+    assert _some_promise_breaks([frozenset()])
