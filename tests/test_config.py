@@ -1,0 +1,678 @@
+"""The configuration file: what it may say, and how its mistakes are named."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailsync.config import (
+    SecretSettings,
+    Settings,
+    add_peer,
+    find,
+    format_duration,
+    format_size,
+    load,
+    parse,
+    read_secret,
+)
+from mailsync.config.lines import key_lines, line_of
+from mailsync.config.mistakes import LATER
+from mailsync.config.quantities import parse_duration, parse_poll, parse_size
+from mailsync.errors import (
+    BadConfiguration,
+    BadKeys,
+    Exit,
+    LoginRefused,
+    MailsyncError,
+    NotInitialised,
+    UsageError,
+)
+
+EXAMPLE = Path(__file__).parent.parent / "config" / "mailsync.example.toml"
+
+SITE = '[site]\nname = "ship"\nstate = "state.db"\n'
+MAIL = (
+    '[mail]\naddress = "sync@ship.example"\nimap = "imaps://ship@mail.example"\n'
+    'smtp = "smtps://ship@mail.example"\n'
+)
+PEER = '[peers.hub]\ncard = "peers/hub.card"\n'
+DATASET = '[datasets.defects]\nsource = "sqlite:///pms.db"\ntable = "defects"\n'
+PATH = Path("/place/mailsync.toml")
+
+
+def read(text: str) -> Settings:
+    return parse(text.encode(), PATH)
+
+
+def mistakes_of(text: str) -> list[str]:
+    with pytest.raises(BadConfiguration) as caught:
+        read(text)
+    assert caught.value.exit_code == Exit.BAD_CONFIGURATION
+    return str(caught.value).splitlines()
+
+
+def found_in(text: str) -> list[str]:
+    """The mistakes; none if it is right."""
+    try:
+        read(text)
+    except BadConfiguration as error:
+        return str(error).splitlines()
+    return []
+
+
+def only_mistake_of(text: str) -> str:
+    (mistake,) = mistakes_of(text)
+    return mistake
+
+
+# --- what it says --------------------------------------------------------------------------
+
+
+def test_least_configuration_has_the_documented_defaults() -> None:
+    settings = read(SITE + MAIL + PEER + DATASET)
+    assert settings.path == PATH
+    assert settings.site.state == Path("/place/state.db")
+    assert settings.site.keys == Path("/place/keys")
+    mail, peer, dataset = settings.mail, settings.peers["hub"], settings.datasets["defects"]
+    assert mail is not None
+    assert (mail.secret, mail.folder, mail.tls_ca, mail.dedicated) == (None, "INBOX", None, False)
+    assert (mail.dispose, mail.dispose_after, mail.dispose_folder) == ("delete", 604_800, None)
+    assert (peer.card, peer.address) == (Path("/place/peers/hub.card"), None)
+    assert (peer.datasets, peer.poll, peer.max_message) == (None, 900, 9_500_000)
+    assert (peer.profile, peer.seal, peer.acknowledge_after) == ("robust", True, 3_600)
+    assert (peer.resend_after, peer.retention) == (86_400, 2_592_000)
+    assert (dataset.source, dataset.table) == ("sqlite:////place/pms.db", "defects")
+    assert (dataset.keys, dataset.conflict) == (None, "newest")
+
+
+def test_site_alone_is_enough() -> None:
+    settings = read(SITE)
+    assert (settings.mail, settings.peers, settings.datasets) == (None, {}, {})
+
+
+def test_example_configuration_loads_and_uses_every_kind_of_section() -> None:
+    settings = load(EXAMPLE)
+    assert settings.peers["hub"].poll == "*/20 6-22 * * *"
+    assert settings.peers["hub"].profile == "thin"
+    assert {settings.datasets[name].keys for name in settings.datasets} == {
+        "local",
+        "shared",
+        None,
+    }
+
+
+def test_example_configuration_names_every_supported_key() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    for section in ("SiteSettings", "MailSettings", "PeerSettings", "DatasetSettings"):
+        module = sys.modules["mailsync.config"]
+        for key in getattr(module, section).model_fields:
+            assert f"{key} = " in text, key
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = read(SITE)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.site.name = "other"
+
+
+@pytest.mark.parametrize(
+    ("written", "absolute"),
+    [
+        ("sqlite:///pms.db", "sqlite:////place/pms.db"),
+        ("sqlite:////data/pms.db", "sqlite:////data/pms.db"),
+        ("vcard:contacts", "vcard:/place/contacts"),
+        ("ical:/data/schedule", "ical:/data/schedule"),
+        ("csv:list.csv", "csv:/place/list.csv"),
+        ("carddav:https://dav.example/crew/", "carddav:https://dav.example/crew/"),
+    ],
+)
+def test_source_paths_are_relative_to_the_file(written: str, absolute: str) -> None:
+    table = 'table = "t"\n' if written.startswith("sqlite") else ""
+    settings = read(f'{SITE}[datasets.x]\nsource = "{written}"\n{table}')
+    assert settings.datasets["x"].source == absolute
+
+
+# --- mistakes ------------------------------------------------------------------------------
+
+
+def test_unknown_key_is_named_with_line_place_and_likely_meaning() -> None:
+    text = f'{SITE}\n# a comment\n{PEER}max_mesage = "1 MB"\n'
+    assert only_mistake_of(text) == (
+        "/place/mailsync.toml:8: [peers.hub] max_mesage: unknown key; did you mean max_message?"
+    )
+
+
+def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
+    text = (
+        'wat = 1\n[sit]\n[site]\nname = "Ship"\nstate = "s"\n[mail]\naddress = "nobody"\n'
+        'imap = "imap://mail.example"\nsmtp = "smtps://u:hunter2@mail.example"\n'
+        'secret = "hunter2"\ndispose = "move"\n[peers.hub]\nseal = "yes"\n'
+        'datasets = ["defect"]\n' + DATASET
+    )
+    mistakes = mistakes_of(text)
+    places = [mistake.split(": ", 2)[0].rsplit(":", 1)[1] for mistake in mistakes]
+    assert places == sorted(places, key=int)
+    named = [mistake.split(": ", 2)[1] for mistake in mistakes]
+    assert named == [
+        "wat",
+        "sit",
+        "[site] name",
+        "[mail] dispose_folder",
+        "[mail] address",
+        "[mail] imap",
+        "[mail] smtp",
+        "[mail] secret",
+        "[peers.hub] card",
+        "[peers.hub] seal",
+        "[peers.hub] datasets",
+    ]
+    assert "hunter2" not in "\n".join(mistakes)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "1: [site]: missing"),
+        (SITE + '[sites]\nname = "x"\n', "4: sites: unknown section; did you mean site?"),
+        (SITE + 'path = "x"\n', "4: [site] path: unknown key"),
+        ('path = "x"\n' + SITE, "1: path: unknown section"),
+        ('[site]\nname = "ship"\n', "1: [site] state: missing"),
+        (
+            SITE.replace("state.db", "postgresql+psycopg://h/d"),
+            "3: [site] state: a database server as state store is not supported by this version",
+        ),
+        ("site = 3\n", "1: [site]: must be a section"),
+        (SITE + MAIL + 'auth = "oauth-google"\n', "8: [mail] auth: not supported by this version"),
+        (SITE + MAIL + "folder = 7\n", "8: [mail] folder: must be a text in quotes"),
+        (SITE + MAIL + 'folder = ""\n', "8: [mail] folder: must not be empty"),
+        (SITE + MAIL + "dedicated = 1\n", "8: [mail] dedicated: must be true or false"),
+        (
+            SITE + MAIL + 'dispose = "burn"\n',
+            '8: [mail] dispose: must be "keep", "delete" or "move"',
+        ),
+        (
+            SITE + MAIL + 'dispose_folder = "x"\n',
+            '8: [mail] dispose_folder: only for dispose = "move"',
+        ),
+        (
+            SITE + MAIL + "secret = { keyring = 'x' }\n",
+            "8: [mail] secret.keyring: not supported by this version",
+        ),
+        (
+            SITE + MAIL + "secret = { env = 'A', file = 'b' }\n",
+            "8: [mail] secret: must name exactly one of command, file and env",
+        ),
+        (
+            SITE + MAIL + "secret = {}\n",
+            "8: [mail] secret: must name exactly one of command, file and env",
+        ),
+        (
+            SITE + MAIL + '[mail.secret]\ncomand = ["x"]\nenv = "A"\n',
+            "9: [mail] secret.comand: unknown key; did you mean command?",
+        ),
+        (SITE + PEER + "budget = {}\n", "6: [peers.hub] budget: not supported by this version"),
+        (
+            SITE + PEER + "poll = 900\n",
+            (
+                '6: [peers.hub] poll: must be a duration such as "30s", "15m", "1h", "7d" or "2w", '
+                'or five cron fields such as "*/20 6-22 * * *"'
+            ),
+        ),
+        (
+            SITE + PEER + 'poll = "0 0 30 2 *"\n',
+            "6: [peers.hub] poll: is not a valid cron expression: Bad day-of-month",
+        ),
+        (
+            SITE + PEER + 'max_message = "1 kB"\n',
+            '6: [peers.hub] max_message: must be at least "16 KiB"',
+        ),
+        (
+            SITE + PEER + 'datasets = ["defect"]\n' + DATASET,
+            (
+                '6: [peers.hub] datasets: there is no section [datasets.defect] for "defect"; '
+                "did you mean defects?"
+            ),
+        ),
+        (
+            SITE + '[peers.HUB]\ncard = "x"\n',
+            (
+                "4: [peers.HUB]: must be 1 to 63 lower-case letters, digits, - _ or . "
+                "and begin with a letter or a digit"
+            ),
+        ),
+        (SITE + "peers = 3\n", "4: [site] peers: unknown key"),
+        (
+            SITE + DATASET + "match = []\n",
+            "7: [datasets.defects] match: not supported by this version",
+        ),
+        (
+            SITE + DATASET + '[datasets.defects.peers.hub]\nkeys = "local"\n',
+            "7: [datasets.defects] peers: not supported by this version",
+        ),
+        (
+            SITE + DATASET + 'conflict = "site:hub"\n',
+            (
+                '7: [datasets.defects] conflict: "site:hub" is not supported by this version; '
+                'use "newest"'
+            ),
+        ),
+        (SITE + DATASET + 'conflict = "x"\n', '7: [datasets.defects] conflict: must be "newest"'),
+        (
+            SITE + '[datasets.conflicts]\nsource = "vcard:x"\n',
+            "4: [datasets.conflicts]: conflicts is a reserved name",
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "sqlite:///x"\n',
+            "4: [datasets.x] table: missing: a database source needs it",
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "vcard:x"\ntable = "t"\n',
+            "6: [datasets.x] table: only for database sources",
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "sqlite://"\ntable = "t"\n',
+            "5: [datasets.x] source: must be of the form sqlite:///FILE",
+        ),
+        (SITE + 'name = "again"\n', "4: Cannot overwrite a value (column 15)"),
+        ("[site\n", "1: Expected ']' at the end of a table declaration (column 6)"),
+        ("a = [1,\n", "1: Invalid value at the end of the file"),
+    ],
+)
+def test_each_mistake_is_one_clear_line(text: str, expected: str) -> None:
+    assert only_mistake_of(text) == f"/place/mailsync.toml:{expected}"
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("imaps://mail.example", None),
+        ("imap://u@127.0.0.1:1143", None),
+        ("imap://[::1]:1143", None),
+        ("imap://localhost", None),
+        ("imap://u@mail.example", "clear text goes to this machine only; use imaps://"),
+        ("imap://localhost.evil.example", "clear text goes to this machine only; use imaps://"),
+        ("imap://127.0.0.1@mail.example", "clear text goes to this machine only; use imaps://"),
+        ("https://x", "must begin with imaps:// (imap:// to this machine only)"),
+        ("imaps://mail.example:99999", "must be a URL that begins with imaps://"),
+        ("imaps://mail.example/INBOX", "must be of the form imaps://USER@HOST:PORT"),
+        ("imaps://", "must be of the form imaps://USER@HOST:PORT"),
+        ("imaps://a%0d%0ab@mail.example", "must be of the form imaps://USER@HOST:PORT"),
+    ],
+)
+def test_imap_url_is_verified_tls_or_loopback(url: str, complaint: str | None) -> None:
+    text = SITE + MAIL.replace("imaps://ship@mail.example", url)
+    if complaint is None:
+        mail = read(text).mail
+        assert mail is not None
+        assert mail.imap == url
+    else:
+        assert only_mistake_of(text) == f"/place/mailsync.toml:6: [mail] imap: {complaint}"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["a@b\\r\\nBcc: c@d.example", "a b@c.example", "ä@c.example", "a@", "@b", "a@b..c", "a@-b.c"],
+)
+def test_address_that_could_break_a_mail_header_is_refused(address: str) -> None:
+    mistake = only_mistake_of(SITE + MAIL.replace("sync@ship.example", address))
+    assert mistake == (
+        "/place/mailsync.toml:5: [mail] address: must be a mail address such as "
+        '"sync@aurora.example" (ASCII only)'
+    )
+
+
+def test_text_that_is_not_utf8_is_named_by_line() -> None:
+    with pytest.raises(BadConfiguration) as caught:
+        parse(SITE.encode() + b"# \xff\n", PATH)
+    assert str(caught.value) == "/place/mailsync.toml:4: not UTF-8 text"
+
+
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(BadConfiguration, match="nested too deeply"):
+        read("a = " + "[" * 100_000)
+
+
+def test_no_key_is_both_supported_and_later() -> None:
+    for model, later in LATER.items():
+        assert not later & set(model.model_fields)
+
+
+@given(st.text())
+def test_arbitrary_text_raises_nothing_but_our_errors(text: str) -> None:
+    with pytest.raises(MailsyncError):
+        parse(text.encode(errors="surrogatepass"), PATH)
+
+
+@given(st.binary())
+def test_arbitrary_bytes_raise_nothing_but_our_errors(content: bytes) -> None:
+    with pytest.raises(MailsyncError):
+        parse(content, PATH)
+
+
+@given(
+    st.sampled_from(sorted(key for keys in LATER.values() for key in keys)),
+    st.integers(),
+    st.data(),
+)
+def test_arbitrary_values_raise_nothing_but_our_errors(
+    later: str, number: int, data: st.DataObject
+) -> None:
+    keys = st.sampled_from(["source", "card", "name", "state", "imap", "poll", "secret", later])
+    values = st.sampled_from([str(number), '""', "[]", "{}", "[[]]", '"a:b"', "'''\n'''", "1e9"])
+    sections = st.sampled_from(["site", "mail", "peers", "datasets", "peers.x", "datasets.x"])
+    text = ""
+    for section in data.draw(st.lists(sections, unique=True)):
+        text += f"[{section}]\n"
+        for key in data.draw(st.lists(keys, unique=True)):
+            text += f"{key} = {data.draw(values)}\n"
+    for mistake in found_in(text):
+        assert mistake.startswith(str(PATH))
+
+
+# --- lines ---------------------------------------------------------------------------------
+
+
+def test_lines_are_found_behind_strings_arrays_comments_and_odd_keys() -> None:
+    text = (
+        "# [no]\n"
+        'top = """\n[not] = "a"\\"""\n"""\n'
+        "[a.b] # [c]\n"
+        'list = [\n  "]", # ]\n  { x = 1 },\n]\n'
+        "\"quo.ted\" . 'k = y' = 1\n"
+        "lit = '''\n'''''\n"
+        "[[many]]\n"
+        "z = { inner = 1 }\n"
+    )
+    tomllib.loads(text)
+    lines = key_lines(text)
+    assert lines[("top",)] == 2
+    assert ("not",) not in lines
+    assert lines[("a",)] == lines[("a", "b")] == 5
+    assert lines[("a", "b", "list")] == 6
+    assert lines[("a", "b", "quo.ted", "k = y")] == 10
+    assert lines[("a", "b", "lit")] == 11
+    assert lines[("many", "z")] == 14
+    assert line_of(lines, ("many", "z", "inner")) == 14
+    assert line_of(lines, ("nowhere",)) is None
+
+
+PRINTABLE = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=20)
+
+
+@given(
+    st.dictionaries(
+        PRINTABLE,
+        PRINTABLE,
+        min_size=1,
+    )
+)
+def test_every_key_of_a_document_has_its_line(document: dict[str, str]) -> None:
+    import tomlkit
+
+    text = tomlkit.dumps(document)
+    lines = key_lines(text)
+    assert lines == {(key,): number for number, key in enumerate(document, start=1)}
+
+
+# --- quantities ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("15m", 900), ("1h", 3_600), ("1.5h", 5_400), ("7d", 604_800), ("2w", 1_209_600)],
+)
+def test_durations(text: str, seconds: int) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "15", "m", "-1m", "15 minutes", "٣m", "0s", "9999999w", 15, None]
+)
+def test_wrong_durations(text: object) -> None:
+    with pytest.raises(ValueError, match="must be a duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1 MB", 10**6), ("9.5 MB", 9_500_000), ("64 KiB", 65_536), ("500 kB", 500_000), ("7B", 7)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "1", "MB", "-1 MB", "1 XB", "1  MB", 10, None])
+def test_wrong_sizes(text: object) -> None:
+    with pytest.raises(ValueError, match="must be a size"):
+        parse_size(text)
+
+
+@given(st.integers(min_value=1, max_value=3_650 * 86_400))
+def test_durations_survive_writing(seconds: int) -> None:
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@given(st.integers(min_value=0, max_value=10**9 - 1) | st.integers(0, 900).map(lambda n: n * 10**8))
+def test_sizes_survive_writing(size: int) -> None:
+    assert parse_size(format_size(size)) == size
+
+
+@given(
+    st.text()
+    | st.lists(st.text("0123456789*/,-#LW", min_size=1, max_size=6), min_size=5, max_size=5).map(
+        " ".join
+    )
+)
+def test_poll_raises_nothing_but_value_errors(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert isinstance(parse_poll(text), (int, str))
+
+
+@pytest.mark.parametrize("text", ["0 0 30 2 *", "60 * * * *", "* * * *  x", "* * * * 1#6"])
+def test_wrong_cron_expressions(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a valid cron expression: Bad "):
+        parse_poll(text)
+
+
+# --- finding -------------------------------------------------------------------------------
+
+
+def test_option_goes_before_environment_before_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    option, variable = tmp_path / "option.toml", tmp_path / "variable.toml"
+    user = tmp_path / "xdg" / "mailsync" / "mailsync.toml"
+    here = Path("mailsync.toml")
+    user.parent.mkdir(parents=True)
+    for path in (option, variable, here, user):
+        path.write_text(SITE)
+    environment = {"MAILSYNC_CONFIG": str(variable), "XDG_CONFIG_HOME": str(tmp_path / "xdg")}
+    assert find(option, environment) == option
+    assert find(None, environment) == variable
+    del environment["MAILSYNC_CONFIG"]
+    assert find(None, environment) == here
+    here.unlink()
+    assert find(None, environment) == user
+
+
+def test_named_file_that_is_missing_is_not_replaced_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mailsync.toml").write_text(SITE)
+    with pytest.raises(NotInitialised, match=r"^no configuration file other\.toml$") as caught:
+        find(Path("other.toml"), {})
+    assert caught.value.exit_code == Exit.NOT_INITIALISED
+    with pytest.raises(NotInitialised, match=r"named by \$MAILSYNC_CONFIG"):
+        find(None, {"MAILSYNC_CONFIG": "other.toml"})
+
+
+def test_no_file_anywhere_says_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    with pytest.raises(NotInitialised, match=r"looked for mailsync\.toml, "):
+        find(None, {})
+
+
+def test_unreadable_file_is_a_bad_configuration(tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration, match=r"cannot read .*: Is a directory"):
+        load(tmp_path)
+
+
+# --- secrets -------------------------------------------------------------------------------
+
+
+def command(code: str) -> SecretSettings:
+    return SecretSettings(command=[sys.executable, "-c", code])
+
+
+def test_secret_command_runs_without_a_shell_in_the_files_directory(tmp_path: Path) -> None:
+    assert read_secret(command("import os; print(os.getcwd())"), tmp_path) == str(tmp_path)
+    assert read_secret(SecretSettings(command=["echo", "$HOME;ls"]), tmp_path) == "$HOME;ls"
+
+
+def test_exactly_one_trailing_newline_is_stripped(tmp_path: Path) -> None:
+    assert read_secret(command("print(' pass word ')"), tmp_path) == " pass word "
+    with pytest.raises(LoginRefused, match="not one line"):
+        read_secret(command("print('a\\n')"), tmp_path)
+
+
+def test_secret_file_must_be_private(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("hunter2\n")
+    file.chmod(0o600)
+    secret = SecretSettings(file=file)
+    assert read_secret(secret, tmp_path) == "hunter2"
+    for mode in (0o640, 0o604, 0o660):
+        file.chmod(mode)
+        with pytest.raises(BadKeys, match=f"chmod 600 {file}") as caught:
+            read_secret(secret, tmp_path)
+        assert caught.value.exit_code == Exit.LOGIN_REFUSED
+        assert "hunter2" not in str(caught.value)
+
+
+def test_secret_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_PASSWORD", "pässword")
+    assert read_secret(SecretSettings(env="MAIL_PASSWORD"), tmp_path) == "pässword"
+    monkeypatch.delenv("MAIL_PASSWORD")
+    with pytest.raises(LoginRefused, match=r"MAIL_PASSWORD .* is not set"):
+        read_secret(SecretSettings(env="MAIL_PASSWORD"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise SystemExit(3)", "failed with exit code 3"),
+        ("pass", "the mail secret is empty"),
+        ("import sys; sys.stdout.buffer.write(b'\\xff')", "not UTF-8 text"),
+        ("print('user\\rX-Header: x')", "not one line"),
+        ("print('x' * 100000)", "not one line"),
+    ],
+)
+def test_unusable_secret_is_refused_and_not_shown(code: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(LoginRefused, match=message) as caught:
+        read_secret(command(code), tmp_path)
+    assert caught.value.exit_code == Exit.LOGIN_REFUSED
+    assert "xxx" not in str(caught.value)
+
+
+def test_secret_command_that_is_missing_or_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(LoginRefused, match="cannot run the secret command no-such-program"):
+        read_secret(SecretSettings(command=["no-such-program"]), tmp_path)
+    monkeypatch.setattr("mailsync.config.secret.COMMAND_SECONDS_MAX", 0.2)
+    hanging = command("import time; print('hunter2', flush=True); time.sleep(60)")
+    with pytest.raises(LoginRefused, match="took more than") as caught:
+        read_secret(hanging, tmp_path)
+    assert caught.value.__cause__ is None
+
+
+# --- adding a peer -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mailsync.toml"
+    path.write_text(f"# ours\n{SITE}# below the site\n{DATASET}keys = 'local'   # as agreed\n")
+    path.chmod(0o640)
+    return path
+
+
+def test_added_peer_keeps_comments_order_and_mode(file: Path) -> None:
+    before = file.read_text()
+    add_peer(file, "hub", file.parent / "peers" / "hub.card", ["defects"])
+    after = file.read_text()
+    assert after.startswith(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    peer = load(file).peers["hub"]
+    assert (peer.card, peer.datasets) == (file.parent / "peers" / "hub.card", ["defects"])
+    assert 'card = "peers/hub.card"' in after
+    add_peer(file, "shore", Path("peers/shore.card"), None)
+    assert load(file).peers["shore"].datasets is None
+    assert load(file).peers["hub"] == peer
+    assert sorted(path.name for path in file.parent.iterdir()) == ["mailsync.toml"]
+
+
+def test_link_to_the_configuration_stays_a_link(file: Path) -> None:
+    link = file.with_name("link.toml")
+    link.symlink_to(file)
+    add_peer(link, "hub", Path("hub.card"), None)
+    assert link.is_symlink()
+    assert "hub" in load(file).peers
+
+
+@pytest.mark.parametrize(
+    ("name", "datasets", "kind", "message"),
+    [
+        ("Hub", None, UsageError, "must be 1 to 63 lower-case"),
+        ("hub", ["crew"], BadConfiguration, r"no section \[datasets.crew\]"),
+    ],
+)
+def test_peer_that_would_be_a_mistake_leaves_the_file_alone(
+    name: str,
+    datasets: list[str] | None,
+    kind: type[MailsyncError],
+    message: str,
+    file: Path,
+) -> None:
+    before = file.read_bytes()
+    with pytest.raises(kind, match=message):
+        add_peer(file, name, Path("x.card"), datasets)
+    assert file.read_bytes() == before
+
+
+def test_known_peer_is_not_added_again(file: Path) -> None:
+    add_peer(file, "hub", Path("x.card"), None)
+    before = file.read_bytes()
+    with pytest.raises(UsageError, match=r"has a section \[peers.hub\] already"):
+        add_peer(file, "hub", Path("y.card"), None)
+    assert file.read_bytes() == before
+
+
+def test_failing_replacement_leaves_the_file_and_no_rest(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = file.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        add_peer(file, "hub", Path("x.card"), None)
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == ["mailsync.toml"]
