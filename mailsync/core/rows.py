@@ -80,9 +80,9 @@ class _Last:
 class RowWriter(TokenWriter):
     """Writes records in row form."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int) -> None:
         """Nothing is known yet."""
-        super().__init__()
+        super().__init__(budget)
         self._last = _Last()
         self._counters: dict[bytes, int] = {}
         self._stems: dict[bytes, int] = {}
@@ -142,7 +142,7 @@ class RowWriter(TokenWriter):
 
     def _new_shape(self, shape: Shape) -> None:
         self.number(shape.flags, FLAGS)
-        self.number(len(shape.fields))
+        self.count(len(shape.fields))
         for name, killed in shape.fields:
             self.name(name)
             if shape.flags & SOME_KILLED:
@@ -156,9 +156,10 @@ class RowWriter(TokenWriter):
 
     def _row(self, shape: Shape, entries: Mapping[str, Entry], context: frozenset[Dot]) -> None:
         if context:
-            self.number(len(context))
+            self.count(len(context))
             for ancestor in sorted(context):
                 self.dot(ancestor)
+        self.pay(len(entries))
         if entries and not shape.flags & OWN_DOTS:
             self.dot(next(iter(entries.values())).dot)
         for name, _ in shape.fields:

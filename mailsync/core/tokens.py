@@ -48,8 +48,9 @@ _Thing = TypeVar("_Thing", bound=Hashable)
 class TokenWriter:
     """Collects tokens. Every method raises OurError for what no reader would accept."""
 
-    def __init__(self) -> None:
-        """Nothing is written and nothing known yet."""
+    def __init__(self, budget: int) -> None:
+        """Nothing is written yet; ``budget`` is what the reader's will be."""
+        self._budget = budget
         self._body = bytearray()
         self._names: dict[str, int] = {}
 
@@ -60,6 +61,17 @@ class TokenWriter:
     def token(self, token: object) -> None:
         """A scalar as it is."""
         self._body += encode(token)
+
+    def pay(self, count: int) -> None:
+        """Take a count from the budget of objects the whole body may become."""
+        self._budget -= count
+        if self._budget < 0:
+            raise OurError("a bundle holds more than peers accept")
+
+    def count(self, count: int) -> None:
+        """How many things follow; paid for."""
+        self.pay(count)
+        self.number(count)
 
     def number(self, number: int, below: int = COUNTERS) -> None:
         """An integer from 0 to ``below`` exclusively."""
@@ -78,6 +90,7 @@ class TokenWriter:
             self.token(number)
             return
         self.token(len(known))
+        self.pay(1)
         known[thing] = len(known)
         define(thing)
 
@@ -92,7 +105,7 @@ class TokenWriter:
 
     def positions(self, positions: Positions) -> None:
         """A set of positions: per interval the gap before it and its length, each less one."""
-        self.number(len(positions.intervals))
+        self.count(len(positions.intervals))
         before = -1
         for low, high in positions.intervals:
             self.number(low - before - 2)

@@ -69,7 +69,7 @@ DEFAULT_LIMITS: Final = Limits()
 
 def encode(bundle: Bundle, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """A bundle as bytes. Raises OurError for one that ``decode`` would refuse."""
-    writer = _BundleWriter()
+    writer = _BundleWriter(limits.objects)
     writer.bundle(bundle)
     raw = writer.written()
     if len(raw) > limits.raw_size:
@@ -97,7 +97,7 @@ class _BundleWriter(RowWriter):
     def bundle(self, bundle: Bundle) -> None:
         self._stream(bundle.stream)
         self.mark(bundle.mark)
-        self.number(len(bundle.history))
+        self.count(len(bundle.history))
         for mark in bundle.history:
             self.mark(mark)
         self._optional(bundle.confirmed, self.mark)
@@ -125,7 +125,7 @@ class _BundleWriter(RowWriter):
         self.positions(acknowledgement.cover)
         self._optional(acknowledgement.last, self.mark)
         self._listing(acknowledgement.lacking)
-        self.number(len(acknowledgement.refused))
+        self.count(len(acknowledgement.refused))
         for name in sorted(acknowledgement.refused):
             self.name(name)
 
@@ -133,17 +133,17 @@ class _BundleWriter(RowWriter):
         grouped: dict[str, list[Guid]] = {}
         for dataset, guid in sorted(records):
             grouped.setdefault(dataset, []).append(guid)
-        self.number(len(grouped))
+        self.count(len(grouped))
         for dataset, guids in grouped.items():
             self.name(dataset)
-            self.number(len(guids))
+            self.count(len(guids))
             for guid in guids:
                 self.guid(guid)
 
     def _sections(self, bundle: Bundle) -> None:
         deletes, extractions = _grouped(bundle.deletes), _grouped(bundle.extractions)
         datasets = sorted(deletes.keys() | extractions.keys())
-        self.number(len(datasets))
+        self.count(len(datasets))
         for dataset in datasets:
             self.name(dataset)
             self.number(ROW_FORM)
@@ -152,7 +152,7 @@ class _BundleWriter(RowWriter):
 
     def _rows(self, rows: list[_Row], write: Callable[[_Row], None]) -> None:
         self.start_rows()
-        self.number(len(rows))
+        self.count(len(rows))
         for row in rows:
             write(row)
 
