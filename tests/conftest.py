@@ -1,0 +1,5 @@
+"""Fixtures every test may use."""
+
+from tests.servers.mail import mail_server
+
+__all__ = ["mail_server"]
