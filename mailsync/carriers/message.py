@@ -38,7 +38,7 @@ SUBJECT_TAG: Final = "[mailsync]"
 _ADDRESS: Final = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9.-]{1,189}|\[[A-Za-z0-9.:]{1,60}\])"
 )
-_MESSAGE_ID: Final = re.compile(r"<[!-;=?A-~]{1,240}>")
+_MESSAGE_ID: Final = re.compile(r"<[!-;=?-~]{1,240}>")
 _BOUNDARY: Final = re.compile(r"[A-Za-z0-9=_.+-]{1,60}")
 _LABEL: Final = re.compile(r"[A-Za-z0-9._-]{1,24}")
 _SITE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
