@@ -27,8 +27,7 @@ def _takes_everything(_key: Key, _wanted: Fields | None) -> str:
 class MemoryDataset:
     """Records in ``rows``; a test plays the user by changing ``rows`` between two calls.
 
-    ``refuses`` gets each write's key and wanted fields and answers why the dataset does not
-    take it, or an empty text. ``unreadable`` maps keys to the reason they cannot be read.
+    ``unreadable`` maps keys to the reason they cannot be read.
     """
 
     transactional = True
@@ -39,6 +38,11 @@ class MemoryDataset:
         *,
         refuses: Callable[[Key, Fields | None], str] = _takes_everything,
     ) -> None:
+        """Start with ``rows``.
+
+        ``refuses`` gets each write's key and wanted fields and answers why the dataset does
+        not take it, or an empty text.
+        """
         self.rows: dict[Key, Fields] = dict(rows or {})
         self.unreadable: dict[Key, str] = {}
         self.refuses = refuses

@@ -37,21 +37,22 @@ _NO_ETAG: Final = Etag(b"")
 
 
 class SqlTable:
-    """One table as a dataset.
-
-    ``url``: as SQLAlchemy writes it, ``sqlite:///FILE``. ``keys``: "local" where each site
-    keeps its own (a primary key of one integer column; the default there), "shared" where the
-    key columns are fields like the others. ``patience``: seconds to wait for a lock.
-
-    Raises :class:`mailsync.errors.DatasetMissing` for a missing file or table,
-    :class:`mailsync.errors.DatasetError` for a table whose rows cannot be told apart.
-    """
+    """One table as a dataset."""
 
     transactional = True
 
     def __init__(
         self, url: str, table: str, *, keys: Keys | None = None, patience: float = PATIENCE
     ) -> None:
+        """Open an existing database and look at its table.
+
+        ``url``: as SQLAlchemy writes it, ``sqlite:///FILE``. ``keys``: "local" where each site
+        keeps its own (a primary key of one integer column; the default there), "shared" where
+        the key columns are fields like the others. ``patience``: seconds to wait for a lock.
+
+        Raises :class:`mailsync.errors.DatasetMissing` for a missing file or table,
+        :class:`mailsync.errors.DatasetError` for a table whose rows cannot be told apart.
+        """
         path = sqlite.database_file(_parsed(url))
         self._place = f"table {table} of {path}"
         self._engine = sqlite.open_engine(path, patience)
@@ -117,7 +118,7 @@ class SqlTable:
     def _key_of(self, row: Row) -> Key:
         places = self.shape.key_places
         if len(places) == 1 and type(row[places[0]]) is int:
-            return Key(f"[{row[places[0]]}]")
+            return Key(f"[{row[places[0]]!r}]")
         if any(row[place] is None for place in places):
             raise DatasetError(
                 f"{self._place}: a row has no value in its primary key "
@@ -157,7 +158,7 @@ class SqlTable:
         except MailsyncError:
             raise
         except DBAPIError as error:
-            raise sqlite.explain(error.orig or error, self._place) from error
+            raise sqlite.explain(error, self._place) from error
         except sqlite.DRIVER_ERRORS as error:
             raise sqlite.explain(error, self._place) from error
 

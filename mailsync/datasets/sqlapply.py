@@ -22,30 +22,32 @@ from mailsync.datasets import sqlite
 from mailsync.datasets.base import Outcome, Result, Write
 from mailsync.datasets.sqlkeys import key_values
 from mailsync.datasets.sqlreferences import References
-from mailsync.datasets.sqlrows import one_row, row_etag, undecodable
+from mailsync.datasets.sqlrows import Row, one_row, row_etag, undecodable
 from mailsync.datasets.sqlshape import Shape, Statement
 
 CHUNK: Final = 64
 
 
 class TransactionLost(Exception):
-    """The batch was undone; ``refused`` (place of a write: reason) must not be tried again."""
+    """The batch was undone."""
 
     def __init__(self, refused: dict[int, str]) -> None:
+        """``refused``, place of a write to reason, must not be tried again."""
         super().__init__(refused)
         self.refused = refused
 
 
 class _NotTaken(Exception):
-    """The table does not take this one write."""
+    """The table does not take what was just written."""
 
 
 class Application:
-    """One attempt at a batch; ``refused``: places of writes not to try, with the reason."""
+    """One attempt at a batch."""
 
     def __init__(
         self, connection: Any, shape: Shape, writes: Sequence[Write], refused: dict[int, str]
     ) -> None:
+        """``refused``: places of writes not to try, with the reason."""
         self._connection = connection
         self._cursor = connection.cursor()
         self._shape = shape
@@ -87,9 +89,9 @@ class Application:
             return True
         return False
 
-    def _is_expected(self, row: Sequence[Value] | None, expected: Fields | None) -> bool:
+    def _is_expected(self, row: Row | None, expected: Fields | None) -> bool:
         if row is None or expected is None:
-            return row is expected
+            return row is None and expected is None
         return not _difference(expected, self._shape.fields_of(row))
 
     def _misfit(self, write: Write) -> str:
@@ -175,7 +177,7 @@ class Application:
         """The outcome, after a look at what the table really holds now."""
         row = one_row(self._connection, self._shape, write.key)
         if write.wanted is None or row is None:
-            if row is write.wanted:
+            if row is None and write.wanted is None:
                 return Outcome(Result.WRITTEN)
             raise _NotTaken("the database neither reported an error nor did what was asked")
         if altered := _difference(write.wanted, self._shape.fields_of(row)):
@@ -200,18 +202,22 @@ class Application:
 
     def _attempt_parked(self, group: list[int]) -> list[int]:
         """Write the whole group and return nothing; or none of it, and return whose fault."""
-        left = group
+        left: list[int] = []
         try:
             with self._savepoint():
-                for place in group:
-                    self._alter(place, self._parked(place))
-                left = self._attempt(group)
-                if left:
-                    raise _NotTaken
+                self._write_parked(group, left)
         except _NotTaken:
             for place in group:
                 self._outcomes.pop(place, None)
-        return left
+            return left or group
+        return []
+
+    def _write_parked(self, group: list[int], left: list[int]) -> None:
+        for place in group:
+            self._alter(place, self._parked(place))
+        left += self._attempt(group)
+        if left:
+            raise _NotTaken
 
     def _unique_values(self, place: int) -> Fields:
         """What an update changes that no two rows may share."""

@@ -141,4 +141,5 @@ def explain(error: Exception, place: str) -> MailsyncError:
 
 
 def _code(error: Exception) -> int:
-    return int(getattr(error, "sqlite_errorcode", 0)) & _PRIMARY_CODE
+    raised = getattr(error, "orig", None) or error
+    return int(getattr(raised, "sqlite_errorcode", 0)) & _PRIMARY_CODE

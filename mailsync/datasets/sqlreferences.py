@@ -19,6 +19,7 @@ class References:
     """Looks up both ends of a table's foreign keys."""
 
     def __init__(self, shape: Shape, cursor: Any) -> None:
+        """Look at a table of this shape through a cursor in the open transaction."""
         self._cursor = cursor
         self._upwards = [
             (one, _lookup(one.parent, one.targets, shape))

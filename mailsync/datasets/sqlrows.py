@@ -16,7 +16,7 @@ from mailsync.datasets.sqlshape import ROWS_AT_A_TIME, Shape
 Row = tuple[Value, ...]
 
 
-def row_etag(row: Sequence[Value]) -> Etag:
+def row_etag(row: Row) -> Etag:
     """16 bytes of BLAKE2b over the raw row."""
     return Etag(blake2b(marshal.dumps(row, MARSHAL_VERSION), digest_size=16).digest())
 

@@ -42,6 +42,7 @@ class Statement:
     """One compiled statement; its parameters are given by name."""
 
     def __init__(self, construct: ClauseElement, dialect: Dialect) -> None:
+        """Compile for the engine of ``dialect``."""
         compiled = construct.compile(dialect=dialect)
         self._text = str(compiled)
         self._order: Sequence[str] | None = getattr(compiled, "positiontup", None)

@@ -1,0 +1,50 @@
+"""From the ``source`` of a dataset's section to its adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal, cast
+
+from mailsync.datasets.base import Dataset
+from mailsync.datasets.ical import IcalFile, IcalFolder
+from mailsync.datasets.sql import SqlTable
+from mailsync.datasets.vcard import VcardFile, VcardFolder
+from mailsync.errors import BadConfiguration
+
+KNOWN: Final = ("sqlite:///FILE", "vcard:FOLDER_OR_FILE", "ical:FOLDER_OR_FILE")
+
+_SQLITE: Final = "sqlite:///"
+
+
+def open_dataset(source: str, *, table: str | None, keys: str | None, base: Path) -> Dataset:
+    """Open what ``source`` names; relative paths are relative to ``base``.
+
+    Raises :class:`mailsync.errors.BadConfiguration` for what is not understood, and whatever
+    the adapter raises.
+    """
+    scheme, _, path = source.partition(":")
+    if source.startswith(_SQLITE):
+        return _table(source.removeprefix(_SQLITE), table, keys, base)
+    if scheme in {"vcard", "ical"} and path:
+        if table is not None or keys is not None:
+            raise BadConfiguration(f"{source}: only databases have table and keys")
+        folder, file, suffix = _TEXTS[scheme]
+        full = base / path
+        return file(full) if full.suffix.lower() == suffix and not full.is_dir() else folder(full)
+    raise BadConfiguration(f"source {source!r} is of no kind known: {', '.join(KNOWN)}")
+
+
+_TEXTS: Final[dict[str, tuple[Callable[[Path], Dataset], Callable[[Path], Dataset], str]]] = {
+    "vcard": (VcardFolder, VcardFile, ".vcf"),
+    "ical": (IcalFolder, IcalFile, ".ics"),
+}
+
+
+def _table(path: str, table: str | None, keys: str | None, base: Path) -> Dataset:
+    if not table:
+        raise BadConfiguration(f'sqlite:///{path}: name its table, e.g. table = "defects"')
+    if keys not in {None, "local", "shared"}:
+        raise BadConfiguration(f'keys = "{keys}": write "local" or "shared"')
+    url = f"{_SQLITE}{base / path}"
+    return SqlTable(url, table, keys=cast("Literal['local', 'shared'] | None", keys))

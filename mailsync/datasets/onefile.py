@@ -1,0 +1,144 @@
+"""One file with many records; the key is the record's name within it.
+
+Rules
+-----
+* The file is read as a whole; a record's etag is its content's digest.
+* All writes of a batch are one replacement of the file. Should another program have changed it
+  meanwhile, they are compared anew with what it holds then.
+* Where a record can be seen to be there but not which one it is, nothing counts as vanished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from mailsync.core.model import Etag, Fields, Guid, Key, same_fields
+from mailsync.datasets.base import Change, Outcome, Result, Unreadable, Write
+from mailsync.datasets.contentline import Malformed
+from mailsync.datasets.files import Overtaken, explaining, flush_folder, read_regular, replace
+from mailsync.datasets.memory import fields_digest
+from mailsync.datasets.texts import Document, Format, Parsed, Unfit, edit, fitting
+from mailsync.errors import DatasetBusy, DatasetError, DatasetMissing
+
+ATTEMPTS: Final = 5
+
+
+class RecordFile:
+    """The records of one file."""
+
+    transactional = True
+
+    def __init__(self, path: Path, form: Format) -> None:
+        """Raises :class:`mailsync.errors.DatasetMissing` if there is no such file."""
+        if not path.is_file():
+            raise DatasetMissing(f"there is no file {path}")
+        self._path = path
+        self._form = form
+
+    def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
+        """Everything that differs from ``known``."""
+        _, document = self._load()
+        for key, parsed in document.records.items():
+            found = _found(key, parsed)
+            if isinstance(found, Unreadable) or known.get(key) != found.etag:
+                yield found
+        for key in known:
+            if key not in document.records:
+                yield _missing(key, document)
+
+    def propose_key(self, guid: Guid, fields: Fields, taken: frozenset[Key]) -> Key:  # noqa: ARG002
+        """The record's name within the file, with a number where that is taken."""
+        _, document = self._load()
+        return self._form.key_for(fields, taken | document.records.keys())
+
+    def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
+        """What the file holds now for exactly these keys."""
+        _, document = self._load()
+        return {
+            key: _found(key, document.records[key])
+            if key in document.records
+            else _missing(key, document)
+            for key in keys
+        }
+
+    def apply(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Carry out the writes in one replacement of the file."""
+        path = self._path.resolve()
+        for _ in range(ATTEMPTS):
+            before, document = self._load()
+            after, outcomes = self._edited(document, writes)
+            if after == before:
+                return outcomes
+            try:
+                with explaining(path):
+                    replace(path, before, after)
+                    flush_folder(path.parent)
+            except Overtaken:
+                continue
+            return outcomes
+        raise DatasetBusy(f"another program keeps changing {self._path}")
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _load(self) -> tuple[bytes, Document]:
+        with explaining(self._path):
+            found = read_regular(self._path.resolve())
+        if found is None:
+            raise DatasetMissing(f"there is no file {self._path}")
+        try:
+            return found[0], self._form.parse(found[0])
+        except Malformed as error:
+            raise DatasetError(f"{self._path}: {error}") from error
+
+    def _edited(self, document: Document, writes: Sequence[Write]) -> tuple[bytes, list[Outcome]]:
+        edits: dict[Key, Mapping[str, str] | None] = {}
+        stopped = [self._stopped(document, write, edits) for write in writes]
+        after, reread, refused = edit(self._form, document, edits)
+        outcomes = [
+            one or _outcome(write, reread.records.get(write.key), refused.get(write.key, ""))
+            for one, write in zip(stopped, writes, strict=True)
+        ]
+        return after, outcomes
+
+    def _stopped(
+        self, document: Document, write: Write, edits: dict[Key, Mapping[str, str] | None]
+    ) -> Outcome | None:
+        """Note the write among the edits, or say why it is none."""
+        present = document.records.get(write.key)
+        if present is not None and present.fault:
+            return Outcome(Result.REFUSED, reason=present.fault)
+        if write.key in edits:
+            return Outcome(Result.REFUSED, reason="another write of this batch has the same key")
+        if not same_fields(present.fields if present else None, write.expected):
+            return Outcome(Result.CHANGED)
+        try:
+            wanted = None if write.wanted is None else fitting(self._form, write.wanted)
+        except Unfit as error:
+            return Outcome(Result.REFUSED, reason=str(error))
+        if wanted is not None or present is not None:
+            edits[write.key] = wanted
+        return None
+
+
+def _outcome(write: Write, present: Parsed | None, refused: str) -> Outcome:
+    if refused:
+        return Outcome(Result.REFUSED, reason=refused)
+    if write.wanted is None or present is None:
+        return Outcome(Result.WRITTEN)
+    same = same_fields(present.fields, write.wanted)
+    return Outcome(Result.WRITTEN, Etag(fields_digest(present.fields)) if same else None)
+
+
+def _found(key: Key, parsed: Parsed) -> Change | Unreadable:
+    if parsed.fault:
+        return Unreadable(key, parsed.fault)
+    return Change(key, parsed.fields, Etag(fields_digest(parsed.fields)))
+
+
+def _missing(key: Key, document: Document) -> Change | Unreadable:
+    if document.fault:
+        return Unreadable(key, f"perhaps it is the one that cannot be read: {document.fault}")
+    return Change(key, None, None)

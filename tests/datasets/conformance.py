@@ -1,0 +1,335 @@
+"""The one suite that every dataset adapter passes.
+
+A test module derives a class from :class:`Conformance` and says how to build a :class:`Stage`:
+the dataset, and a user who changes it behind its back by other means than the adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mailsync.core.model import Etag, Fields, Guid, Key, same_fields
+from mailsync.datasets.base import Change, Dataset, Outcome, Result, Unreadable, Write
+from mailsync.datasets.memory import MemoryDataset
+
+
+@dataclass
+class Stage:
+    """A dataset and its user. ``put`` inserts or overwrites, ``remove`` deletes a record."""
+
+    dataset: Dataset
+    sample: Callable[[int, int], Fields]
+    """Fields of record ``n`` in version ``v``, all different."""
+    put: Callable[[Key, Fields], None]
+    remove: Callable[[Key], None]
+    touch: Callable[[Key], None]
+    """Change what is no field, or nothing at all."""
+    unfit: Callable[[Fields], Fields]
+    """The fields changed so that the dataset will not take them."""
+    spoil: Callable[[Key], None] | None = None
+    """Make a record unreadable; None where the kind cannot have such a thing."""
+    known: dict[Key, Etag | None] = field(default_factory=dict)
+    held: dict[Key, Fields] = field(default_factory=dict)
+
+    def guid(self, number: int) -> Guid:
+        return Guid(number.to_bytes(16, "big"))
+
+    def visible(self) -> dict[Key, Fields | None]:
+        """What changed for the users since the last look; the map is brought up to date."""
+        changed: dict[Key, Fields | None] = {}
+        found = list(self.dataset.changes(self.known))
+        assert len({one.key for one in found}) == len(found), "a key was reported twice"
+        for one in found:
+            if isinstance(one, Unreadable):
+                continue
+            if not same_fields(one.fields, self.held.get(one.key)):
+                changed[one.key] = one.fields
+            self.settle(one.key, one.fields, one.etag)
+        return changed
+
+    def settle(self, key: Key, fields: Fields | None, etag: Etag | None) -> None:
+        if fields is None:
+            self.known.pop(key, None)
+            self.held.pop(key, None)
+        else:
+            self.known[key] = etag
+            self.held[key] = fields
+
+    def propose(self, number: int, fields: Fields) -> Key:
+        return self.dataset.propose_key(self.guid(number), fields, frozenset(self.known))
+
+    def insert(self, number: int) -> Key:
+        """A record that arrived from a peer."""
+        wanted = self.sample(number, 0)
+        key = self.propose(number, wanted)
+        outcome = self.write(Write(self.guid(number), key, None, wanted))
+        assert outcome.result is Result.WRITTEN, outcome
+        return key
+
+    def write(self, write: Write) -> Outcome:
+        [outcome] = self.dataset.apply([write])
+        if outcome.result is Result.WRITTEN:
+            self.settle(write.key, write.wanted, outcome.etag)
+        return outcome
+
+    def now(self, key: Key) -> Fields | None:
+        found = self.dataset.read([key])[key]
+        assert isinstance(found, Change), found
+        return found.fields
+
+
+class Conformance:
+    """Derive, and define ``build``."""
+
+    ordinal: ClassVar[int] = 0
+
+    def build(self, directory: Path) -> Stage:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def stage(self, tmp_path: Path) -> Stage:
+        return self.build(tmp_path)
+
+    def key(self, stage: Stage, number: int) -> Key:
+        """A key for a record the user makes."""
+        return stage.propose(number, stage.sample(number, 0))
+
+    def user_inserts(self, stage: Stage, number: int) -> Key:
+        key = self.key(stage, number)
+        stage.put(key, stage.sample(number, 0))
+        return key
+
+    def test_with_nothing_known_every_record_is_new(self, stage: Stage) -> None:
+        expected = {}
+        for number in (1, 2, 3):
+            expected[self.user_inserts(stage, number)] = stage.sample(number, 0)
+        assert len(expected) == 3
+        assert stage.visible() == expected
+
+    def test_an_empty_dataset_has_no_changes(self, stage: Stage) -> None:
+        assert list(stage.dataset.changes({})) == []
+
+    def test_with_everything_known_nothing_is_reported(self, stage: Stage) -> None:
+        self.user_inserts(stage, 1)
+        stage.visible()
+        assert list(stage.dataset.changes(stage.known)) == []
+
+    def test_an_etag_of_none_counts_as_changed(self, stage: Stage) -> None:
+        key = self.user_inserts(stage, 1)
+        [found] = stage.dataset.changes({key: None})
+        assert isinstance(found, Change)
+        assert same_fields(found.fields, stage.sample(1, 0))
+
+    def test_user_edit_delete_and_reinsertion_are_seen(self, stage: Stage) -> None:
+        key = self.user_inserts(stage, 1)
+        other = self.user_inserts(stage, 2)
+        stage.visible()
+        stage.put(key, stage.sample(1, 1))
+        assert stage.visible() == {key: stage.sample(1, 1)}
+        stage.remove(key)
+        assert stage.visible() == {key: None}
+        stage.put(key, stage.sample(1, 2))
+        assert stage.visible() == {key: stage.sample(1, 2)}
+        assert stage.held.keys() == {key, other}
+
+    def test_a_touched_record_has_not_changed(self, stage: Stage) -> None:
+        key = self.user_inserts(stage, 1)
+        stage.visible()
+        stage.touch(key)
+        assert stage.visible() == {}
+
+    def test_written_records_are_read_back_exactly_and_not_reported(self, stage: Stage) -> None:
+        keys = [stage.insert(number) for number in (1, 2, 3)]
+        assert list(stage.dataset.changes(stage.known)) == []
+        for number, key in zip((1, 2, 3), keys, strict=True):
+            assert same_fields(stage.now(key), stage.sample(number, 0))
+        everything = {
+            one.key: one.fields for one in stage.dataset.changes({}) if isinstance(one, Change)
+        }
+        assert everything.keys() == set(keys)
+        assert all(same_fields(everything[key], stage.held[key]) for key in keys)
+
+    def test_updates_and_deletes_are_written_and_not_reported(self, stage: Stage) -> None:
+        first, second = stage.insert(1), stage.insert(2)
+        update = Write(stage.guid(1), first, stage.sample(1, 0), stage.sample(1, 1))
+        assert stage.write(update).result is Result.WRITTEN
+        delete = Write(stage.guid(2), second, stage.sample(2, 0), None)
+        assert stage.write(delete).result is Result.WRITTEN
+        assert list(stage.dataset.changes(stage.known)) == []
+        assert same_fields(stage.now(first), stage.sample(1, 1))
+        assert stage.now(second) is None
+
+    def test_a_quicker_user_wins_over_an_update(self, stage: Stage) -> None:
+        key = stage.insert(1)
+        stage.put(key, stage.sample(1, 1))
+        update = Write(stage.guid(1), key, stage.sample(1, 0), stage.sample(1, 2))
+        assert stage.write(update).result is Result.CHANGED
+        assert stage.visible() == {key: stage.sample(1, 1)}
+
+    def test_a_quicker_user_wins_over_a_delete(self, stage: Stage) -> None:
+        key = stage.insert(1)
+        stage.put(key, stage.sample(1, 1))
+        assert (
+            stage.write(Write(stage.guid(1), key, stage.sample(1, 0), None)).result
+            is Result.CHANGED
+        )
+        assert stage.visible() == {key: stage.sample(1, 1)}
+
+    def test_a_record_the_user_deleted_is_not_updated(self, stage: Stage) -> None:
+        key = stage.insert(1)
+        stage.remove(key)
+        update = Write(stage.guid(1), key, stage.sample(1, 0), stage.sample(1, 1))
+        assert stage.write(update).result is Result.CHANGED
+        assert stage.visible() == {key: None}
+
+    def test_a_record_the_user_inserted_is_not_overwritten(self, stage: Stage) -> None:
+        key = self.user_inserts(stage, 1)
+        insert = Write(stage.guid(9), key, None, stage.sample(1, 1))
+        assert stage.write(insert).result is Result.CHANGED
+        assert same_fields(stage.now(key), stage.sample(1, 0))
+
+    def test_a_refused_write_does_not_hinder_the_others(self, stage: Stage) -> None:
+        first, second = stage.insert(1), stage.insert(2)
+        bad = stage.unfit(stage.sample(1, 1))
+        outcomes = stage.dataset.apply(
+            [
+                Write(stage.guid(1), first, stage.sample(1, 0), bad),
+                Write(stage.guid(2), second, stage.sample(2, 0), stage.sample(2, 1)),
+            ]
+        )
+        assert [one.result for one in outcomes] == [Result.REFUSED, Result.WRITTEN]
+        assert outcomes[0].reason
+        assert same_fields(stage.now(first), stage.sample(1, 0))
+        assert same_fields(stage.now(second), stage.sample(2, 1))
+
+    def test_outcomes_come_in_the_order_of_the_writes(self, stage: Stage) -> None:
+        keys = [stage.insert(number) for number in range(1, 6)]
+        writes = [
+            Write(stage.guid(n), key, stage.sample(n, n % 2), stage.sample(n, 7))
+            for n, key in enumerate(keys, 1)
+        ]
+        results = [one.result for one in stage.dataset.apply(list(reversed(writes)))]
+        quicker, ours = Result.CHANGED, Result.WRITTEN
+        assert results == [quicker, ours, quicker, ours, quicker]
+
+    def test_reading_an_unknown_key_finds_nothing(self, stage: Stage) -> None:
+        key = stage.insert(1)
+        stage.write(Write(stage.guid(1), key, stage.sample(1, 0), None))
+        assert stage.dataset.read([key]) == {key: Change(key, None, None)}
+        assert stage.dataset.read([]) == {}
+
+    def test_proposed_keys_are_stable_and_never_collide(self, stage: Stage) -> None:
+        taken: set[Key] = {stage.insert(1)}
+        for number in range(2, 30):
+            fields = stage.sample(number, 0)
+            key = stage.dataset.propose_key(stage.guid(number), fields, frozenset(taken))
+            again = stage.dataset.propose_key(stage.guid(number), fields, frozenset(taken))
+            assert key == again
+            assert key not in taken
+            taken.add(key)
+
+    def test_an_unreadable_record_is_held_and_the_others_go_on(self, stage: Stage) -> None:
+        spoil = stage.spoil
+        if spoil is None:
+            return  # the kind has no such thing: nothing to prove
+        bad, good = stage.insert(1), stage.insert(2)
+        spoil(bad)
+        stage.put(good, stage.sample(2, 1))
+        found = {one.key: one for one in stage.dataset.changes(stage.known)}
+        unreadable, change = found.pop(bad), found.pop(good)
+        assert isinstance(unreadable, Unreadable)
+        assert unreadable.reason
+        assert isinstance(change, Change)
+        assert same_fields(change.fields, stage.sample(2, 1))
+        assert not found
+        assert isinstance(stage.dataset.read([bad])[bad], Unreadable)
+        update = Write(stage.guid(1), bad, stage.sample(1, 0), stage.sample(1, 1))
+        assert stage.write(update).result is Result.REFUSED
+        assert isinstance(stage.dataset.read([bad])[bad], Unreadable)
+
+    @settings(
+        max_examples=30, deadline=None, suppress_health_check=[HealthCheck.differing_executors]
+    )
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["put", "remove", "touch", "write", "erase", "look"]),
+                st.integers(1, 4),
+                st.integers(0, 3),
+            ),
+            max_size=20,
+        )
+    )
+    def test_random_histories_agree_with_the_plain_reference(
+        self, steps: list[tuple[str, int, int]]
+    ) -> None:
+        with TemporaryDirectory() as directory:
+            stage = self.build(Path(directory))
+            run_history(self, stage, steps)
+            stage.dataset.close()
+
+
+def run_history(suite: Conformance, stage: Stage, steps: list[tuple[str, int, int]]) -> None:
+    """The same history for the adapter and for a dictionary."""
+    reference = MemoryDataset()
+    mirror = Stage(
+        reference,
+        stage.sample,
+        reference.rows.__setitem__,
+        reference.rows.__delitem__,
+        lambda _key: None,
+        lambda fields: fields,
+    )
+    keys: dict[int, Key] = {}
+    for action, number, version in steps:
+        if number not in keys:
+            taken = frozenset(keys.values())
+            fields = stage.sample(number, 0)
+            keys[number] = stage.dataset.propose_key(stage.guid(number), fields, taken)
+        perform(stage, mirror, action, keys[number], stage.sample(number, version))
+        assert_equal_content(stage, mirror)
+    assert comparable(stage.visible()) == comparable(mirror.visible())
+
+
+def perform(stage: Stage, mirror: Stage, action: str, key: Key, fields: Fields) -> None:
+    rows = mirror.dataset.rows if isinstance(mirror.dataset, MemoryDataset) else {}
+    for one in (mirror, stage) if action in {"write", "erase"} else (stage, mirror):
+        if action == "put":
+            one.put(key, fields)
+        elif action in {"remove", "touch"}:
+            act = one.remove if action == "remove" else one.touch
+            if key in rows:
+                act(key)
+    if action in {"write", "erase"}:
+        wanted = fields if action == "write" else None
+        guid = Guid(b"\1" * 16)
+        outcomes = [
+            one.write(Write(guid, key, one.held.get(key), wanted)) for one in (stage, mirror)
+        ]
+        assert outcomes[0].result is outcomes[1].result
+    if action == "look":
+        assert comparable(stage.visible()) == comparable(mirror.visible())
+
+
+def assert_equal_content(stage: Stage, mirror: Stage) -> None:
+    contents = [
+        {one.key: one.fields for one in each.dataset.changes({}) if isinstance(one, Change)}
+        for each in (stage, mirror)
+    ]
+    assert comparable(contents[0]) == comparable(contents[1])
+
+
+def comparable(found: Mapping[Key, Fields | None]) -> object:
+    """With types, for ``1 == 1.0`` in Python."""
+    return {
+        key: fields and {name: (type(value), value) for name, value in fields.items()}
+        for key, fields in found.items()
+    }
