@@ -223,8 +223,8 @@ async def _serve(users: Mapping[str, str], loss: int, seed: int) -> None:
 
 async def _imap_login(users: Mapping[str, str]) -> Login:
     from pymap.backend.dict import DictBackend  # noqa: PLC0415  optional package
-    from pymap.user import UserMetadata  # noqa: PLC0415
-    from pysasl.hashing import Cleartext  # noqa: PLC0415
+    from pymap.user import Passwords, UserMetadata  # noqa: PLC0415
+    from pysasl.hashing import BuiltinHash  # noqa: PLC0415
 
     arguments = Namespace(
         host=LOOPBACK,
@@ -239,12 +239,14 @@ async def _imap_login(users: Mapping[str, str]) -> Login:
         demo_user="nobody",
         demo_password=os.urandom(16).hex(),
     )
-    # Slow hashes protect stored passwords; these are neither stored nor worth protecting.
-    backend, config = await DictBackend.init(arguments, hash_context=Cleartext())
+    # Many rounds protect stored passwords; these are neither stored nor worth protecting.
+    # (pysasl's Cleartext fails on passwords that are not ASCII.)
+    backend, config = await DictBackend.init(arguments, hash_context=BuiltinHash(rounds=1))
     config.apply_context()
-    login = backend.login
+    login, passwords = backend.login, Passwords(config)
     for address, password in users.items():
-        login.users_dict[address] = UserMetadata(config, address, password=password)
+        hashed = await passwords.hash_password(password)
+        login.users_dict[address] = UserMetadata(config, address, password=hashed)
     return login
 
 
