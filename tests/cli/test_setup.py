@@ -1,0 +1,474 @@
+"""From nothing to two paired sites by the command line, and every way it can go wrong."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from mailsync import cli
+from mailsync.cli import COMMANDS, main
+from mailsync.config import load
+from mailsync.errors import Exit, Locked
+from mailsync.keys import load_keys, read_card
+
+HEAVY = ("pydantic", "sqlalchemy", "rich", "tomlkit", "cryptography", "asyncio", "email")
+
+
+def run(*arguments: str | Path, text: str | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], text)
+
+
+def succeed(*arguments: str | Path, text: str | None = None) -> Result:
+    result = run(*arguments, text=text)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refuse(code: Exit, *arguments: str | Path, text: str | None = None) -> list[str]:
+    """The lines on standard error, without the first one's ``mailsync: error: ``."""
+    result = run(*arguments, text=text)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("mailsync: error: ")
+    return [lines[0].removeprefix("mailsync: error: "), *lines[1:]]
+
+
+def lines_of(result: Result) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert all(line["v"] == 1 for line in lines)
+    return lines
+
+
+@pytest.fixture
+def ship(tmp_path: Path) -> Path:
+    path = tmp_path / "ship" / "mailsync.toml"
+    succeed("-c", path, "init", "--site", "ship", "--address", "sync@ship.example")
+    return path
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Path:
+    path = tmp_path / "hub" / "mailsync.toml"
+    succeed("-c", path, "init", "--site", "hub", "--address", "sync@hub.example")
+    return path
+
+
+def card_of(site: Path) -> Path:
+    path = site.parent / "own.card"
+    succeed("-c", site, "pair", "card", "-o", path)
+    return path
+
+
+# --- the program ---------------------------------------------------------------------------
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_is_fast_because_it_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom mailsync.cli import main\nmain(['--help'], standalone_mode=False)\n"
+        f"print(*(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == ""
+    for command in ("init", "pair", "config"):
+        assert f"\n  {command} " in done.stdout
+
+
+def test_module_is_the_command() -> None:
+    done = python("-m", "mailsync", "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("mailsync ")
+
+
+def test_all_commands_of_this_version_have_a_place() -> None:
+    later = {"plan", "sync", "daemon", "status", "log", "conflicts", "doctor", "demo"}
+    assert set(COMMANDS) == {"init", "pair", "config"} | later
+
+
+def test_unknown_command_is_a_usage_error() -> None:
+    done = python("-m", "mailsync", "snyc")
+    assert done.returncode == Exit.USAGE
+    assert "No such command 'snyc'" in done.stderr
+    assert done.stdout == ""
+
+
+def test_usage_error_under_json_ends_in_an_error_line() -> None:
+    result = run("--json", "pair", "add")
+    assert result.exit_code == Exit.USAGE
+    (line,) = lines_of(result)
+    assert (line["type"], line["code"]) == ("error", 2)
+    assert "Missing argument" in line["message"]
+
+
+def test_quiet_and_verbose_exclude_each_other() -> None:
+    assert refuse(Exit.USAGE, "-q", "-v", "pair", "list")[0] == "-q and -v exclude each other"
+
+
+# --- the error boundary --------------------------------------------------------------------
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> dict[str, BaseException]:
+    """A command ``status`` that raises what a test puts here under ``"error"``."""
+    errors: dict[str, BaseException] = {}
+
+    @click.command()
+    def status() -> None:
+        raise errors["error"]
+
+    monkeypatch.setattr(cli, "status_for_test", status, raising=False)
+    monkeypatch.setattr(cli, "COMMANDS", {"status": "mailsync.cli:status_for_test"})
+    return errors
+
+
+def test_our_errors_end_in_message_advice_and_their_exit_code(
+    failing: dict[str, BaseException],
+) -> None:
+    failing["error"] = Locked("state.db is in use by process 4711")
+    assert refuse(Exit.LOCKED, "status") == [
+        "state.db is in use by process 4711",
+        "Another mailsync works on this state store; wait for it, or stop the daemon.",
+    ]
+    result = run("--json", "status")
+    assert result.exit_code == Exit.LOCKED
+    assert lines_of(result)[-1] == {
+        "v": 1,
+        "type": "error",
+        "code": 11,
+        "message": "state.db is in use by process 4711",
+        "advice": "Another mailsync works on this state store; wait for it, or stop the daemon.",
+    }
+
+
+def test_users_mistake_shows_no_traceback_even_when_verbose(
+    failing: dict[str, BaseException],
+) -> None:
+    failing["error"] = Locked("busy")
+    assert "Traceback" not in run("-v", "status").output
+
+
+def test_defect_is_called_a_defect_with_its_traceback_only_when_verbose(
+    failing: dict[str, BaseException],
+) -> None:
+    failing["error"] = ValueError("two\nlines")
+    lines = refuse(Exit.FAILED, "status")
+    assert lines[0] == "this is a defect in mailsync: ValueError: two lines"
+    assert "please report it" in lines[1]
+    verbose = run("-v", "status")
+    assert verbose.exit_code == Exit.FAILED
+    assert "Traceback (most recent call last)" in verbose.stderr
+    assert lines_of(run("--json", "status"))[-1]["code"] == Exit.FAILED
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
+def test_interruption_has_its_exit_code(
+    failing: dict[str, BaseException], error: BaseException
+) -> None:
+    failing["error"] = error
+    result = run("status")
+    assert result.exit_code == Exit.INTERRUPTED
+    assert result.stderr == "mailsync: interrupted\n"
+
+
+def test_exit_code_a_command_chose_stays(failing: dict[str, BaseException]) -> None:
+    failing["error"] = click.exceptions.Exit(Exit.CONFLICTS)
+    assert run("status").exit_code == Exit.CONFLICTS
+
+
+def test_control_characters_in_messages_do_not_reach_the_terminal(
+    failing: dict[str, BaseException],
+) -> None:
+    failing["error"] = Locked("evil \x1b]0;title\x07 \u202e name")
+    (message, _) = refuse(Exit.LOCKED, "status")
+    assert message == r"evil \x1b]0;title\x07 \u202e name"
+
+
+# --- init ----------------------------------------------------------------------------------
+
+
+def test_init_writes_a_configuration_private_keys_and_a_place_for_cards(ship: Path) -> None:
+    settings = load(ship)
+    assert settings.site.name == "ship"
+    assert settings.mail is not None
+    assert settings.mail.address == "sync@ship.example"
+    assert settings.mail.imap == "imaps://sync%40ship.example@imap.ship.example:993"
+    assert settings.mail.secret is None
+    load_keys(settings.site.keys)
+    assert (ship.parent / "peers").is_dir()
+    assert stat.S_IMODE(ship.stat().st_mode) == 0o600
+    assert ship.read_text().count("\n#") > 10
+
+
+def test_init_takes_servers_and_secret_command(tmp_path: Path) -> None:
+    path = tmp_path / "mailsync.toml"
+    servers = ("--imap", "imap://u@127.0.0.1:1143", "--smtp", "smtp://u@127.0.0.1:1025")
+    site = ("--site", "a.b-c_1", "--address", "a@b.example")
+    succeed("-c", path, "init", *site, *servers, "--secret-command", "pass 'my \"mail\"'")
+    mail = load(path).mail
+    assert mail is not None
+    assert (mail.imap, mail.smtp) == (servers[1], servers[3])
+    assert mail.secret is not None
+    assert mail.secret.command == ["pass", 'my "mail"']
+
+
+def test_init_refuses_to_overwrite(ship: Path) -> None:
+    before = {path: path.read_bytes() for path in ship.parent.rglob("*") if path.is_file()}
+    lines = refuse(Exit.FAILED, "-c", ship, "init", "--site", "x", "--address", "a@b.example")
+    assert lines[0] == f"{ship} exists already and stays as it is"
+    after = {path: path.read_bytes() for path in ship.parent.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_init_keeps_keys_that_are_there(ship: Path) -> None:
+    keys = load_keys(ship.parent / "keys")
+    ship.unlink()
+    result = succeed("-c", ship, "init", "--site", "ship", "--address", "sync@ship.example")
+    assert "kept the keys" in result.stderr
+    assert load_keys(ship.parent / "keys") == keys
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--site", "Ship", "--address", "a@b.example"), "[site] name: must be 1 to 63 lower-case"),
+        (("--site", "ship", "--address", "nobody"), "[mail] address: must be a mail address"),
+        (
+            ("--site", "ship", "--address", "a@b.example", "--imap", "imap://mail.example"),
+            "[mail] imap: clear text goes to this machine only; use imaps://",
+        ),
+        (
+            ("--site", "ship", "--address", "a@b.example", "--smtp", "smtps://u:p@mail.example"),
+            "[mail] smtp: must hold no password",
+        ),
+        (
+            ("--site", "ship", "--address", "a@b.example", "--secret-command", "it's"),
+            "--secret-command: No closing quotation",
+        ),
+        (
+            ("--site", "ship", "--address", "a@b.example", "--secret-command", ""),
+            "[mail] secret.command: must not be empty",
+        ),
+        (
+            ("--site", "ship", "--address", "a@b.example", "--join", "x"),
+            "--join: not supported by this version",
+        ),
+        (("--site", '"\n[x]', "--address", "a@b.example"), "[site] name: must be"),
+    ],
+)
+def test_init_with_a_wrong_option_writes_nothing(
+    options: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    lines = refuse(Exit.USAGE, "-c", tmp_path / "new" / "mailsync.toml", "init", *options)
+    assert lines[0].startswith(message)
+    assert lines[-1] == "See mailsync COMMAND --help."
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "mailsync.toml"
+    lines = refuse(Exit.FAILED, "-c", path, "init", "--site", "ship", "--address", "a@b.example")
+    assert "file" in lines[0]
+
+
+# --- pair ----------------------------------------------------------------------------------
+
+
+def test_two_sites_pair_and_see_the_same_fingerprint(ship: Path, hub: Path) -> None:
+    fingerprints = []
+    for site, other in ((ship, hub), (hub, ship)):
+        succeed("-c", site, "pair", "add", card_of(other))
+        result = succeed("-c", site, "--json", "pair", "list")
+        peer, summary = lines_of(result)
+        assert (peer["type"], summary["type"], summary["peers"]) == ("peer", "summary", 1)
+        fingerprints.append(peer["fingerprint"])
+    assert fingerprints[0] == fingerprints[1]
+    assert fingerprints[0] in succeed("-c", ship, "pair", "list").stdout
+    assert load(ship).peers["hub"].card == ship.parent / "peers" / "hub.card"
+    assert "1 peers, 0 datasets" in succeed("-c", ship, "config", "check").stdout
+
+
+def test_card_on_standard_output_is_the_card_alone(ship: Path) -> None:
+    result = succeed("-c", ship, "pair", "card")
+    card = read_card(result.stdout)
+    assert (card.site, card.address) == ("ship", "sync@ship.example")
+    assert "card fingerprint" in result.stderr
+    (summary,) = lines_of(succeed("--json", "-c", ship, "pair", "card"))
+    assert read_card(summary["card"]) == card
+
+
+def test_card_file_is_not_overwritten_by_a_different_one(ship: Path, tmp_path: Path) -> None:
+    path = card_of(ship)
+    succeed("-c", ship, "pair", "card", "-o", path)
+    path.write_text("precious")
+    lines = refuse(Exit.USAGE, "-c", ship, "pair", "card", "-o", path)
+    assert lines[0] == f"{path} holds something else and stays as it is"
+    assert path.read_text() == "precious"
+    lines = refuse(Exit.FAILED, "-c", ship, "pair", "card", "-o", tmp_path / "no" / "no" / "x")
+    assert lines[0].startswith("cannot write ")
+
+
+def test_card_is_taken_from_standard_input_under_another_name(ship: Path, hub: Path) -> None:
+    succeed("-c", ship, "pair", "add", "-", "--name", "office", text=card_of(hub).read_text())
+    assert set(load(ship).peers) == {"office"}
+
+
+def test_same_card_twice_changes_nothing(ship: Path, hub: Path) -> None:
+    card = card_of(hub)
+    succeed("-c", ship, "pair", "add", card)
+    before = ship.read_bytes()
+    assert "nothing changed" in succeed("-c", ship, "pair", "add", card).stderr
+    assert ship.read_bytes() == before
+
+
+def test_datasets_of_a_link_must_exist(ship: Path, hub: Path) -> None:
+    card = card_of(hub)
+    lines = refuse(Exit.USAGE, "-c", ship, "pair", "add", card, "--datasets", "crew")
+    assert lines[0] == f"--datasets: {ship} has no section [datasets.crew]"
+    with ship.open("a") as file:
+        file.write('[datasets.crew]\nsource = "vcard:crew"\n[datasets.x]\nsource = "ical:x"\n')
+    succeed("-c", ship, "pair", "add", card, "--datasets", "crew, x")
+    assert load(ship).peers["hub"].datasets == ["crew", "x"]
+
+
+def refuse_card(site: Path, *arguments: str | Path, text: str | None = None) -> str:
+    before = {path: path.read_bytes() for path in site.parent.rglob("*") if path.is_file()}
+    lines = refuse(Exit.LOGIN_REFUSED, "-c", site, "pair", "add", *arguments, text=text)
+    after = {path: path.read_bytes() for path in site.parent.rglob("*") if path.is_file()}
+    assert after == before
+    assert lines[1].startswith("Ask the peer for its card again")
+    return lines[0]
+
+
+def test_own_card_is_refused(ship: Path) -> None:
+    assert refuse_card(ship, card_of(ship)) == "this is this site's own card"
+
+
+def test_changed_key_of_a_known_peer_is_refused(ship: Path, hub: Path) -> None:
+    succeed("-c", ship, "pair", "add", card_of(hub))
+    (hub.parent / "keys" / "site.key").unlink()
+    (hub.parent / "own.card").unlink()
+    hub.unlink()
+    succeed("-c", hub, "init", "--site", "hub", "--address", "sync@hub.example")
+    message = refuse_card(ship, card_of(hub))
+    assert message.startswith("hub is a peer with another key, and a changed key is never accepted")
+
+
+def test_card_left_by_another_key_is_not_replaced(ship: Path, hub: Path) -> None:
+    (ship.parent / "peers" / "hub.card").write_text("another card")
+    lines = refuse(Exit.USAGE, "-c", ship, "pair", "add", card_of(hub))
+    assert lines[0].endswith("hub.card holds something else and stays as it is")
+    assert load(ship).peers == {}
+
+
+def test_pairing_cut_short_is_finished_by_the_same_command(ship: Path, hub: Path) -> None:
+    card = card_of(hub)
+    (ship.parent / "peers" / "hub.card").write_bytes(card.read_bytes())
+    succeed("-c", ship, "pair", "add", card)
+    assert set(load(ship).peers) == {"hub"}
+
+
+def test_same_key_under_two_names_is_refused(ship: Path, hub: Path) -> None:
+    card = card_of(hub)
+    succeed("-c", ship, "pair", "add", card)
+    assert refuse_card(ship, card, "--name", "two") == "this key is the peer hub's already"
+
+
+def test_altered_and_foreign_cards_are_refused(ship: Path, hub: Path) -> None:
+    text = card_of(hub).read_text()
+    altered = text.replace("sync@hub.example", "sync@bub.example")
+    assert refuse_card(ship, "-", text=altered) == "the card was altered on its way here"
+    assert refuse_card(ship, "-", text="hello") == "this is not a mailsync card"
+    assert refuse_card(ship, "-", text="\xe9") == "this is not a mailsync card"
+
+
+@pytest.mark.parametrize("name", ["../evil", "Hub", ".hub", "a/b", "hub\n"])
+def test_peer_name_cannot_leave_the_directory(name: str, ship: Path, hub: Path) -> None:
+    card = card_of(hub)
+    lines = refuse(Exit.USAGE, "-c", ship, "pair", "add", card, "--name", name)
+    assert "must be 1 to 63 lower-case" in " ".join(lines)
+    assert list((ship.parent / "peers").iterdir()) == []
+
+
+def test_missing_card_file_is_a_usage_error(ship: Path) -> None:
+    lines = refuse(Exit.USAGE, "-c", ship, "pair", "add", "nowhere.card")
+    assert lines[0] == "cannot read nowhere.card: No such file or directory"
+
+
+def test_site_without_mail_has_no_card(ship: Path) -> None:
+    ship.write_text('[site]\nname = "ship"\nstate = "state.db"\n')
+    lines = refuse(Exit.BAD_CONFIGURATION, "-c", ship, "pair", "card")
+    assert lines[0] == f"{ship}: [mail] missing: the card holds its address"
+
+
+def test_keys_open_to_others_stop_every_use(ship: Path) -> None:
+    key = ship.parent / "keys" / "site.key"
+    key.chmod(0o644)
+    lines = refuse(Exit.LOGIN_REFUSED, "-c", ship, "pair", "card")
+    assert lines[0] == f"{key} is open to others than its owner: chmod 600 {key}"
+
+
+# --- config --------------------------------------------------------------------------------
+
+
+def test_no_configuration_is_not_initialised(tmp_path: Path) -> None:
+    lines = refuse(Exit.NOT_INITIALISED, "-c", tmp_path / "x.toml", "config", "check")
+    assert lines[0] == f"no configuration file {tmp_path / 'x.toml'}"
+    assert lines[1].startswith("Run: mailsync init --site NAME")
+
+
+def test_mistakes_are_one_line_each(ship: Path) -> None:
+    with ship.open("a") as file:
+        file.write('[peers.hub]\nmax_mesage = "1 MB"\n')
+    first = ship.read_text().count("\n") - 1
+    lines = refuse(Exit.BAD_CONFIGURATION, "-c", ship, "config", "check")
+    assert lines == [
+        f"{ship}:{first}: [peers.hub] card: missing",
+        f"{ship}:{first + 1}: [peers.hub] max_mesage: unknown key; did you mean max_message?",
+        "Correct the configuration file at the place named, then run: mailsync config check.",
+    ]
+
+
+def test_cards_are_checked_too(ship: Path, hub: Path) -> None:
+    succeed("-c", ship, "pair", "add", card_of(hub))
+    card = ship.parent / "peers" / "hub.card"
+    card.write_text(card.read_text().replace("hub", "bub"))
+    lines = refuse(Exit.BAD_CONFIGURATION, "-c", ship, "config", "check")
+    assert lines[0].endswith(f"[peers.hub] card {card}: the card was altered on its way here")
+    card.unlink()
+    lines = refuse(Exit.BAD_CONFIGURATION, "-c", ship, "config", "check")
+    assert lines[0].endswith(f"[peers.hub] card {card}: No such file or directory")
+
+
+def test_shown_configuration_means_the_same_when_read_again(ship: Path, hub: Path) -> None:
+    succeed("-c", ship, "pair", "add", card_of(hub))
+    shown = succeed("-c", ship, "config", "show").stdout
+    again = ship.with_name("again.toml")
+    again.write_text(shown)
+    assert load(again).model_copy(update={"path": ship}) == load(ship)
+    (summary,) = lines_of(succeed("-c", ship, "--json", "config", "show"))
+    assert summary["settings"]["peers"]["hub"]["max_message"] == "9.5 MB"
+
+
+def test_shown_configuration_hides_a_secret_commands_arguments(tmp_path: Path) -> None:
+    path = tmp_path / "mailsync.toml"
+    site = ("--site", "ship", "--address", "a@b.example")
+    succeed("-c", path, "init", *site, "--secret-command", "echo hunter2")
+    for options in ((), ("--json",), ("-v",)):
+        result = succeed("-c", path, *options, "config", "show")
+        assert "hunter2" not in result.output
+        assert "echo" in result.output
