@@ -77,6 +77,17 @@ class PublicKeys(NamedTuple):
         return sha256(encode(keys)).digest()[:THUMBPRINT_SIZE]
 
     @property
+    def usable(self) -> bool:
+        """Can one verify and seal with them? For keys that come from elsewhere (pairing)."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.signing)
+            anybody = X25519PrivateKey.from_private_bytes(bytes(KEY_SIZE))
+            anybody.exchange(X25519PublicKey.from_public_bytes(self.sealing))
+        except ValueError:  # a wrong size, or a point of low order
+            return False
+        return True
+
+    @property
     def site_number(self) -> int:
         """The site's 64-bit number in dots."""
         return int.from_bytes(self.thumbprint[:8], "big")

@@ -14,13 +14,15 @@ Rules
                sections                                  a sequence of CBOR scalars
     stream   = generation nonce
     history  = count mark*
-    confirmed, full-seen, last = null, or the thing      full-seen: a tag
-    holes, cover = count (gap length)*                   gap and length less one
-    acknowledgement = (false / true stream) cover (false / true last)
-               lacking refused                           refused: count name*
+    confirmed, last = false / true mark
+    full-seen = false / true tag
+    holes, cover = count (gap length)*                   each interval: gap and length, less one
+    acknowledgement = (false / true stream) cover last lacking refused
+    refused  = count name*
     manifest = false / true listing
     lacking  = listing
     listing  = count (name count guid*)*
+    ask      = false / true
     sections = count section*
     section  = name form rows                            form 1: rows; others are free
     rows     = count delete* count extraction*           see ``rows``

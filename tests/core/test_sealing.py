@@ -71,19 +71,19 @@ def test_overhead_does_not_grow() -> None:
     assert len(secret) - 1000 == 180
 
 
-@pytest.mark.parametrize("message", [signed(), sealed(), stripped()])
+@pytest.mark.parametrize("message", [signed(), sealed()], ids=["signed", "sealed"])
 def test_every_bit_flip_is_refused(message: bytes) -> None:
     assert [flipped for flipped in bits_flipped(message) if not refused(flipped)] == []
 
 
-@pytest.mark.parametrize("message", [signed(), sealed()])
+@pytest.mark.parametrize("message", [signed(), sealed()], ids=["signed", "sealed"])
 def test_every_truncation_and_extension_is_refused(message: bytes) -> None:
     assert [size for size in range(len(message)) if not refused(message[:size])] == []
     assert [byte for byte in range(256) if not refused(message + bytes([byte]))] == []
     assert refused(message + message)
 
 
-@pytest.mark.parametrize("message", [signed(), sealed()])
+@pytest.mark.parametrize("message", [signed(), sealed()], ids=["signed", "sealed"])
 def test_worthless_elsewhere(message: bytes) -> None:
     assert not refused(message)
     assert refused(message, receiver=CARL)
@@ -92,14 +92,14 @@ def test_worthless_elsewhere(message: bytes) -> None:
     assert refused(message, receiver=half_bert)
 
 
-@pytest.mark.parametrize("message", [signed(), sealed()])
+@pytest.mark.parametrize("message", [signed(), sealed()], ids=["signed", "sealed"])
 def test_sender_must_be_an_accepted_peer(message: bytes) -> None:
     for peers in ([], [CARL.public], [BERT.public], [PublicKeys(*reversed(ANNA.public))]):
         with pytest.raises(BadSignature):
             open_message(message, receiver=BERT, peers=peers)
 
 
-@pytest.mark.parametrize("message", [signed(), sealed()])
+@pytest.mark.parametrize("message", [signed(), sealed()], ids=["signed", "sealed"])
 def test_another_epoch_is_refused(message: bytes) -> None:
     with pytest.raises(BadSignature):
         open_message(message, receiver=BERT, peers=PEERS, epoch=1)
@@ -248,6 +248,14 @@ def test_names_of_keys() -> None:
     written = b"\x82\xa3\x01\x01\x20\x06\x21\x58\x20" + ANNA.public.signing
     written += b"\xa3\x01\x01\x20\x04\x21\x58\x20" + ANNA.public.sealing
     assert ANNA.public.thumbprint == sha256(written).digest()[:16]
+
+
+def test_keys_from_elsewhere_may_be_unusable() -> None:
+    signing, sealing = ANNA.public
+    assert ANNA.public.usable
+    low_order = bytes([1]) + bytes(31)
+    for keys in ((signing, sealing[1:]), (signing + b"x", sealing), (signing, low_order)):
+        assert not PublicKeys(*keys).usable
 
 
 def test_text_signatures() -> None:

@@ -302,6 +302,21 @@ FULL = Bundle(
     ask=True,
 )
 
+GOLDEN = (
+    "010001020009060201250100f5010203010000f50001010002f50220020100616401004d00010203"
+    "0405060708090a0b0c1a000d0e0f01016178f50200010000026165010000f5184df5020001010600"
+    "00000901036166001b000001a2062de200001b80000000000000051bffffffffffffffff00f70108"
+    "0141661a006f757201130203f4046167f50001010101070161780201000109000002040103010100"
+    "fb3ff8000000000000"
+)
+
+
+def test_the_format_stays_as_published() -> None:
+    """Bytes sent by an older mailsync; to change them is to raise the version."""
+    assert written(tokens_of(FULL)).hex() == GOLDEN
+    assert decode(bytes.fromhex(GOLDEN)) == FULL
+
+
 NASTY = {
     "array": b"\x80",
     "deep": b"\x81" * 100_000,
@@ -364,7 +379,9 @@ def test_other_tokens_are_refused_or_make_a_valid_bundle(odd: object) -> None:
             assert decode(encode(bundle)) == bundle
 
 
-@pytest.mark.parametrize("content", [encode(FULL), written(tokens_of(FULL))])
+@pytest.mark.parametrize(
+    "content", [encode(FULL), written(tokens_of(FULL))], ids=["packed", "plain"]
+)
 def test_every_cut_and_every_extension_is_refused(content: bytes) -> None:
     for size in range(len(content)):
         refused(content[:size])
