@@ -6,13 +6,14 @@ What is written here is on the disk when the function returns: content first, th
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
 from pathlib import Path
 from typing import Final
 
-from mailsync.errors import BadKeys
+from mailsync.errors import BadKeys, DiskFull, OperatorError
 
 PRIVATE_FILE: Final = 0o600
 PRIVATE_DIRECTORY: Final = 0o700
@@ -57,6 +58,12 @@ def require_private(path: Path) -> None:
     if found.st_mode & 0o077:
         mode = PRIVATE_DIRECTORY if stat.S_ISDIR(found.st_mode) else PRIVATE_FILE
         raise BadKeys(f"{path} is open to others than its owner: chmod {mode:o} {path}")
+
+
+def not_written(path: Path, error: OSError) -> OperatorError:
+    """The error to raise when writing failed, in the operator's words."""
+    kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else OperatorError
+    return kind(f"cannot write {path}: {error.strerror}")
 
 
 def _write_beside(path: Path, content: bytes, mode: int) -> Path:

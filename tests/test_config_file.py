@@ -13,6 +13,7 @@ from mailsync.config import SecretSettings, add_peer, find, load, read_secret
 from mailsync.errors import (
     BadConfiguration,
     BadKeys,
+    DiskFull,
     Exit,
     LoginRefused,
     MailsyncError,
@@ -212,7 +213,7 @@ def test_failing_replacement_leaves_the_file_and_no_rest(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFull, match=f"cannot write {file}: No space left on device"):
         add_peer(file, "hub", Path("x.card"), None)
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == ["mailsync.toml"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mailsync.cli.invocation import Invocation
-from mailsync.errors import BadCard, BadConfiguration, OperatorError, UsageError
+from mailsync.errors import BadCard, BadConfiguration, UsageError
 
 if TYPE_CHECKING:
     from mailsync.config import PeerSettings, Settings
@@ -160,7 +160,7 @@ def _card_of(name: str, peer: PeerSettings) -> Card:
 
 def _write_once(path: Path, text: str) -> None:
     """Write a card, unless the very same one is there; never overwrite another file."""
-    from mailsync.files import PUBLIC_FILE, create_file  # noqa: PLC0415  beside its only use
+    from mailsync.files import PUBLIC_FILE, create_file, not_written  # noqa: PLC0415  as above
 
     try:
         path.parent.mkdir(exist_ok=True)
@@ -169,7 +169,7 @@ def _write_once(path: Path, text: str) -> None:
         if _read(path) != text:
             raise UsageError(f"{path} holds something else and stays as it is") from error
     except OSError as error:
-        raise OperatorError(f"cannot write {path}: {error.strerror}") from error
+        raise not_written(path, error) from error
 
 
 def _compare(invocation: Invocation, settings: Settings, peer: str, card: Card) -> None:

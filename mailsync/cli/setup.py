@@ -74,26 +74,24 @@ def init(
 ) -> None:
     """Write a commented configuration and keys; overwrite nothing."""
     from mailsync.config import FILE_NAME  # noqa: PLC0415  pydantic is slow to import
-    from mailsync.files import PRIVATE_FILE, create_file  # noqa: PLC0415
+    from mailsync.files import PRIVATE_FILE, create_file, not_written  # noqa: PLC0415
     from mailsync.keys import card_fingerprint  # noqa: PLC0415
 
     if join is not None:
         raise UsageError("--join: not supported by this version; exchange cards by pair add")
     path = invocation.option or Path(os.environ.get("MAILSYNC_CONFIG") or FILE_NAME)
-    if path.exists():
-        raise AlreadyInitialised(f"{path} exists already and stays as it is")
     content = _content(site, address, imap, smtp, secret_command)
     _check(content, path)
     directory = path.absolute().parent
     try:
+        if path.exists():
+            raise AlreadyInitialised(f"{path} exists already and stays as it is")
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "peers").mkdir(exist_ok=True)
         keys = _keys(invocation, directory / "keys")
         create_file(path, content, PRIVATE_FILE)
-    except FileExistsError as error:
-        raise AlreadyInitialised(f"{error.filename} exists already and stays as it is") from error
     except OSError as error:
-        raise OperatorError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise not_written(Path(error.filename or path), error) from error
     _tell(invocation, path, card_fingerprint(keys.public))
     if imap is None or smtp is None:
         invocation.output.say("The mail servers in it are guessed from the address: check them.")

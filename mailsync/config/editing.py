@@ -10,7 +10,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from mailsync.config.loading import load, parse
 from mailsync.errors import BadConfiguration, UsageError
-from mailsync.files import replace_file
+from mailsync.files import not_written, replace_file
 from mailsync.names import NAME_RULE, is_name
 
 
@@ -18,7 +18,8 @@ def add_peer(path: Path, name: str, card: Path, datasets: Sequence[str] | None) 
     """Add the section ``[peers.NAME]``; comments and order stay, the file is replaced whole.
 
     ``datasets`` None: the link carries all. Raises ``UsageError`` if the peer is there already
-    or the name is no name, ``BadConfiguration`` if the file is or would become wrong.
+    or the name is no name, ``BadConfiguration`` if the file is or would become wrong,
+    ``DiskFull`` or ``OperatorError`` if it cannot be written.
     """
     if not is_name(name):
         raise UsageError(f'peer name "{name}": must be {NAME_RULE}')
@@ -32,7 +33,10 @@ def add_peer(path: Path, name: str, card: Path, datasets: Sequence[str] | None) 
     edited = parse(content, path)
     if edited.model_copy(update={"peers": settings.peers}) != settings:
         raise BadConfiguration(f"{path} cannot be edited safely; add [peers.{name}] by hand")
-    replace_file(path, content)
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 def _with_peer(path: Path, name: str, card: Path, datasets: Sequence[str] | None) -> bytes:

@@ -30,13 +30,13 @@ def find(option: Path | None, environment: Mapping[str, str]) -> Path:
     variable = environment.get(VARIABLE)
     if option is not None or variable:
         named = option if option is not None else Path(variable or "")
-        if not named.exists():
+        if not _is_there(named):
             origin = "" if option is not None else f" (named by ${VARIABLE})"
             raise NotInitialised(f"no configuration file {named}{origin}")
         return named
     places = list(_usual_places(environment))
     for place in places:
-        if place.exists():
+        if _is_there(place):
             return place
     raise NotInitialised(f"no configuration file; looked for {', '.join(map(str, places))}")
 
@@ -73,9 +73,16 @@ def parse(content: bytes, path: Path) -> Settings:
     return settings
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # not even its directory may be read
+        return False
+
+
 def _usual_places(environment: Mapping[str, str]) -> Iterator[Path]:
     yield Path(FILE_NAME)
-    home = Path.home()
+    home = _home()
     if sys.platform == "win32":
         user = environment.get("APPDATA") or home / "AppData" / "Roaming"
         system = environment.get("PROGRAMDATA") or r"C:\ProgramData"
@@ -87,6 +94,13 @@ def _usual_places(environment: Mapping[str, str]) -> Iterator[Path]:
         system = "/etc"
     yield Path(user) / "mailsync" / FILE_NAME
     yield Path(system) / "mailsync" / FILE_NAME
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a service's user need not have one
+        return Path("/")
 
 
 def _decoded(content: bytes, path: Path) -> str:

@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
-import click
 import pytest
-from click.testing import CliRunner, Result
 
-from mailsync import cli
-from mailsync.cli import COMMANDS, main
 from mailsync.config import load
-from mailsync.errors import Exit, Locked
+from mailsync.errors import Exit
 from mailsync.keys import load_keys, read_card
-
-HEAVY = ("pydantic", "sqlalchemy", "rich", "tomlkit", "cryptography", "asyncio", "email")
-
-
-def run(*arguments: str | Path, text: str | None = None) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], text)
-
-
-def succeed(*arguments: str | Path, text: str | None = None) -> Result:
-    result = run(*arguments, text=text)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def refuse(code: Exit, *arguments: str | Path, text: str | None = None) -> list[str]:
-    """The lines on standard error, without the first one's ``mailsync: error: ``."""
-    result = run(*arguments, text=text)
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert lines[0].startswith("mailsync: error: ")
-    return [lines[0].removeprefix("mailsync: error: "), *lines[1:]]
-
-
-def lines_of(result: Result) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in result.stdout.splitlines()]
-    assert all(line["v"] == 1 for line in lines)
-    return lines
+from tests.cli.invoking import lines_of, refuse, succeed
 
 
 @pytest.fixture
@@ -67,134 +32,6 @@ def card_of(site: Path) -> Path:
     path = site.parent / "own.card"
     succeed("-c", site, "pair", "card", "-o", path)
     return path
-
-
-# --- the program ---------------------------------------------------------------------------
-
-
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
-
-
-def test_help_is_fast_because_it_loads_nothing_heavy() -> None:
-    code = (
-        "import sys\nfrom mailsync.cli import main\nmain(['--help'], standalone_mode=False)\n"
-        f"print(*(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)"
-    )
-    done = python("-c", code)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.strip() == ""
-    for command in ("init", "pair", "config"):
-        assert f"\n  {command} " in done.stdout
-
-
-def test_module_is_the_command() -> None:
-    done = python("-m", "mailsync", "--version")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("mailsync ")
-
-
-def test_all_commands_of_this_version_have_a_place() -> None:
-    later = {"plan", "sync", "daemon", "status", "log", "conflicts", "doctor", "demo"}
-    assert set(COMMANDS) == {"init", "pair", "config"} | later
-
-
-def test_unknown_command_is_a_usage_error() -> None:
-    done = python("-m", "mailsync", "snyc")
-    assert done.returncode == Exit.USAGE
-    assert "No such command 'snyc'" in done.stderr
-    assert done.stdout == ""
-
-
-def test_usage_error_under_json_ends_in_an_error_line() -> None:
-    result = run("--json", "pair", "add")
-    assert result.exit_code == Exit.USAGE
-    (line,) = lines_of(result)
-    assert (line["type"], line["code"]) == ("error", 2)
-    assert "Missing argument" in line["message"]
-
-
-def test_quiet_and_verbose_exclude_each_other() -> None:
-    assert refuse(Exit.USAGE, "-q", "-v", "pair", "list")[0] == "-q and -v exclude each other"
-
-
-# --- the error boundary --------------------------------------------------------------------
-
-
-@pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> dict[str, BaseException]:
-    """A command ``status`` that raises what a test puts here under ``"error"``."""
-    errors: dict[str, BaseException] = {}
-
-    @click.command()
-    def status() -> None:
-        raise errors["error"]
-
-    monkeypatch.setattr(cli, "status_for_test", status, raising=False)
-    monkeypatch.setattr(cli, "COMMANDS", {"status": "mailsync.cli:status_for_test"})
-    return errors
-
-
-def test_our_errors_end_in_message_advice_and_their_exit_code(
-    failing: dict[str, BaseException],
-) -> None:
-    failing["error"] = Locked("state.db is in use by process 4711")
-    assert refuse(Exit.LOCKED, "status") == [
-        "state.db is in use by process 4711",
-        "Another mailsync works on this state store; wait for it, or stop the daemon.",
-    ]
-    result = run("--json", "status")
-    assert result.exit_code == Exit.LOCKED
-    assert lines_of(result)[-1] == {
-        "v": 1,
-        "type": "error",
-        "code": 11,
-        "message": "state.db is in use by process 4711",
-        "advice": "Another mailsync works on this state store; wait for it, or stop the daemon.",
-    }
-
-
-def test_users_mistake_shows_no_traceback_even_when_verbose(
-    failing: dict[str, BaseException],
-) -> None:
-    failing["error"] = Locked("busy")
-    assert "Traceback" not in run("-v", "status").output
-
-
-def test_defect_is_called_a_defect_with_its_traceback_only_when_verbose(
-    failing: dict[str, BaseException],
-) -> None:
-    failing["error"] = ValueError("two\nlines")
-    lines = refuse(Exit.FAILED, "status")
-    assert lines[0] == "this is a defect in mailsync: ValueError: two lines"
-    assert "please report it" in lines[1]
-    verbose = run("-v", "status")
-    assert verbose.exit_code == Exit.FAILED
-    assert "Traceback (most recent call last)" in verbose.stderr
-    assert lines_of(run("--json", "status"))[-1]["code"] == Exit.FAILED
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
-def test_interruption_has_its_exit_code(
-    failing: dict[str, BaseException], error: BaseException
-) -> None:
-    failing["error"] = error
-    result = run("status")
-    assert result.exit_code == Exit.INTERRUPTED
-    assert result.stderr == "mailsync: interrupted\n"
-
-
-def test_exit_code_a_command_chose_stays(failing: dict[str, BaseException]) -> None:
-    failing["error"] = click.exceptions.Exit(Exit.CONFLICTS)
-    assert run("status").exit_code == Exit.CONFLICTS
-
-
-def test_control_characters_in_messages_do_not_reach_the_terminal(
-    failing: dict[str, BaseException],
-) -> None:
-    failing["error"] = Locked("evil \x1b]0;title\x07 \u202e name")
-    (message, _) = refuse(Exit.LOCKED, "status")
-    assert message == r"evil \x1b]0;title\x07 \u202e name"
 
 
 # --- init ----------------------------------------------------------------------------------
@@ -472,3 +309,21 @@ def test_shown_configuration_hides_a_secret_commands_arguments(tmp_path: Path) -
         result = succeed("-c", path, *options, "config", "show")
         assert "hunter2" not in result.output
         assert "echo" in result.output
+
+
+def test_full_disk_is_temporary_and_undone(
+    ship: Path, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, before = card_of(hub), ship.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    lines = refuse(Exit.TEMPORARY, "-c", ship, "pair", "add", card)
+    assert lines[0].endswith("hub.card: No space left on device")
+    new = ship.parent / "new" / "mailsync.toml"
+    refuse(Exit.TEMPORARY, "-c", new, "init", "--site", "new", "--address", "a@b.example")
+    assert not new.exists()
+    assert ship.read_bytes() == before
+    assert list((ship.parent / "peers").iterdir()) == []
