@@ -47,6 +47,9 @@ GUID_SIZES: Final = range(4, 17)
 COUNTER_SIZE: Final = 3
 """Bytes of a GUID after its stem."""
 
+RECORD_COST: Final = 3
+"""Objects of the budget that a record costs besides being counted; its memory is several's."""
+
 SPECIAL: Final = 1
 OWN_DOTS: Final = 2
 ANCESTORS: Final = 4
@@ -149,6 +152,7 @@ class RowWriter(TokenWriter):
                 self.token(killed)
 
     def _start(self, position: int, guid: Guid, shape: Shape) -> None:
+        self.pay(RECORD_COST)
         self.step(self._last.position, position)
         self._last.position = position
         self.guid(guid)
@@ -244,6 +248,7 @@ class RowReader(TokenReader):
         return Shape(flags, fields)
 
     def _start(self) -> tuple[int, Guid, Shape]:
+        self.pay(RECORD_COST)
         position = self._last.position = self.step(self._last.position)
         return position, self.guid(), self.interned(self._shapes, self._new_shape)
 

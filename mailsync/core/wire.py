@@ -63,7 +63,8 @@ class Limits:
     raw_size: int = 8 * 2**20
     """Bytes after decompression."""
     objects: int = 1_000_000
-    """Records, their fields and ancestors, listed GUIDs and intervals, all together."""
+    """Fields, ancestors, listed GUIDs, intervals, and each record as four of them. An object
+    takes up to some 150 bytes of memory, however few bytes it came in."""
 
 
 DEFAULT_LIMITS: Final = Limits()

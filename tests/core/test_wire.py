@@ -482,6 +482,14 @@ def test_few_bytes_do_not_become_many_objects() -> None:
         decode(content, Limits(objects=100_000))
 
 
+def test_few_bytes_do_not_become_many_records() -> None:
+    rows = tuple(Extraction(n, "d", Guid(n.to_bytes(4, "big")), {}) for n in range(1, 10_000))
+    content = encode(replace(EMPTY, extractions=rows), Limits(objects=10**9))
+    assert len(content) < 300
+    with pytest.raises(BadFormat, match="more than"):
+        decode(content, Limits(objects=30_000))
+
+
 def test_a_count_alone_costs_nothing() -> None:
     for count in (10**6, 2**53 - 1):
         assert peak(written([1, 2, 0, 5, 6, count])) < 2**20
