@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from mailsync.cli import main
 
-main(prog_name="mailsync")
+if __name__ == "__main__":
+    main(prog_name="mailsync")

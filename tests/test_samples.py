@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from icalendar import Calendar
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 CARDS = sorted((SAMPLES / "contacts").glob("*.vcf"))
@@ -96,11 +95,21 @@ def test_photos_are_small_pictures() -> None:
 
 
 @pytest.mark.parametrize("path", ENTRIES, ids=lambda path: path.stem)
-def test_schedule_entries_are_understood_by_another_parser(path: Path) -> None:
-    calendar = Calendar.from_ical(path.read_bytes())
-    assert not calendar.errors
-    (uid,) = {str(part["UID"]) for part in calendar.walk() if "UID" in part}
-    assert uid == f"{path.stem}@schedule.example"
+def test_schedule_entries_are_well_formed(path: Path) -> None:
+    text = unfolded(path)
+    opened: list[str] = []
+    for line in text.split("\r\n")[:-1]:
+        name, _, value = line.partition(":")
+        if name == "BEGIN":
+            opened.append(value)
+        elif name == "END":
+            assert opened.pop() == value
+        else:
+            assert re.fullmatch(r"[A-Z-]+(;[A-Z-]+=([^;:\"]+|\"[^\"]*\"))*", name), line
+    assert opened == []
+    assert set(re.findall("^UID:(.+)\r$", text, re.MULTILINE)) == {f"{path.stem}@schedule.example"}
+    defined = set(re.findall("^TZID:(.+)\r$", text, re.MULTILINE))
+    assert set(re.findall(";TZID=([^:;]+)", text)) == defined
 
 
 def test_schedule_holds_what_makes_schedules_hard() -> None:
