@@ -138,10 +138,10 @@ def connection_error(endpoint: Endpoint, error: BaseException) -> OperatorError:
     """What a failed attempt to connect means to the operator, in one line with host and port."""
     match error:
         case ssl.SSLCertVerificationError():
-            reason = one_line(error.verify_message or str(error))
+            reason = one_line(getattr(error, "verify_message", None) or str(error))
             return BadCertificate(f"{endpoint}: certificate not accepted: {reason}")
         case ssl.SSLError():
-            reason = one_line(error.reason or str(error))
+            reason = one_line(getattr(error, "reason", None) or str(error))
             return BadCertificate(f"{endpoint}: no TLS could be agreed on: {reason}")
         case socket.gaierror():
             return Unreachable(f"{endpoint}: host name not found: {error.strerror}")

@@ -68,12 +68,14 @@ async def imap_stub(
 @contextlib.asynccontextmanager
 async def _serving(talk: Talk) -> AsyncIterator[Stub]:
     stub: Stub
+    over = asyncio.Semaphore(0)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stub.connections.append(writer)
         with contextlib.suppress(Hangup, ConnectionError, asyncio.IncompleteReadError):
             await talk(stub, reader, writer)
         writer.close()
+        over.release()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**26)
     port = server.sockets[0].getsockname()[1]
@@ -81,8 +83,10 @@ async def _serving(talk: Talk) -> AsyncIterator[Stub]:
     try:
         yield stub
     finally:
-        stub.cut()
         server.close()
+        stub.cut()
+        for _ in stub.connections:
+            await over.acquire()
 
 
 async def _line(stub: Stub, reader: asyncio.StreamReader) -> str:
@@ -104,7 +108,10 @@ class _Smtp:
             line = await _line(stub, reader)
             verb = line.split()[0].upper()
             if verb == "DATA":
-                writer.write(self._answer(line, b"354 go on\r\n"))
+                answer = self._answer(line, b"354 go on\r\n")
+                writer.write(answer)
+                if not answer.startswith(b"354"):
+                    continue
                 stub.mails.append((await reader.readuntil(b"\r\n.\r\n"))[:-3])
                 writer.write(self._answer(".", b"250 2.0.0 taken\r\n"))
             elif verb == "EHLO":
