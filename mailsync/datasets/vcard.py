@@ -3,8 +3,8 @@
 A field is a property, named by it in small letters and by its types: ``fn``, ``tel;type=cell``;
 several of one name are numbered in the order they stand. Its value is the property's whole
 logical line, the name in capitals. Properties of one group (``item1.TEL``,
-``item1.X-ABLABEL``) are one field, named after its main property, its value their lines without
-the group's name, which is nobody's business but the file's.
+``item1.X-ABLABEL``) are one field, named after the main property; its value is their lines
+without the group's name, which is nobody's business but the file's.
 
 PRODID and REV, and what a server adds for itself, are no fields: they stay as they are.
 """
@@ -50,13 +50,29 @@ def card_slots(card: Block) -> list[Slot]:
     for place, item in enumerate(card.items):
         if isinstance(item, Line) and item.name and item.name not in VOLATILE:
             groups.setdefault(item.group.lower() or f"{place}", []).append(place)
-    return numbered(_slot(card, places) for places in groups.values())
+    slots = [slot for places in groups.values() for slot in _group_slots(card, places)]
+    return numbered(sorted(slots, key=lambda slot: slot.places))
+
+
+def _group_slots(card: Block, places: list[int]) -> list[Slot]:
+    """One field of a group, or several where it has several main properties.
+
+    The first one (by text) takes the labels: a field that could bring another main property
+    with it would go round the rights that are given by field.
+    """
+    lines = sorted(
+        (item.text, place) for place in places if isinstance(item := card.items[place], Line)
+    )
+    labels = [place for text, place in lines if text.startswith("X-")]
+    mains = [place for _, place in lines if place not in labels]
+    return [_slot(card, [*mains[:1], *labels]), *(_slot(card, [place]) for place in mains[1:])]
 
 
 def _slot(card: Block, places: list[int]) -> Slot:
+    """The field of these lines, its main property first."""
     lines = [item for place in places if isinstance(item := card.items[place], Line)]
-    lines.sort(key=lambda line: (line.name.startswith("X-"), line.text))
-    return Slot(property_name(lines[0]), "\n".join(line.text for line in lines), tuple(places))
+    text = "\n".join(line.text for line in lines)
+    return Slot(property_name(lines[0]), text, tuple(sorted(places)))
 
 
 def rewritten_card(card: Block, wanted: Mapping[str, str]) -> bytes:

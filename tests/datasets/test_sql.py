@@ -276,7 +276,8 @@ def family(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
 
 
 def test_a_child_without_parent_is_refused_and_the_rest_written(family: Database) -> None:
-    orphan, fine = {"p": 99, "v": "y"}, {"p": 2, "v": "z"}
+    orphan: Fields = {"p": 99, "v": "y"}
+    fine: Fields = {"p": 2, "v": "z"}
     loose: Fields = {"p": None, "v": "z"}
     writes = [write(11, None, orphan), write(12, None, fine), write(13, None, loose)]
     assert results(family.table("child"), *writes) == [REFUSED, WRITTEN, WRITTEN]
