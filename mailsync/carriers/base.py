@@ -8,7 +8,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self
+from typing import Literal, NamedTuple, Protocol, Self
+
+from mailsync.core.model import Place
+
+
+__all__ = [
+    "Arrival",
+    "Letter",
+    "Mailbox",
+    "Place",
+    "Profile",
+    "Refused",
+    "Retry",
+    "SendResult",
+    "Sender",
+    "Sent",
+]
+
+
+Profile = Literal["robust", "thin"]
+"""The form of a mail: one that survives gateways, or the fewest header bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +44,7 @@ class Letter:
     """Few ASCII characters that name the bundle to a human reader, e.g. ``7f3a91c2``."""
     part: int = 1
     parts: int = 1
+    profile: Profile = "robust"
 
 
 class Sent(NamedTuple):
@@ -47,15 +68,6 @@ class Refused(NamedTuple):
 
 
 SendResult = Sent | Retry | Refused
-
-
-class Place(NamedTuple):
-    """Where a carrier keeps an arrived letter, for ever unambiguous (RFC 3501, 2.3.1.1)."""
-
-    account: str
-    folder: str
-    validity: int
-    number: int
 
 
 @dataclass(frozen=True, slots=True)

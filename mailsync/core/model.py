@@ -294,6 +294,15 @@ class Note:
     winner: Value | Absent = ABSENT
 
 
+class Place(NamedTuple):
+    """Where a carrier keeps an arrived letter, for ever unambiguous (RFC 3501, 2.3.1.1)."""
+
+    account: str
+    folder: str
+    validity: int
+    number: int
+
+
 def same_value(one: Value | Absent, other: Value | Absent) -> bool:
     """Equal in type and value."""
     return type(one) is type(other) and one == other

@@ -25,6 +25,7 @@ Rules
            4  there are ancestors
            8  all fields are killed
            16 some fields are killed: true or false after each name
+           32 the ancestors are complete: none is to be inferred
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ OWN_DOTS: Final = 2
 ANCESTORS: Final = 4
 ALL_KILLED: Final = 8
 SOME_KILLED: Final = 16
-FLAGS: Final = 32
+COMPLETE: Final = 32
+FLAGS: Final = 64
 
 
 class Shape(NamedTuple):
@@ -69,6 +71,11 @@ class Shape(NamedTuple):
     def special(self) -> bool:
         """Whole (extraction) or withdrawn (delete)."""
         return bool(self.flags & SPECIAL)
+
+    @property
+    def complete(self) -> bool:
+        """Are the ancestors complete?"""
+        return bool(self.flags & COMPLETE)
 
 
 @dataclass
@@ -101,14 +108,21 @@ class RowWriter(TokenWriter):
     def delete(self, order: DeleteOrder) -> None:
         """A delete order."""
         withdrawn = order.reason is Reason.WITHDRAWN
-        shape = shape_of(order.entries, order.context, special=withdrawn)
+        shape = shape_of(
+            order.entries, order.context, special=withdrawn, complete=order.complete
+        )
         self._start(order.position, order.guid, shape)
         self.dot(order.newest)
         self._row(shape, order.entries, order.context)
 
     def extraction(self, extraction: Extraction) -> None:
         """An extraction record."""
-        shape = shape_of(extraction.entries, extraction.context, special=extraction.whole)
+        shape = shape_of(
+            extraction.entries,
+            extraction.context,
+            special=extraction.whole,
+            complete=extraction.complete,
+        )
         self._start(extraction.position, extraction.guid, shape)
         self._row(shape, extraction.entries, extraction.context)
 
@@ -196,13 +210,17 @@ class RowReader(TokenReader):
         reason = Reason.WITHDRAWN if shape.special else Reason.DELETED
         newest = self.dot()
         context, entries = self._row(shape)
-        return DeleteOrder(position, dataset, guid, reason, newest, entries, context)
+        return DeleteOrder(
+            position, dataset, guid, reason, newest, entries, context, shape.complete
+        )
 
     def extraction(self, dataset: str) -> Extraction:
         """An extraction record."""
         position, guid, shape = self._start()
         context, entries = self._row(shape)
-        return Extraction(position, dataset, guid, entries, context, shape.special)
+        return Extraction(
+            position, dataset, guid, entries, context, shape.special, shape.complete
+        )
 
     def guid(self) -> Guid:
         """A GUID."""
@@ -267,11 +285,13 @@ class RowReader(TokenReader):
         return context, {name: Entry(dot, self.value(), killed) for name, killed in shape.fields}
 
 
-def shape_of(entries: Mapping[str, Entry], context: frozenset[Dot], *, special: bool) -> Shape:
+def shape_of(
+    entries: Mapping[str, Entry], context: frozenset[Dot], *, special: bool, complete: bool
+) -> Shape:
     """The shape of a row."""
     fields = tuple((name, entries[name].killed) for name in sorted(entries))
     killed = {flag for _, flag in fields}
-    flags = SPECIAL * special
+    flags = SPECIAL * special | COMPLETE * complete
     flags |= OWN_DOTS * (len(dots_of(entries)) > 1)
     flags |= ANCESTORS * bool(context)
     flags |= ALL_KILLED * (killed == {True})

@@ -72,9 +72,19 @@ acknowledgements = st.builds(
 )
 
 delete_orders = st.builds(
-    DeleteOrder, counters, names, guids, st.sampled_from(Reason), dots, rows, contexts
+    DeleteOrder,
+    counters,
+    names,
+    guids,
+    st.sampled_from(Reason),
+    dots,
+    rows,
+    contexts,
+    st.booleans(),
 )
-extractions = st.builds(Extraction, counters, names, guids, rows, contexts, st.booleans())
+extractions = st.builds(
+    Extraction, counters, names, guids, rows, contexts, st.booleans(), st.booleans()
+)
 
 
 def by_position(

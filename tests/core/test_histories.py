@@ -2,7 +2,8 @@
 
 import pytest
 
-from mailsync.core import inbound, outbound, record_map
+from mailsync.core import outbound, record_map
+from mailsync.core.ledger import Ledger
 from mailsync.core.wire import decode, encode
 from tests.core.histories import FEATURES, run
 
@@ -29,7 +30,7 @@ def _some_promise_breaks(mixes: list[frozenset[str]], limit: int = 400) -> bool:
 
 
 def test_losses_that_are_not_noted_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbound, "field_note", lambda *_: inbound.delete_note(*_[:1], (0, 0, 0)))
+    monkeypatch.setattr(Ledger, "note", lambda *_: None)
     assert _some_promise_breaks([frozenset()])
 
 

@@ -1,0 +1,54 @@
+"""Two records that turn out to be one: both must sit under the same natural key.
+
+Rules
+-----
+* Of two GUIDs the smaller stays; the other is killed, and everything it said is joined into the
+  one that stays, dots and all. No new write is made, so every site that learns of both comes to
+  the same result by itself, and nothing echoes.
+* An edit of the killed record that did not know of it revives the record, collides again, and is
+  joined in again: nothing is lost.
+* Where the two differ, the older value is noted as a conflict, as between any two writes that
+  had not seen each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mailsync.core.ledger import Ledger
+from mailsync.core.merge import field_note, join, killed
+from mailsync.core.model import NO_MARKER, Record, Sighting
+
+
+def unify(ledger: Ledger, holder: Record, newcomer: Record) -> Record:
+    """Join ``newcomer`` with ``holder``, which sits in the dataset under the key both need.
+
+    Returns the record that stays; the row is its.
+    """
+    stays, goes = sorted((holder, newcomer), key=lambda record: record.guid)
+    entries, losses = join(stays.entries, stays.context.keys(), goes.entries, goes.context.keys())
+    ledger.note(field_note(stays.id, loss) for loss in losses)
+    position = Sighting(ledger.next_position)
+    context = {**dict.fromkeys(goes.context, position), **stays.context}
+    unified = ledger.bump(
+        replace(
+            stays,
+            entries=entries,
+            context=context,
+            key=holder.key,
+            etag=holder.etag,
+            shadow=holder.shadow,
+            marker=NO_MARKER,
+        )
+    )
+    ledger.bump(
+        replace(
+            goes,
+            entries=killed(goes.entries),
+            key=None,
+            etag=None,
+            shadow=None,
+            marker=NO_MARKER,
+        )
+    )
+    return unified

@@ -1,0 +1,1 @@
+"""The cycle: the only place where core, datasets, carriers and store meet."""

@@ -1,0 +1,74 @@
+"""Dataset -> record map: what users changed, detected before anything else is done.
+
+This is also the recovery from a crash: markers left standing are resolved here, against what
+the dataset now holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from mailsync.core import record_map
+from mailsync.core.identifiers import minted
+from mailsync.core.ledger import Ledger
+from mailsync.core.model import Key, Record
+from mailsync.cycle.report import Report
+from mailsync.cycle.site import Site, Store
+from mailsync.datasets.base import Change, Unreadable
+
+BATCH = 2_000
+"""Changes written to the store in one transaction."""
+
+
+def detect_dataset(site: Site, store: Store, name: str, report: Report) -> None:
+    """Everything users did to one dataset since the record map was last settled.
+
+    Raises DatasetError.
+    """
+    dataset = site.dataset(name)
+    with store.transaction() as transaction:
+        known = transaction.records.known(name)
+    unreadable: dict[str, str] = {}
+    changes = _readable(dataset.changes(known), unreadable)
+    while batch := list(islice(changes, BATCH)):
+        detect_changes(site, store, name, batch)
+        report.detected[name] = report.detected.get(name, 0) + len(batch)
+        report.progress(f"reading {name}", len(batch))
+    report.held.setdefault(name, {}).update(unreadable)
+
+
+def detect_changes(site: Site, store: Store, name: str, changes: Sequence[Change]) -> None:
+    """Enter these changes into the record map, in one transaction."""
+    now = site.surroundings.now()
+    with store.transaction() as transaction:
+        ledger = transaction.ledger()
+        stroke = ledger.stroke(now, site.surroundings.bits(64))
+        guids = minted(now, stroke)
+        keyed = transaction.records.by_key(name, [change.key for change in changes])
+        for change in changes:
+            record = _record_under(ledger, keyed, change)
+            if record is not None:
+                record_map.detect(ledger, record, change.fields, change.etag, stroke)
+            elif change.fields is not None:
+                record_map.enrol(
+                    ledger, name, next(guids), change.key, change.fields, change.etag, stroke
+                )
+        transaction.save(ledger, now)
+
+
+def _record_under(ledger: Ledger, keyed: Mapping[Key, Record], change: Change) -> Record | None:
+    """The record the row belongs to; None if it is a user's own new row."""
+    record = keyed.get(change.key)
+    if record is not None and record_map.is_foreign(record, change.fields):
+        record_map.unpair(ledger, record)
+        return None
+    return record
+
+
+def _readable(found: Iterator[Change | Unreadable], unreadable: dict[str, str]) -> Iterator[Change]:
+    for item in found:
+        if isinstance(item, Unreadable):
+            unreadable[item.key] = item.reason
+        else:
+            yield item

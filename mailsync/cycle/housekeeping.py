@@ -1,0 +1,42 @@
+"""Forget what nobody needs any more."""
+
+from __future__ import annotations
+
+from mailsync.core import forgetting
+from mailsync.core.model import Link
+from mailsync.cycle.site import Site
+from mailsync.store.transaction import Event, Transaction
+
+KEPT_MS = 90 * 24 * 3600 * 1000
+"""How long log lines and digests of applied bundles are kept."""
+
+
+def tidy(site: Site) -> None:
+    """Prune ancestors, expire silent peers, purge tombstones past their retention time."""
+    now = site.surroundings.now()
+    with site.store.transaction() as transaction:
+        links = {
+            name: _expired(site, transaction, link, now)
+            for name, link in site.links(transaction).items()
+        }
+        ledger = transaction.ledger()
+        for record in list(transaction.records.prunable()):
+            forgetting.prune(ledger, links, record)
+        retention = max((peer.settings.retention for peer in site.peers.values()), default=0)
+        for record in list(transaction.records.gone(now - retention * 1000)):
+            links = forgetting.purge(ledger, links, ledger.get(record.id) or record)
+        transaction.save(ledger, now)
+        transaction.save_links(links)
+        transaction.forget(now - KEPT_MS)
+
+
+def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link:
+    """The link, stale if the peer has left something unconfirmed for its retention time."""
+    limit = now - site.peers[link.peer].settings.retention * 1000
+    waiting = [flight.sent_at for flight in link.flights]
+    silent = link.heard_at is None or link.heard_at < limit
+    if link.stale or not waiting or min(waiting) >= limit or not silent:
+        return link
+    words = "silent for its whole retention time; it will reconcile when it returns"
+    transaction.log(Event(now, "stale", link.peer, None, words))
+    return forgetting.expire(link)

@@ -1,0 +1,223 @@
+"""Mailbox -> inbox -> record map.
+
+A mail counts as ours only when the signature of an accepted peer is verified; until then it is
+neither flagged nor moved, and its bytes are bounded. What is verified is durable in the inbox
+before the mailbox may forget it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import aclosing
+from typing import NamedTuple
+
+from mailsync.carriers.base import Arrival, Mailbox
+from mailsync.core import container, parts, sealing, wire
+from mailsync.core.inbound import Received, Verdict, receive
+from mailsync.core.model import CONFLICTS, Bundle, DeleteOrder, Extraction, RecordId
+from mailsync.cycle.report import Report
+from mailsync.cycle.sending import day_of
+from mailsync.cycle.site import Peer, Site
+from mailsync.errors import BadBundle, BadFormat, MailsyncError
+from mailsync.store.transaction import Event, Transaction, Waiting
+
+ATTEMPTS = 3
+"""How often a bundle is tried before it is set aside."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Verified(NamedTuple):
+    """What a container proved to be; no content where it is one part of several."""
+
+    peer: Peer
+    content: bytes | None
+
+
+async def collect(site: Site, mailbox: Mailbox, report: Report) -> None:
+    """Take everything new from the mailbox into the inbox. Raises Unreachable."""
+    with site.store.transaction() as transaction:
+        settled = transaction.settled_places()
+    async with aclosing(mailbox.arrivals(settled)) as arrivals:  # type: ignore[type-var]
+        async for arrival in arrivals:
+            admit(site, arrival, report)
+            report.progress("receiving", 1)
+
+
+def admit(site: Site, arrival: Arrival, report: Report) -> None:
+    """One arrived letter: verified contents go to the inbox, in one transaction with its place."""
+    now = site.surroundings.now()
+    problem, peer = arrival.problem, ""
+    with site.store.transaction() as transaction:
+        for content in arrival.containers:
+            try:
+                verified = _verify(site, transaction, content, now)
+            except BadBundle as error:
+                problem = str(error)
+                continue
+            peer = verified.peer.name
+            _admit_content(transaction, verified, now)
+        if peer:
+            transaction.settle_place(arrival.place, "ours", peer, now)
+            transaction.meter(peer, day_of(now), "received", arrival.size)
+            received = report.peer(peer).received
+            received.mails += 1
+            received.bytes += arrival.size
+        elif problem is not None:
+            words = f"mail {arrival.message_id or arrival.place.number}: {problem}"
+            transaction.settle_place(arrival.place, "rejected", problem, now)
+            transaction.log(Event(now, "rejected", "", None, words))
+            report.rejected.append(words)
+        else:
+            transaction.settle_place(arrival.place, "foreign", "", now)
+
+
+def _admit_content(transaction: Transaction, verified: _Verified, now: int) -> None:
+    if verified.content is None:
+        return
+    digest = hashlib.sha256(verified.content).digest()
+    if not transaction.admit(verified.peer.name, digest, verified.content, now):
+        words = "a bundle that was here before"
+        transaction.log(Event(now, "repeated", verified.peer.name, None, words))
+
+
+def _verify(site: Site, transaction: Transaction, content: bytes, now: int) -> _Verified:
+    """Whose it is. Raises BadBundle if no accepted peer sent it to us."""
+    taken = container.unframe(content)
+    if taken.kind is container.Kind.BUNDLE:
+        return _open(site, taken.body)
+    publics = [peer.public for peer in site.peers.values()]
+    public, part = parts.open_part(taken.body, receiver=site.keys, peers=publics)
+    peer = _peer_of(site, public)
+    transaction.add_part(peer.name, part.bundle, part.number, part.count, part.slice, now)
+    here = [
+        parts.Part(part.bundle, number, count, piece)
+        for number, count, piece in transaction.parts(peer.name, part.bundle)
+    ]
+    message = parts.assemble(here)
+    if message is None:
+        return _Verified(peer, None)
+    transaction.drop_parts(peer.name, part.bundle)
+    return _open(site, message)
+
+
+def _open(site: Site, message: bytes) -> _Verified:
+    opened = sealing.open_message(
+        message,
+        receiver=site.keys,
+        peers=[peer.public for peer in site.peers.values()],
+        sealing_required=frozenset(
+            peer.public.thumbprint for peer in site.peers.values() if peer.settings.seal
+        ),
+    )
+    return _Verified(_peer_of(site, opened.sender), opened.content)
+
+
+def _peer_of(site: Site, public: sealing.PublicKeys) -> Peer:
+    return next(peer for peer in site.peers.values() if peer.public == public)
+
+
+def process_inbox(site: Site, report: Report) -> None:
+    """Apply every waiting bundle to the record map, each in one transaction."""
+    with site.store.transaction() as transaction:
+        numbers = transaction.waiting()
+    for number in numbers:
+        with site.store.transaction() as transaction:
+            waiting = transaction.take(number)
+        try:
+            _process(site, waiting, report)
+        except (BadFormat, *_DEFECTS) as error:
+            _set_aside(site, waiting, error, report)
+        report.progress("merging", 1)
+
+
+_DEFECTS = (ArithmeticError, LookupError, TypeError, ValueError, RecursionError, AssertionError)
+"""What a defect of ours may raise: a bundle that triggers one must not block the others."""
+
+
+def _process(site: Site, waiting: Waiting, report: Report) -> None:
+    bundle = wire.decode(waiting.content)
+    now = site.surroundings.now()
+    with site.store.transaction() as transaction:
+        links = site.links(transaction)
+        if waiting.peer not in links:
+            transaction.finish(waiting.number, "ignored", "no peer any more")
+            return
+        ledger = transaction.ledger()
+        items: list[Extraction | DeleteOrder] = [*bundle.extractions, *bundle.deletes]
+        transaction.records.fetch(RecordId(item.dataset, item.guid) for item in items)
+        received = receive(
+            ledger, links, waiting.peer, bundle, now=now, nonce=site.surroundings.bits(64)
+        )
+        conflicts = len(ledger.notes) + transaction.journal_received(ledger, now)
+        transaction.save(ledger, now)
+        transaction.save_links(received.links)
+        transaction.finish(waiting.number, "applied", received.verdict.name.lower())
+        _log_received(transaction, waiting.peer, bundle, received, conflicts, now)
+    _count(report, waiting.peer, received, conflicts)
+
+
+def _log_received(
+    transaction: Transaction,
+    peer: str,
+    bundle: Bundle,
+    received: Received,
+    conflicts: int,
+    now: int,
+) -> None:
+    words = f"{received.upserts} records, {received.deletes} deletes, {conflicts} conflicts"
+    if not bundle.extractions and not bundle.deletes:
+        words = "an acknowledgement"
+    if received.verdict is not Verdict.EXPECTED:
+        words += f"; {received.verdict.value}"
+    transaction.log(Event(now, "received", peer, None, words))
+    for name in sorted(received.refused - {CONFLICTS}):
+        words = f"offers the dataset {name}, which this site does not take from it"
+        transaction.log(Event(now, "refused", peer, None, words))
+    for order in bundle.deletes:
+        text = f"{order.dataset}: {order.reason.value} at {peer}"
+        transaction.log(Event(now, "delete order", peer, bytes(order.guid), text))
+
+
+def _count(report: Report, peer: str, received: Received, conflicts: int) -> None:
+    counted = report.peer(peer)
+    counted.received.bundles += 1
+    counted.received.upserts += received.upserts
+    counted.received.deletes += received.deletes
+    counted.conflicts += conflicts
+
+
+def _set_aside(site: Site, waiting: Waiting, error: Exception, report: Report) -> None:
+    """A bundle that cannot be processed: at once if it is malformed, else after some tries."""
+    words = f"bundle {waiting.number} of {waiting.peer}: {type(error).__name__}: {error}"
+    if not isinstance(error, MailsyncError):
+        _log.exception("bundle %d of %s", waiting.number, waiting.peer)
+    final = isinstance(error, BadFormat) or waiting.attempts >= ATTEMPTS
+    with site.store.transaction() as transaction:
+        if final:
+            transaction.finish(waiting.number, "quarantined", words)
+        now = site.surroundings.now()
+        kind = "quarantined" if final else "failed"
+        transaction.log(Event(now, kind, waiting.peer, None, words))
+    report.rejected.append(words)
+    report.peer(waiting.peer).held += final
+
+
+async def dispose(site: Site, mailbox: Mailbox) -> None:
+    """Remove from the mailbox what was verified as ours, durably applied, and is old enough."""
+    mail = site.settings.mail
+    if mail is None or mail.dispose == "keep":
+        return
+    now = site.surroundings.now()
+    with site.store.transaction() as transaction:
+        if transaction.waiting():
+            return
+        places = transaction.disposable_places(now - mail.dispose_after * 1000)
+    if not places:
+        return
+    folder = mail.dispose_folder if mail.dispose == "move" else None
+    gone = await mailbox.dispose(places, folder)
+    with site.store.transaction() as transaction:
+        for place in sorted(gone):
+            transaction.settle_place(place, "gone", "", now)

@@ -1,0 +1,64 @@
+"""What a cycle did, counted as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mailsync.errors import Exit, MailsyncError, PeerError
+
+Progress = Callable[[str, int], None]
+"""Told what is under way and how many more are done."""
+
+
+def silent(_what: str, _count: int) -> None:
+    """Progress nobody watches."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went one way. ``bytes`` are whole mails as handed over or read."""
+
+    mails: int = 0
+    bytes: int = 0
+    bundles: int = 0
+    upserts: int = 0
+    deletes: int = 0
+
+
+@dataclass(slots=True)
+class PeerReport:
+    """What passed between us and one peer."""
+
+    sent: Traffic = field(default_factory=Traffic)
+    received: Traffic = field(default_factory=Traffic)
+    conflicts: int = 0
+    held: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """What one cycle did."""
+
+    peers: dict[str, PeerReport] = field(default_factory=dict)
+    detected: dict[str, int] = field(default_factory=dict)
+    """Local changes by dataset."""
+    held: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By dataset: record or file, and why it waits for a person."""
+    rejected: list[str] = field(default_factory=list)
+    """Mails that looked like ours and were not used, and why."""
+    problems: list[MailsyncError] = field(default_factory=list)
+    """What stopped a part of the cycle; everything else went on."""
+    progress: Progress = silent
+
+    def peer(self, name: str) -> PeerReport:
+        """The report on one peer."""
+        return self.peers.setdefault(name, PeerReport())
+
+    @property
+    def exit_code(self) -> Exit:
+        """How the cycle ended: the first problem decides, then what is held."""
+        for problem in self.problems:
+            if not isinstance(problem, PeerError):
+                return problem.exit_code
+        return Exit.PARTLY if any(self.held.values()) else Exit.OK

@@ -1,0 +1,95 @@
+"""One whole cycle of a site: recover, receive, apply, determine, send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from mailsync.cycle.detecting import detect_dataset
+from mailsync.cycle.housekeeping import tidy
+from mailsync.cycle.materialising import materialise_dataset
+from mailsync.cycle.receiving import collect, dispose, process_inbox
+from mailsync.cycle.report import Report
+from mailsync.cycle.sending import compose_for, deliver
+from mailsync.cycle.site import Site
+from mailsync.errors import MailsyncError
+
+ALWAYS = 1 << 62
+"""A time by which everything is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a cycle should include."""
+
+    receiving: bool = True
+    sending: bool = True
+    everything: bool = False
+    """Send also what is on its way and not confirmed yet."""
+    peers: frozenset[str] | None = None
+    """Send to these only; None: to all."""
+    due_by: int = ALWAYS
+    """Hand over what the outbox holds due by this time (milliseconds since 1970)."""
+
+
+async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
+    """One cycle. What stops a part of it is in the report; everything else goes on.
+
+    The caller holds the store's lock.
+    """
+    usable = [name for name in site.settings.datasets if _detected(site, name, report)]
+    if extent.receiving and site.carrier is not None:
+        try:
+            async with site.carrier.mailbox() as mailbox:
+                await collect(site, mailbox, report)
+                await dispose(site, mailbox)
+        except MailsyncError as problem:
+            report.problems.append(problem)
+    process_inbox(site, report)
+    for name in usable:
+        _try(report, lambda name=name: materialise_dataset(site, name, report))  # type: ignore[misc]
+    _note_held(site, report)
+    if extent.sending:
+        await _send(site, extent, report)
+    tidy(site)
+    return report
+
+
+def _detected(site: Site, name: str, report: Report) -> bool:
+    return _try(report, lambda: detect_dataset(site, site.store, name, report))
+
+
+def _try(report: Report, work: Callable[[], None]) -> bool:
+    try:
+        work()
+    except MailsyncError as problem:
+        report.problems.append(problem)
+        return False
+    return True
+
+
+def _note_held(site: Site, report: Report) -> None:
+    """Remember exactly what is held now, and tell the peers' reports."""
+    with site.store.transaction() as transaction:
+        for name, reasons in report.held.items():
+            transaction.hold(name, reasons, site.surroundings.now())
+
+
+async def _send(site: Site, extent: Extent, report: Report) -> None:
+    chosen = _chosen(site, extent.peers)
+    for name in chosen:
+        sent = report.peer(name).sent
+        peer = site.peers[name]
+        for composed in compose_for(site, site.store, peer, everything=extent.everything):
+            sent.bundles += 1
+            sent.upserts += composed.upserts
+            sent.deletes += composed.deletes
+            report.progress("composing", composed.upserts + composed.deletes)
+    try:
+        await deliver(site, frozenset(chosen), report, due_by=extent.due_by)
+    except MailsyncError as problem:
+        report.problems.append(problem)
+
+
+def _chosen(site: Site, peers: Collection[str] | None) -> list[str]:
+    return [name for name in site.peers if peers is None or name in peers]

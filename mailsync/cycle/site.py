@@ -1,0 +1,155 @@
+"""A site put together: settings, keys, peers, state store, datasets, carriers, clock."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from mailsync.carriers.base import Mailbox, Sender
+from mailsync.config import PeerSettings, Settings, load
+from mailsync.core.model import Link, Stream
+from mailsync.core.sealing import PrivateKeys, PublicKeys
+from mailsync.cycle.mail import MailCarrier
+from mailsync.datasets.base import Dataset
+from mailsync.datasets.kinds import open_dataset
+from mailsync.errors import BadCard, MailsyncError
+from mailsync.keys import load_keys, read_card
+from mailsync.store.state import StateStore
+from mailsync.store.transaction import Transaction
+
+
+class Carrier(Protocol):
+    """Both halves of what brings bundles from site to site."""
+
+    def sender(self) -> Sender:
+        """A new outward connection."""
+        ...
+
+    def mailbox(self) -> Mailbox:
+        """A new inward connection."""
+        ...
+
+
+class Store(Protocol):
+    """What yields transactions: a state store, or a rehearsal on one."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """One transaction."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Time and chance, passed in so that a simulation can rule them."""
+
+    now: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    """Milliseconds since 1970."""
+    bits: Callable[[int], int] = secrets.randbits
+    octets: Callable[[int], bytes] = os.urandom
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An accepted peer."""
+
+    name: str
+    address: str
+    public: PublicKeys
+    settings: PeerSettings
+
+
+@dataclass(slots=True)
+class Site:
+    """One installation, ready to work."""
+
+    settings: Settings
+    keys: PrivateKeys
+    peers: Mapping[str, Peer]
+    store: StateStore
+    carrier: Carrier | None
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The site's name."""
+        return self.settings.site.name
+
+    def links(self, transaction: Transaction) -> dict[str, Link]:
+        """Every accepted peer's link, carrying what the configuration says."""
+        stored = transaction.links()
+        for peer in self.peers.keys() - stored.keys():
+            transaction.add_link(peer, Stream(1, self.surroundings.bits(64)))
+        if self.peers.keys() - stored.keys():
+            stored = transaction.links()
+        return {name: self._configured(stored[name]) for name in self.peers}
+
+    def _configured(self, link: Link) -> Link:
+        chosen = self.peers[link.peer].settings.datasets
+        names = frozenset(self.settings.datasets if chosen is None else chosen)
+        accepted = link.refusing & names
+        owe_since = 0 if accepted and link.owe_since is None else link.owe_since
+        refusing = link.refusing - names
+        return replace(link, datasets=names, refusing=refusing, owe_since=owe_since)
+
+    def dataset(self, name: str) -> Dataset:
+        """The dataset, opened at first use. Raises DatasetError, BadConfiguration."""
+        if name not in self.datasets:
+            section = self.settings.datasets[name]
+            self.datasets[name] = open_dataset(
+                section.source, table=section.table, keys=section.keys, base=self.directory
+            )
+        return self.datasets[name]
+
+    @property
+    def directory(self) -> Path:
+        """Where the configuration file is."""
+        return self.settings.path.parent
+
+    def close(self) -> None:
+        """Release datasets and store."""
+        for dataset in self.datasets.values():
+            dataset.close()
+        self.store.close()
+
+
+@contextmanager
+def open_site(path: Path) -> Iterator[Site]:
+    """The site whose configuration is at ``path``; closed at the end.
+
+    Raises NotInitialised, BadConfiguration, BadKeys, BadCard.
+    """
+    settings = load(path)
+    keys = load_keys(settings.site.keys)
+    peers = accepted_peers(settings)
+    store = StateStore.open(settings.site.state)
+    with store.transaction() as transaction:
+        transaction.found_site(keys.public.site_number)
+    carrier = None
+    if settings.mail is not None:
+        carrier = MailCarrier(settings.mail, settings, [peer.address for peer in peers.values()])
+    site = Site(settings, keys, peers, store, carrier)
+    try:
+        yield site
+    finally:
+        site.close()
+
+
+def accepted_peers(settings: Settings) -> dict[str, Peer]:
+    """The peers of the configuration with what their cards say. Raises BadCard."""
+    peers = {}
+    for name, section in settings.peers.items():
+        try:
+            card = read_card(section.card.read_bytes().decode("ascii", "replace"))
+        except OSError as problem:
+            raise BadCard(f"[peers.{name}] card {section.card}: {problem.strerror}") from problem
+        except MailsyncError as problem:
+            raise BadCard(f"[peers.{name}] card {section.card}: {problem}") from problem
+        peers[name] = Peer(name, section.address or card.address, card.public, section)
+    return peers

@@ -1,0 +1,228 @@
+"""The state store's tables and the numbered steps that made them what they are.
+
+Rules
+-----
+* A step, once released, is never changed; a new shape is a new step. Each runs in one
+  transaction with the version it leads to.
+* A column's meaning never changes. Times are milliseconds since 1970.
+* A store written by a newer mailsync is refused, not guessed at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
+
+from mailsync.errors import OperatorError
+
+
+class NewerState(OperatorError):
+    """Run the mailsync that wrote this state store, or a newer one."""
+
+
+metadata = MetaData()
+
+version = Table("version", metadata, Column("number", Integer, nullable=False))
+
+site = Table(
+    "site",
+    metadata,
+    Column("number", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("stamp", BigInteger, nullable=False),
+    Column("horizon", BigInteger, nullable=False),
+)
+
+dataset = Table(
+    "dataset",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+
+link = Table(
+    "link",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("peer", Text, nullable=False, unique=True),
+    Column("state", LargeBinary, nullable=False),
+)
+
+record = Table(
+    "record",
+    metadata,
+    Column("dataset", Integer, nullable=False),
+    Column("guid", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("key", Text),
+    Column("etag", LargeBinary),
+    Column("state", LargeBinary, nullable=False),
+    Column("shadow", LargeBinary),
+    Column("marker", LargeBinary),
+    Column("unwritten", Integer, nullable=False),
+    Column("prunable", Integer, nullable=False),
+    Column("gone", Integer, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("dataset", "guid"),
+    sqlite_with_rowid=False,
+)
+Index("record_key", record.c.dataset, record.c.key, unique=True)
+Index("record_position", record.c.position)
+for _column in (record.c.unwritten, record.c.prunable, record.c.gone):
+    Index(
+        f"record_{_column.name}",
+        record.c.dataset,
+        _column,
+        sqlite_where=_column == 1,
+        postgresql_where=_column == 1,
+    )
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("peer", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("parts", Integer, nullable=False),
+    Column("container", LargeBinary, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("peer", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("content", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+part = Table(
+    "part",
+    metadata,
+    Column("peer", Text, nullable=False),
+    Column("bundle", LargeBinary, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("parts", Integer, nullable=False),
+    Column("slice", LargeBinary, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("peer", "bundle", "part"),
+)
+
+place = Table(
+    "place",
+    metadata,
+    Column("account", Text, nullable=False),
+    Column("folder", Text, nullable=False),
+    Column("validity", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+    PrimaryKeyConstraint("account", "folder", "validity", "number"),
+)
+
+conflict = Table(
+    "conflict",
+    metadata,
+    Column("guid", LargeBinary, primary_key=True),
+    Column("winner", LargeBinary, nullable=False),
+    Column("noted_at", BigInteger, nullable=False),
+)
+
+held = Table(
+    "held",
+    metadata,
+    Column("dataset", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    PrimaryKeyConstraint("dataset", "name"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("guid", LargeBinary),
+    Column("text", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("event_guid", event.c.guid)
+
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("peer", Text, nullable=False),
+    Column("day", Text, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("mails", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    PrimaryKeyConstraint("peer", "day", "direction"),
+)
+
+
+def _create(connection: Connection) -> None:
+    metadata.create_all(connection)
+    connection.execute(insert(version).values(number=0))
+
+
+STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create,)
+"""Step n leads from version n to version n + 1."""
+
+
+def current_version(connection: Connection) -> int:
+    """The version of the store; 0 for an empty one."""
+    if not inspect(connection).has_table(version.name):
+        return 0
+    return int(connection.execute(select(version.c.number)).scalar_one())
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the store to the newest version. Raises NewerState for one from the future."""
+    found = current_version(connection)
+    if found > len(STEPS):
+        raise NewerState(
+            f"the state store has version {found}, this mailsync knows up to {len(STEPS)}"
+        )
+    for number in range(found, len(STEPS)):
+        STEPS[number](connection)
+        connection.execute(update(version).values(number=number + 1))
+
+
+def is_sound(connection: Connection) -> bool:
+    """Does the database engine find the store intact?"""
+    if connection.dialect.name != "sqlite":
+        return True
+    return str(connection.execute(text("PRAGMA quick_check")).scalar_one()) == "ok"

@@ -1,0 +1,185 @@
+"""What two sites do to each other's datasets, told step by step."""
+
+from pathlib import Path
+
+import pytest
+
+from mailsync.core.model import Key
+from mailsync.cycle.run import Extent
+from tests.cycle.sites import DAY, HOUR, Sites, pair
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Sites:
+    return pair(tmp_path)
+
+
+def settle(sites: Sites) -> None:
+    for _ in range(4):
+        sites.round()
+
+
+def agreed(sites: Sites) -> bool:
+    return sites.contents("alice") == sites.contents("bob")
+
+
+def only_key(sites: Sites, name: str) -> Key:
+    (key,) = sites.rows(name)
+    return key
+
+
+def journal(sites: Sites, name: str) -> list[tuple[object, object, object]]:
+    with sites.sites[name].store.transaction() as transaction:
+        return [
+            (
+                entry.note.entries["field"].value if "field" in entry.note.entries else None,
+                entry.note.entries["value"].value if "value" in entry.note.entries else None,
+                entry.winner,
+            )
+            for entry in transaction.journal()
+        ]
+
+
+def test_an_insert_arrives(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "age": 36}
+    sites.round()
+    assert sites.contents("bob") == [[("age", 36), ("name", "Ada")]]
+
+
+def test_an_edit_travels_as_the_changed_field_alone(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "note": "x" * 5000, "age": 36}
+    settle(sites)
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "note": "x" * 5000, "age": 37}
+    report = sites.sync("alice")
+    assert report.peers["bob"].sent.upserts == 1
+    assert report.peers["bob"].sent.bytes < 1200
+    sites.network.deliver_all()
+    settle(sites)
+    assert agreed(sites)
+
+
+def test_a_delete_arrives_as_a_delete_order(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    settle(sites)
+    del sites.rows("alice")[Key("1")]
+    assert sites.sync("alice").peers["bob"].sent.deletes == 1
+    sites.network.deliver_all()
+    settle(sites)
+    assert sites.rows("bob") == {}
+
+
+def test_what_was_never_transmitted_is_not_ordered_deleted(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.sync("alice", Extent(sending=False))
+    del sites.rows("alice")[Key("1")]
+    assert sites.sync("alice").peers["bob"].sent.mails == 0
+
+
+def test_what_came_from_the_peer_is_not_sent_back(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.round()
+    report = sites.sync("bob")
+    assert report.peers["bob" if "bob" in report.peers else "alice"].sent.upserts == 0
+
+
+def test_a_sync_without_changes_sends_no_mail(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.rows("bob")[Key("1")] = {"name": "Bob"}
+    sites.round()
+    sites.round()
+    assert sites.round() == 0
+    assert agreed(sites)
+
+
+def test_an_acknowledgement_alone_waits_and_then_silence_comes(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.round()
+    assert sites.round() == 0
+    sites.clock.now += 2 * HOUR
+    assert sites.round() == 1
+    sites.clock.now += 30 * DAY
+    assert [sites.round() for _ in range(3)] == [0, 0, 0]
+
+
+def test_edits_of_different_fields_merge(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "age": 36, "town": "London"}
+    settle(sites)
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "age": 37, "town": "London"}
+    sites.rows("bob")[only_key(sites, "bob")] = {"name": "Ada", "age": 36, "town": "Paris"}
+    settle(sites)
+    assert sites.contents("alice") == [[("age", 37), ("name", "Ada"), ("town", "Paris")]]
+    assert agreed(sites)
+    assert journal(sites, "alice") == journal(sites, "bob") == []
+
+
+def test_edits_of_one_field_are_a_conflict_journalled_at_both_ends(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "age": 36}
+    settle(sites)
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "age": 37}
+    sites.sync("alice")
+    sites.clock.now += HOUR
+    sites.rows("bob")[only_key(sites, "bob")] = {"name": "Ada", "age": 38}
+    sites.sync("bob")
+    sites.network.deliver_all()
+    settle(sites)
+    assert sites.contents("alice") == [[("age", 38), ("name", "Ada")]]
+    assert agreed(sites)
+    assert journal(sites, "alice") == journal(sites, "bob") == [("age", 37, 38)]
+
+
+def test_a_delete_against_an_unseen_edit_is_a_conflict_and_the_edit_stays(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "age": 36}
+    settle(sites)
+    del sites.rows("alice")[Key("1")]
+    sites.rows("bob")[only_key(sites, "bob")] = {"name": "Ada", "age": 38}
+    settle(sites)
+    assert sites.contents("alice") == [[("age", 38), ("name", "Ada")]]
+    assert agreed(sites)
+    assert len(journal(sites, "alice")) == len(journal(sites, "bob")) == 1
+
+
+def test_a_lost_mail_is_sent_again_after_its_timer(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.sync("alice")
+    sites.network.in_transit.clear()
+    assert sites.round() == 0
+    sites.clock.now += 2 * DAY
+    settle(sites)
+    assert agreed(sites)
+
+
+def test_a_tombstone_is_forgotten_once_confirmed(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    settle(sites)
+    sites.clock.now += DAY
+    settle(sites)
+    del sites.rows("alice")[Key("1")]
+    settle(sites)
+    for _ in range(3):
+        sites.clock.now += 20 * DAY
+        settle(sites)
+    for site in sites.sites.values():
+        with site.store.transaction() as transaction:
+            assert len(transaction.records) == 0
+
+
+def test_everything_in_several_bundles_when_it_is_much(sites: Sites) -> None:
+    for number in range(300):
+        sites.rows("alice")[Key(str(number))] = {"name": str(number), "note": "y" * 20_000}
+    report = sites.sync("alice")
+    assert report.peers["bob"].sent.bundles > 1
+    sites.network.deliver_all()
+    settle(sites)
+    assert agreed(sites)
+
+
+def test_a_record_larger_than_a_mail_travels_in_parts(tmp_path: Path) -> None:
+    import random
+
+    sites = pair(tmp_path, 'max_message = "64 KiB"')
+    sites.rows("alice")[Key("1")] = {"photo": random.Random(1).randbytes(300_000)}
+    report = sites.sync("alice")
+    assert report.peers["bob"].sent.mails > 4
+    sites.network.deliver_all()
+    settle(sites)
+    assert agreed(sites)
