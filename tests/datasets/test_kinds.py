@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from mailsync.datasets.ical import IcalFile, IcalFolder
+from mailsync.datasets.kinds import open_dataset
+from mailsync.datasets.sql import SqlTable
+from mailsync.datasets.vcard import VcardFile, VcardFolder
+from mailsync.errors import BadConfiguration
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    connection = sqlite3.connect(tmp_path / "pms data.db")
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    connection.close()
+    for name in ("a.vcf", "A.ICS"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("source", "table", "kind"),
+    [
+        ("sqlite:///pms data.db", "t", SqlTable),
+        ("vcard:folder", None, VcardFolder),
+        ("vcard:a.vcf", None, VcardFile),
+        ("ical:folder", None, IcalFolder),
+        ("ical:A.ICS", None, IcalFile),
+    ],
+)
+def test_the_source_chooses_the_adapter(
+    base: Path, source: str, table: str | None, kind: type
+) -> None:
+    assert isinstance(open_dataset(source, table=table, keys=None, base=base), kind)
+    scheme, path = source.replace("///", "").split(":")
+    absolute = f"{scheme}:{'///' if scheme == 'sqlite' else ''}{base / path}"
+    assert isinstance(open_dataset(absolute, table=table, keys=None, base=Path("/")), kind)
+
+
+@pytest.mark.parametrize(
+    ("source", "table", "keys", "told"),
+    [
+        ("carrier-pigeon:x", None, None, "vcard:"),
+        ("postgresql://x/y", "t", None, "sqlite:///"),
+        ("vcard:", None, None, "vcard:"),
+        ("", None, None, "sqlite:///"),
+        ("sqlite:///pms data.db", None, None, "table"),
+        ("sqlite:///pms data.db", "t", "both", "shared"),
+        ("vcard:folder", "t", None, "table"),
+    ],
+)
+def test_what_is_not_understood_is_said(
+    base: Path, source: str, table: str | None, keys: str | None, told: str
+) -> None:
+    with pytest.raises(BadConfiguration, match=told):
+        open_dataset(source, table=table, keys=keys, base=base)
