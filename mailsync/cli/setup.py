@@ -23,7 +23,7 @@ _TEMPLATE = """\
 
 [site]
 name = {name}                # peers know this site by this name
-state = "state.db"           # what mailsync remembers; made by the first sync
+state = "state.db"           # what mailsync remembers of your data
 keys = "keys"                # the site's private keys; keep a backup, show them to nobody
 
 [mail]
@@ -89,6 +89,7 @@ def init(
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "peers").mkdir(exist_ok=True)
         keys = _keys(invocation, directory / "keys")
+        _state(invocation, directory / "state.db")
         create_file(path, content, PRIVATE_FILE)
     except OSError as error:
         raise not_written(Path(error.filename or path), error) from error
@@ -145,6 +146,16 @@ def _keys(invocation: Invocation, directory: Path) -> PrivateKeys:
         invocation.output.say(f"kept the keys in {directory}")
         return load_keys(directory)
     return create_keys(directory)
+
+
+def _state(invocation: Invocation, path: Path) -> None:
+    """A new state store, or the one that is there, as with the keys."""
+    from mailsync.store.state import StateStore  # noqa: PLC0415  SQLAlchemy is slow to import
+
+    if path.exists():
+        invocation.output.say(f"kept the state store {path}")
+    else:
+        StateStore.create(path).close()
 
 
 def _tell(invocation: Invocation, path: Path, fingerprint: str) -> None:

@@ -108,9 +108,7 @@ class RowWriter(TokenWriter):
     def delete(self, order: DeleteOrder) -> None:
         """A delete order."""
         withdrawn = order.reason is Reason.WITHDRAWN
-        shape = shape_of(
-            order.entries, order.context, special=withdrawn, complete=order.complete
-        )
+        shape = shape_of(order.entries, order.context, special=withdrawn, complete=order.complete)
         self._start(order.position, order.guid, shape)
         self.dot(order.newest)
         self._row(shape, order.entries, order.context)
@@ -218,9 +216,7 @@ class RowReader(TokenReader):
         """An extraction record."""
         position, guid, shape = self._start()
         context, entries = self._row(shape)
-        return Extraction(
-            position, dataset, guid, entries, context, shape.special, shape.complete
-        )
+        return Extraction(position, dataset, guid, entries, context, shape.special, shape.complete)
 
     def guid(self) -> Guid:
         """A GUID."""

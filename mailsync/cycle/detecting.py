@@ -14,34 +14,34 @@ from mailsync.core.identifiers import minted
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Key, Record
 from mailsync.cycle.report import Report
-from mailsync.cycle.site import Site, Store
+from mailsync.cycle.site import Site
 from mailsync.datasets.base import Change, Unreadable
 
 BATCH = 2_000
 """Changes written to the store in one transaction."""
 
 
-def detect_dataset(site: Site, store: Store, name: str, report: Report) -> None:
+def detect_dataset(site: Site, name: str, report: Report) -> None:
     """Everything users did to one dataset since the record map was last settled.
 
     Raises DatasetError.
     """
     dataset = site.dataset(name)
-    with store.transaction() as transaction:
+    with site.store.transaction() as transaction:
         known = transaction.records.known(name)
     unreadable: dict[str, str] = {}
     changes = _readable(dataset.changes(known), unreadable)
     while batch := list(islice(changes, BATCH)):
-        detect_changes(site, store, name, batch)
+        detect_changes(site, name, batch)
         report.detected[name] = report.detected.get(name, 0) + len(batch)
         report.progress(f"reading {name}", len(batch))
     report.held.setdefault(name, {}).update(unreadable)
 
 
-def detect_changes(site: Site, store: Store, name: str, changes: Sequence[Change]) -> None:
+def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
     """Enter these changes into the record map, in one transaction."""
     now = site.surroundings.now()
-    with store.transaction() as transaction:
+    with site.store.transaction() as transaction:
         ledger = transaction.ledger()
         stroke = ledger.stroke(now, site.surroundings.bits(64))
         guids = minted(now, stroke)

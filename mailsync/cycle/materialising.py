@@ -144,4 +144,4 @@ def _detect_again(site: Site, dataset: Dataset, name: str, keys: Sequence[Key]) 
     """Users were quicker: see what they did before writing again."""
     found = dataset.read(keys)
     changes = [item for item in found.values() if isinstance(item, Change)]
-    detect_changes(site, site.store, name, changes)
+    detect_changes(site, name, changes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from mailsync.core.model import CONFLICTS
 from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.housekeeping import tidy
 from mailsync.cycle.materialising import materialise_dataset
@@ -56,7 +57,7 @@ async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
 
 
 def _detected(site: Site, name: str, report: Report) -> bool:
-    return _try(report, lambda: detect_dataset(site, site.store, name, report))
+    return _try(report, lambda: detect_dataset(site, name, report))
 
 
 def _try(report: Report, work: Callable[[], None]) -> bool:
@@ -80,11 +81,11 @@ async def _send(site: Site, extent: Extent, report: Report) -> None:
     for name in chosen:
         sent = report.peer(name).sent
         peer = site.peers[name]
-        for composed in compose_for(site, site.store, peer, everything=extent.everything):
+        for composed in compose_for(site, peer, everything=extent.everything):
             sent.bundles += 1
-            sent.upserts += composed.upserts
-            sent.deletes += composed.deletes
-            report.progress("composing", composed.upserts + composed.deletes)
+            sent.upserts += composed.upserts.total() - composed.upserts[CONFLICTS]
+            sent.deletes += composed.deletes.total()
+            report.progress("composing", composed.upserts.total() + composed.deletes.total())
     try:
         await deliver(site, frozenset(chosen), report, due_by=extent.due_by)
     except MailsyncError as problem:

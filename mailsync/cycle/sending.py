@@ -6,6 +6,7 @@ and every attempt is counted before it is made.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from mailsync.core import container, outbound, sealing, wire
 from mailsync.core.model import CONFLICTS, Bundle, RecordId
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.cycle.report import Report
-from mailsync.cycle.site import Peer, Site, Store
+from mailsync.cycle.site import Peer, Site
 from mailsync.errors import Exit, MailsyncError, OperatorError
 from mailsync.store.transaction import Event, Queued, Transaction
 
@@ -40,21 +41,21 @@ class TemporarilyNotTaken(MailNotTaken):
 
 
 class Composed(NamedTuple):
-    """One bundle on its way into the outbox."""
+    """One bundle on its way into the outbox. Counts are by dataset."""
 
-    upserts: int
-    deletes: int
+    upserts: Counter[str]
+    deletes: Counter[str]
     containers: list[bytes]
 
 
-def compose_for(site: Site, store: Store, peer: Peer, *, everything: bool) -> Iterator[Composed]:
+def compose_for(site: Site, peer: Peer, *, everything: bool) -> Iterator[Composed]:
     """The bundles due to a peer now, each committed with its parts in the outbox.
 
     ``everything``: also what is on its way and not confirmed yet.
     """
     start = site.surroundings.now()
     while True:
-        with store.transaction() as transaction:
+        with site.store.transaction() as transaction:
             composed = _compose_one(site, transaction, peer, start, everything=everything)
         if composed is None:
             return
@@ -92,9 +93,12 @@ def _compose_one(
     transaction.save(ledger, now)
     transaction.save_links({peer.name: changed})
     _queue(site, transaction, peer, containers, now)
-    upserts = sum(item.dataset != CONFLICTS for item in bundle.extractions)
-    _log(transaction, peer, bundle, upserts, now)
-    return Composed(upserts, len(bundle.deletes), containers)
+    _log(transaction, peer, bundle, now)
+    return Composed(
+        Counter(item.dataset for item in bundle.extractions),
+        Counter(item.dataset for item in bundle.deletes),
+        containers,
+    )
 
 
 def _manifest(transaction: Transaction) -> frozenset[RecordId]:
@@ -153,8 +157,9 @@ def _message_id(site: Site) -> str:
     return f"<{site.surroundings.octets(12).hex()}@{address.rpartition('@')[2]}>"
 
 
-def _log(transaction: Transaction, peer: Peer, bundle: Bundle, upserts: int, now: int) -> None:
-    what = f"{upserts} records, {len(bundle.deletes)} deletes"
+def _log(transaction: Transaction, peer: Peer, bundle: Bundle, now: int) -> None:
+    records = sum(item.dataset != CONFLICTS for item in bundle.extractions)
+    what = f"{records} records, {len(bundle.deletes)} deletes"
     if not bundle.extractions and not bundle.deletes:
         what = "an acknowledgement"
     transaction.log(Event(now, "composed", peer.name, None, what))

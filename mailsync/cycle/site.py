@@ -37,7 +37,15 @@ class Carrier(Protocol):
 
 
 class Store(Protocol):
-    """What yields transactions: a state store, or a rehearsal on one."""
+    """What work is done in: a state store, or a rehearsal on one."""
+
+    def lock(self, wait_seconds: float = 0) -> AbstractContextManager[None]:
+        """Be the only writer. Raises Locked."""
+        ...
+
+    def rehearsal(self) -> AbstractContextManager[Store]:
+        """The same store, but nothing takes effect."""
+        ...
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """One transaction."""
@@ -71,7 +79,7 @@ class Site:
     settings: Settings
     keys: PrivateKeys
     peers: Mapping[str, Peer]
-    store: StateStore
+    store: Store
     carrier: Carrier | None
     surroundings: Surroundings = field(default_factory=Surroundings)
     datasets: dict[str, Dataset] = field(default_factory=dict)
@@ -113,10 +121,9 @@ class Site:
         return self.settings.path.parent
 
     def close(self) -> None:
-        """Release datasets and store."""
+        """Release the datasets."""
         for dataset in self.datasets.values():
             dataset.close()
-        self.store.close()
 
 
 @contextmanager
@@ -139,6 +146,7 @@ def open_site(path: Path) -> Iterator[Site]:
         yield site
     finally:
         site.close()
+        store.close()
 
 
 def accepted_peers(settings: Settings) -> dict[str, Peer]:

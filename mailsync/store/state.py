@@ -95,6 +95,16 @@ class Rehearsal:
         self._connection = connection
 
     @contextmanager
+    def lock(self, wait_seconds: float = 0) -> Iterator[None]:  # noqa: ARG002  nothing is written
+        """Nobody needs to be kept out."""
+        yield
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[Rehearsal]:
+        """This one: nothing takes effect anyway."""
+        yield self
+
+    @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """As :meth:`StateStore.transaction`, to be undone."""
         yield Transaction(self._connection)

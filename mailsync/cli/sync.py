@@ -1,0 +1,146 @@
+"""``mailsync sync`` and ``mailsync plan``: one whole cycle, or what it would do."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from mailsync.cli.invocation import Invocation
+from mailsync.cli.output import Advance, Output
+from mailsync.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mailsync.cycle.planning import Plan
+    from mailsync.cycle.report import Report
+    from mailsync.cycle.site import Site
+
+
+@click.command()
+@click.argument("peers", nargs=-1, metavar="[PEER]...")
+@click.option("--no-send", is_flag=True, help="Receive and apply only.")
+@click.option("--no-receive", is_flag=True, help="Determine and send only.")
+@click.option("--full", is_flag=True, help="Send again what is not confirmed yet.")
+@click.pass_context
+def sync(
+    ctx: click.Context, peers: tuple[str, ...], *, no_send: bool, no_receive: bool, full: bool
+) -> None:
+    """Run one whole cycle: recover, receive, apply, determine, send."""
+    import asyncio  # noqa: PLC0415  slow, as all that follows
+
+    from mailsync.cycle.report import Report  # noqa: PLC0415
+    from mailsync.cycle.run import Extent, run_cycle  # noqa: PLC0415
+    from mailsync.cycle.site import open_site  # noqa: PLC0415
+
+    invocation: Invocation = ctx.obj
+    with open_site(invocation.configuration_path()) as site, site.store.lock():
+        extent = Extent(
+            receiving=not no_receive,
+            sending=not no_send,
+            everything=full,
+            peers=chosen_peers(site, peers),
+        )
+        with _Bars(invocation.output) as bars:
+            report = asyncio.run(run_cycle(site, extent, Report(progress=bars.advance)))
+        show_report(invocation.output, site, report)
+    ctx.exit(report.exit_code)
+
+
+@click.command()
+@click.argument("peers", nargs=-1, metavar="[PEER]...")
+@click.pass_context
+def plan(ctx: click.Context, peers: tuple[str, ...]) -> None:
+    """Show what a sync would find and send, in records, mails and bytes; write nothing."""
+    from mailsync.cycle.planning import plan_sync  # noqa: PLC0415  slow
+    from mailsync.cycle.site import open_site  # noqa: PLC0415
+
+    invocation: Invocation = ctx.obj
+    with open_site(invocation.configuration_path()) as site:
+        planned = plan_sync(site, chosen_peers(site, peers))
+    _show_plan(invocation.output, planned)
+    ctx.exit(planned.problems[0].exit_code if planned.problems else Exit.OK)
+
+
+def chosen_peers(site: Site, names: Iterable[str]) -> frozenset[str] | None:
+    """These peers; None for all. Raises UsageError for an unknown name."""
+    chosen = frozenset(names)
+    for name in sorted(chosen - site.peers.keys()):
+        known = ", ".join(sorted(site.peers)) or "none yet"
+        raise UsageError(f"there is no peer {name} in {site.settings.path}; peers: {known}")
+    return chosen or None
+
+
+def show_report(output: Output, site: Site, report: Report) -> None:
+    """What a cycle did, in words or as JSON lines; the last one is the summary."""
+    for problem in report.problems:
+        output.say(f"mailsync: error: {problem}\n{problem.advice}")
+        output.line(
+            "problem",
+            code=int(problem.exit_code),
+            message=str(problem),
+            advice=problem.advice,
+        )
+    for words in report.rejected:
+        output.say(f"not used: {words}")
+        output.line("rejected", reason=words)
+    for dataset, reasons in report.held.items():
+        for name, reason in sorted(reasons.items()):
+            output.say(f"held: {dataset} {name}: {reason}")
+            output.line("held", dataset=dataset, name=name, reason=reason)
+    for name in site.peers:
+        counted = report.peer(name)
+        counted.held += sum(map(len, report.held.values()))
+        sent, received = counted.sent, counted.received
+        output.show(
+            f"{name}: sent {sent.upserts} records, {sent.deletes} deletes in {sent.mails} mails"
+            f" ({sent.bytes} bytes); received {received.upserts} records,"
+            f" {received.deletes} deletes in {received.mails} mails ({received.bytes} bytes);"
+            f" {counted.conflicts} conflicts"
+        )
+    peers = {name: asdict(report.peer(name)) for name in site.peers}
+    output.line("summary", peers=peers, detected=report.detected, exit=int(report.exit_code))
+
+
+def _show_plan(output: Output, planned: Plan) -> None:
+    for problem in planned.problems:
+        output.say(f"mailsync: error: {problem}\n{problem.advice}")
+        output.line("problem", code=int(problem.exit_code), message=str(problem))
+    for dataset, reasons in planned.held.items():
+        for name, reason in sorted(reasons.items()):
+            output.say(f"held: {dataset} {name}: {reason}")
+    for name, peer in planned.peers.items():
+        for dataset in sorted(peer.upserts | peer.deletes):
+            output.show(
+                f"{name}: {dataset}: {peer.upserts[dataset]} records,"
+                f" {peer.deletes[dataset]} deletes"
+            )
+        output.show(f"{name}: {peer.mails} mails, {peer.bytes} bytes; nothing was written")
+    output.line("summary", peers={name: asdict(peer) for name, peer in planned.peers.items()})
+
+
+class _Bars:
+    """One progress bar for each thing that is under way."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._stack = ExitStack()
+        self._current = ""
+        self._advance: Advance = lambda _: None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def advance(self, what: str, count: int) -> None:
+        """So many more are done of what is under way."""
+        if what != self._current:
+            self._stack.close()
+            self._advance = self._stack.enter_context(self._output.progress(what))
+            self._current = what
+        self._advance(count)

@@ -1,0 +1,80 @@
+"""What a person decides about a conflict: bring the losing side back, or let it rest.
+
+Rules
+-----
+* A decision is an ordinary new write: its author has seen both sides, so it wins everywhere and
+  is no conflict itself.
+* A note is closed by a write to the note, which travels as every note does: what is settled at
+  one site is settled at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from mailsync.core.ledger import Ledger
+from mailsync.core.merge import killed
+from mailsync.core.model import (
+    ABSENT,
+    Absent,
+    Dot,
+    Entry,
+    Guid,
+    Note,
+    Record,
+    RecordId,
+    Sighting,
+    Value,
+)
+
+RESOLUTION: Final = "resolution"
+"""Field of a note that says how it was closed."""
+
+KEPT: Final = "kept"
+RESTORED: Final = "restored"
+
+
+def note_of(record: Record) -> Note | None:
+    """The note a record of the journal is; None if a peer wrote nonsense into it."""
+    values = {name: entry.value for name, entry in record.entries.items()}
+    dataset, guid = values.get("dataset"), values.get("guid")
+    field = values.get("field")
+    if not isinstance(dataset, str) or not isinstance(guid, bytes):
+        return None
+    if field is not None and not isinstance(field, str):
+        return None
+    dot = record.entries["guid"].dot
+    return Note(RecordId(dataset, Guid(guid)), field, dot, values.get("value", ABSENT))
+
+
+def resolution(record: Record) -> str | None:
+    """How a note was closed; None while it is open."""
+    entry = record.entries.get(RESOLUTION)
+    return entry.value if entry is not None and isinstance(entry.value, str) else None
+
+
+def restore(ledger: Ledger, note: Note, stroke: Dot) -> bool:
+    """Bring the losing side back: its value, or its delete. False if the record is gone for good.
+
+    ``stroke``: the dot of this decision.
+    """
+    record = ledger.get(note.record)
+    if record is None:
+        return False
+    if note.field is None:
+        ledger.bump(replace(record, entries=killed(record.entries)))
+    else:
+        _write(ledger, record, note.field, note.value, stroke)
+    return True
+
+
+def close(ledger: Ledger, note: Record, how: str, stroke: Dot) -> None:
+    """Close a note: KEPT or RESTORED."""
+    _write(ledger, note, RESOLUTION, how, stroke)
+
+
+def _write(ledger: Ledger, record: Record, field: str, value: Value | Absent, stroke: Dot) -> None:
+    entries = {**record.entries, field: Entry(stroke, value)}
+    context = {**record.context, stroke: Sighting(ledger.next_position)}
+    ledger.bump(replace(record, entries=entries, context=context))
