@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import URL, make_url
@@ -69,7 +70,7 @@ class SqlTable:
             for statement in sqlite.BEGIN_READING:
                 cursor.execute(statement)
             met = 0
-            for row in stream(connection, self.shape):
+            for row in chain.from_iterable(stream(connection, self.shape)):
                 key = self._key_of(row)
                 etag = row_etag(row)
                 old = known.get(key, _NO_ETAG)

@@ -97,7 +97,7 @@ class Application:
     def _misfit(self, write: Write) -> str:
         if write.wanted is None:
             return ""
-        if unknown := sorted(write.wanted.keys() - set(self._shape.fields)):
+        if unknown := sorted(write.wanted.keys() - self._shape.field_names):
             return f"the table has no column {', '.join(unknown)}"
         try:
             key = key_values(write.key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from mailsync.core.model import Key, Value
@@ -20,6 +21,7 @@ def key_text(values: Sequence[Value]) -> Key:
     return Key(json.dumps(tagged, ensure_ascii=False, separators=(",", ":")))
 
 
+@lru_cache(maxsize=4096)
 def key_values(key: Key) -> tuple[Value, ...]:
     """The values the key was made of; ValueError if it was not made here."""
     try:

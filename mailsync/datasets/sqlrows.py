@@ -21,8 +21,8 @@ def row_etag(row: Row) -> Etag:
     return Etag(blake2b(marshal.dumps(row, MARSHAL_VERSION), digest_size=16).digest())
 
 
-def stream(connection: Any, shape: Shape) -> Iterator[Row]:
-    """Every row. Call it inside a transaction.
+def stream(connection: Any, shape: Shape) -> Iterator[Sequence[Row]]:
+    """Every row, in batches. Call it inside a transaction.
 
     The driver's fast decoding ends at the first text that is not UTF-8. The same query in the
     same transaction gives the rows in the same order, so it is asked once more from there on.
@@ -30,7 +30,7 @@ def stream(connection: Any, shape: Shape) -> Iterator[Row]:
     done = 0
     try:
         for batch in _batches(connection, shape):
-            yield from batch
+            yield batch
             done += len(batch)
     except sqlite.DRIVER_ERRORS as error:
         if not sqlite.is_undecodable(error):
@@ -40,7 +40,7 @@ def stream(connection: Any, shape: Shape) -> Iterator[Row]:
     with sqlite.tolerance(connection):
         skipped = 0
         for batch in _batches(connection, shape):
-            yield from batch[max(0, done - skipped) :]
+            yield batch[max(0, done - skipped) :]
             skipped += len(batch)
 
 

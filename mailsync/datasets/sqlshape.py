@@ -88,6 +88,11 @@ class Shape:
         return tuple(name for name in self.columns if not (self.local and name in self.key))
 
     @cached_property
+    def field_names(self) -> frozenset[str]:
+        """The same as a set."""
+        return frozenset(self.fields)
+
+    @cached_property
     def key_places(self) -> tuple[int, ...]:
         """Where in a row the key values stand."""
         return tuple(self.columns.index(name) for name in self.key)
@@ -141,7 +146,14 @@ class Shape:
     def parameters(self, key: Sequence[Value], values: Mapping[str, Value]) -> dict[str, Value]:
         """Parameters for a statement about the row of a key, and columns' values."""
         named = {f"key{place}": value for place, value in enumerate(key)}
-        return named | {f"value{self.columns.index(name)}": values[name] for name in values}
+        for name, value in values.items():
+            named[self._parameter_names[name]] = value
+        return named
+
+    @cached_property
+    def _parameter_names(self) -> dict[str, str]:
+        """Names of our own making: a column's may be anything."""
+        return {name: f"value{place}" for place, name in enumerate(self.columns)}
 
     @cached_property
     def _table(self) -> Any:
@@ -154,9 +166,7 @@ class Shape:
         ]
 
     def _assignments(self, names: tuple[str, ...]) -> dict[Any, Any]:
-        return {
-            self._table.c[name]: bindparam(f"value{self.columns.index(name)}") for name in names
-        }
+        return {self._table.c[name]: bindparam(self._parameter_names[name]) for name in names}
 
     def _compiled(self, construct: ClauseElement) -> Statement:
         return Statement(construct, self.dialect)

@@ -35,6 +35,8 @@ _UNUSUAL: Final = re.compile(r"[^\w-]")
 
 def property_name(line: Line) -> str:
     """The field name of a property: ``tel;type=cell,voice``."""
+    if not line.parameters:
+        return line.name.lower()
     types: set[str] = set()
     for name, values in line.split_parameters():
         if name == "TYPE":
@@ -60,6 +62,8 @@ def _group_slots(card: Block, places: list[int]) -> list[Slot]:
     The first one (by text) takes the labels: a field that could bring another main property
     with it would go round the rights that are given by field.
     """
+    if len(places) == 1:
+        return [_slot(card, places)]
     lines = sorted(
         (item.text, place) for place in places if isinstance(item := card.items[place], Line)
     )
