@@ -248,7 +248,8 @@ def _take(
     ledger.see(item.context | dots_of(item.entries))
     record = ledger.get(RecordId(item.dataset, item.guid))
     if isinstance(item, DeleteOrder) and item.reason is Reason.WITHDRAWN:
-        if record is not None and not record.withdrawn and is_alive(record.entries):
+        if record is not None:
+            record = ledger.keep(replace(record, blind_to=record.blind_to | {peer}))
             _take_withdrawal(ledger, links, peer, record, item, newest=newest)
     elif record is None:
         _take_new(ledger, links[peer], item)
@@ -401,8 +402,9 @@ def _take_withdrawal(
     """The record is no longer for us: a stub is left. Not if we hold a write or a delete that
     the peer has not seen; then it is pending, and the peer will decide again.
     """
+    if record.withdrawn or not is_alive(record.entries):
+        return
     link = links[peer]
-    record = ledger.keep(replace(record, blind_to=record.blind_to | {peer}))
     living = {entry.dot for entry in order.entries.values() if not entry.killed}
     context = order.context | dots_of(order.entries)
     if all(

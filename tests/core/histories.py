@@ -8,6 +8,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from mailsync.core.model import Bundle, Fields
 from tests.core.world import BrokenPromise, World
@@ -65,64 +66,68 @@ def _tagged(_dataset: str, fields: Fields) -> bool:
 def _user_actions(world: World, budget: collections.Counter[str], fields: int) -> Iterator[Action]:
     for name, data in sorted(world.data.items()):
         if budget["insert"] and len(data) < 3:
-            yield f"insert {name}", lambda n=name: world.insert(n, fields)  # type: ignore[misc]
+            yield f"insert {name}", partial(world.insert, name, fields)
         for key in sorted(data):
             if budget["edit"]:
                 for column in sorted(data[key]):
-                    yield (
-                        f"edit {name} {key} {column}",
-                        lambda n=name, k=key, c=column: world.edit(n, k, c),  # type: ignore[misc]
-                    )
+                    yield f"edit {name} {key} {column}", partial(world.edit, name, key, column)
                 if world.scope:
                     tag = 1 - data[key]["f0"] % 10
-                    yield (
-                        f"move {name} {key}",
-                        lambda n=name, k=key, t=tag: world.edit(n, k, "f0", t),  # type: ignore[misc]
-                    )
+                    yield f"move {name} {key}", partial(world.edit, name, key, "f0", tag)
             if budget["delete"]:
-                yield f"delete {name} {key}", lambda n=name, k=key: world.delete(n, k)  # type: ignore[misc]
+                yield f"delete {name} {key}", partial(world.delete, name, key)
 
 
 def _program_actions(
     world: World, features: frozenset[str], budget: collections.Counter[str]
 ) -> Iterator[Action]:
-    for name, site in sorted(world.sites.items()):
+    for name in sorted(world.sites):
         if world.busy[name]:
-            yield f"step {name}", lambda n=name: world.write_step(n)  # type: ignore[misc]
+            yield f"step {name}", partial(world.write_step, name)
             if "crash" in features:
-                yield f"crash {name}", lambda n=name: world.crash(n)  # type: ignore[misc]
+                yield f"crash {name}", partial(world.crash, name)
             continue
-        yield f"scan {name}", lambda n=name: world.scan(n)  # type: ignore[misc]
-        if world.to_write(name):
-            yield f"write {name}", lambda n=name: world.write_all(n)  # type: ignore[misc]
-            if "crash" in features:
-                for record_id in world.to_write(name):
-                    yield f"begin {name}", lambda n=name, i=record_id: world.write_step(n, i)  # type: ignore[misc]
-        yield f"collect {name}", lambda n=name: world.collect(n)  # type: ignore[misc]
+        yield f"scan {name}", partial(world.scan, name)
+        yield f"collect {name}", partial(world.collect, name)
         if "purge" in features and budget["purge"]:
-            yield f"purge {name}", lambda n=name: world.purge(n)  # type: ignore[misc]
-        for peer in sorted(site.links):
-            if world.wants_to_send(name, peer):
-                yield f"send {name}{peer}", lambda n=name, p=peer: world.send(n, p)  # type: ignore[misc]
-                if "increment" in features:
-                    yield f"increment {name}{peer}", lambda n=name, p=peer: world.send(n, p, True)  # type: ignore[misc]
-                    yield f"chunk {name}{peer}", lambda n=name, p=peer: world.send(n, p, True, 1)  # type: ignore[misc]
-            if "expire" in features and budget["expire"] and not site.links[peer].stale:
-                yield f"expire {name}{peer}", lambda n=name, p=peer: world.expire(n, p)  # type: ignore[misc]
+            yield f"purge {name}", partial(world.purge, name)
         if budget["backup"]:
-            yield f"backup {name}", lambda n=name: world.backup(n)  # type: ignore[misc]
+            yield f"backup {name}", partial(world.backup, name)
+        yield from _write_actions(world, name, features)
+        yield from _link_actions(world, name, features, budget)
+
+
+def _write_actions(world: World, name: str, features: frozenset[str]) -> Iterator[Action]:
+    unwritten = world.to_write(name)
+    if unwritten:
+        yield f"write {name}", partial(world.write_all, name)
+    if "crash" in features:
+        for record_id in unwritten:
+            yield f"begin {name}", partial(world.write_step, name, record_id)
+
+
+def _link_actions(
+    world: World, name: str, features: frozenset[str], budget: collections.Counter[str]
+) -> Iterator[Action]:
+    for peer, link in sorted(world.sites[name].links.items()):
+        if world.wants_to_send(name, peer):
+            yield f"send {name}{peer}", partial(world.send, name, peer)
+            if "increment" in features:
+                yield f"increment {name}{peer}", partial(world.send, name, peer, increment=True)
+                chunk = partial(world.send, name, peer, increment=True, limit=1)
+                yield f"chunk {name}{peer}", chunk
+        if "expire" in features and budget["expire"] and not link.stale:
+            yield f"expire {name}{peer}", partial(world.expire, name, peer)
 
 
 def _fate_actions(world: World, budget: collections.Counter[str]) -> Iterator[Action]:
     for index, letter in enumerate(world.letters):
         if not world.busy[letter.recipient]:
-            yield (
-                f"deliver {letter.sender}{letter.recipient}#{index}",
-                lambda m=letter: world.deliver(m),
-            )  # type: ignore[misc]
+            label = f"deliver {letter.sender}{letter.recipient}#{index}"
+            yield label, partial(world.deliver, letter)
     if budget["restore"]:
         for name in sorted(world.backups):
-            yield f"restore {name}", lambda n=name: world.restore(n)  # type: ignore[misc]
+            yield f"restore {name}", partial(world.restore, name)
 
 
 def run(
@@ -205,10 +210,8 @@ def main() -> int:
             kind = f"{sorted(FEATURES[mix])} {message.split(':')[0][:30]}"
             broken[kind] += 1
             if broken[kind] <= 2:
-                print(
-                    options.seed + count - 1, mix, sorted(FEATURES[mix]), message, len(world.trace)
-                )  # noqa: T201
-    print(f"histories {count}, letters {letters}, broken {dict(broken)}")  # noqa: T201
+                sys.stdout.write(f"{options.seed + count - 1} {mix} {message}\n")
+    sys.stdout.write(f"histories {count}, letters {letters}, broken {dict(broken)}\n")
     return bool(broken)
 
 

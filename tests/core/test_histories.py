@@ -4,6 +4,7 @@ import pytest
 
 from mailsync.core import outbound, record_map
 from mailsync.core.ledger import Ledger
+from mailsync.core.model import merged_fields
 from mailsync.core.wire import decode, encode
 from tests.core.histories import FEATURES, run
 
@@ -45,7 +46,5 @@ def test_comparing_with_the_merged_record_instead_of_the_shadow_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = record_map._base
-    monkeypatch.setattr(
-        record_map, "_base", lambda r, c: (record_map.merged_fields(r), real(r, c)[1])
-    )
+    monkeypatch.setattr(record_map, "_base", lambda r, c: (merged_fields(r), real(r, c)[1]))
     assert _some_promise_breaks([frozenset()])

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from mailsync.core import forgetting, outbound, record_map
+from mailsync.core.decisions import note_of
 from mailsync.core.identifiers import minted
 from mailsync.core.inbound import Verdict, receive
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import noted_dataset
 from mailsync.core.model import (
     CONFLICTS,
     NO_MARKER,
@@ -24,6 +24,7 @@ from mailsync.core.model import (
     Guid,
     Key,
     Link,
+    Note,
     Record,
     RecordId,
     SiteState,
@@ -71,7 +72,7 @@ class World:
         names: str,
         edges: list[str],
         seed: int,
-        scope: dict[str, Callable[[str, Fields], bool]] | None = None,
+        scope: Mapping[str, Callable[[str, Fields], bool]] | None = None,
         carry: Callable[[Bundle], Bundle] = lambda bundle: bundle,
     ) -> None:
         self.random = random.Random(seed)
@@ -98,7 +99,7 @@ class World:
         self.trace: list[str] = []
 
     def _site(self, name: str, edges: list[str]) -> SimulatedSite:
-        peers = [b if a == name else a for a, b in edges if name in (a, b)]
+        peers = [edge.replace(name, "") for edge in edges if name in edge]
         links = {
             peer: Link(
                 peer,
@@ -236,7 +237,7 @@ class World:
             owed_before=self.now + 1,
         )
 
-    def send(self, name: str, peer: str, increment: bool = False, limit: int = 10**6) -> Letter:
+    def send(self, name: str, peer: str, *, increment: bool = False, limit: int = 10**6) -> Letter:
         site, ledger = self.sites[name], self.ledger(name)
         manifest = None
         if site.links[peer].stale and not increment:
@@ -267,7 +268,7 @@ class World:
             ledger, site.links, letter.sender, letter.bundle, now=self.now, nonce=nonce
         )
         if received.verdict is Verdict.RESTORED and not self.restores:
-            raise BrokenPromise(f"{site.name} thinks it was restored, but it was not")
+            raise BrokenPromise(f"{letter.recipient} thinks it was restored, but it was not")
         for order in letter.bundle.deletes:
             record = site.records.get(RecordId(order.dataset, order.guid))
             entries = {**(record.entries if record else {}), **order.entries}
@@ -279,9 +280,11 @@ class World:
 
     def _check_notes(self, ledger: Ledger) -> None:
         for note in ledger.notes.values():
-            seen = self.history.get(note.winner, frozenset()) if note.field else frozenset()  # type: ignore[arg-type]
-            if note.value in seen and not self.rough:
-                raise BrokenPromise(f"false conflict: {note.value} was seen by {note.winner}")
+            winner = note.winner if isinstance(note.winner, int) else 0
+            if note.value in self.history.get(winner, ()) and not self.rough:
+                raise BrokenPromise(
+                    f"false conflict: the author of {winner} had seen {note.value!r}"
+                )
 
     def collect(self, name: str) -> None:
         site, ledger = self.sites[name], self.ledger(name)
@@ -374,16 +377,12 @@ class World:
     def check(self) -> None:
         everything = self._check_convergence()
         notes = {
-            (
-                bytes(guid.value),
-                value.value if (value := record.entries.get("value")) else None,
-                "field" not in record.entries,
-            )  # type: ignore[arg-type]
+            note
             for site in self.sites.values()
             for record in site.records.values()
-            if record.dataset == CONFLICTS and (guid := record.entries["guid"])
+            if record.dataset == CONFLICTS and (note := note_of(record)) is not None
         }
-        self._check_losses(everything, {value for _, value, _ in notes})
+        self._check_losses(everything, {note.value for note in notes})
         self._check_deletes(everything, notes)
         if not any(link.stale for site in self.sites.values() for link in site.links.values()):
             self._check_bounds()
@@ -414,16 +413,16 @@ class World:
             if value not in accounted:
                 raise BrokenPromise(f"value {value} vanished without a conflict")
 
-    def _check_deletes(
-        self, everything: dict[Guid, Row], notes: set[tuple[bytes, object, bool]]
-    ) -> None:
+    def _check_deletes(self, everything: dict[Guid, Row], notes: set[Note]) -> None:
+        noted = {note.record.guid for note in notes}
+        overruled = {note.record.guid for note in notes if note.field is None}
         for guid, row in everything.items():
-            told = any(guid == noted and overruled for noted, _, overruled in notes)
             values = set(row.values())
-            if values <= self.gone and not values & self.undone and not (self.forced and told):
+            if values & self.undone:
+                continue
+            if values <= self.gone and not (self.forced and guid in overruled):
                 raise BrokenPromise(f"resurrected: {row}")
-            mentioned = any(guid == noted for noted, _, _ in notes)
-            if guid in self.deleted and not values & self.undone and not mentioned:
+            if guid in self.deleted and guid not in noted:
                 raise BrokenPromise(f"a delete of {row} was overruled in silence")
 
     def _check_bounds(self) -> None:
@@ -433,9 +432,7 @@ class World:
                     raise BrokenPromise(f"{name} still has a tombstone")
                 dots = {entry.dot for entry in record.entries.values()}
                 if not self.scope and record.context.keys() != dots:
-                    raise BrokenPromise(
-                        f"{name} keeps ancestors of {noted_dataset(record.entries)} {record.guid.hex()}"
-                    )
+                    raise BrokenPromise(f"{name} keeps ancestors of {record.id}")
 
     def check_quiet(self) -> None:
         """Settle and check; then replay every letter ever sent, settle, and check again."""

@@ -56,7 +56,9 @@ class Sites:
     network: Network = field(default_factory=Network)
     sites: dict[str, Site] = field(default_factory=dict)
 
-    def add(self, name: str, peers: Mapping[str, str], datasets: tuple[str, ...] = ("people",)) -> Site:
+    def add(
+        self, name: str, peers: Mapping[str, str], datasets: tuple[str, ...] = ("people",)
+    ) -> Site:
         """A site; ``peers``: lines of each peer's section beyond its card."""
         chance = random.Random(f"{self.seed}/{name}")
         text = f'[site]\nname = "{name}"\nstate = "{name}.db"\n[mail]\n'

@@ -1,0 +1,56 @@
+"""The library's face, on whole sites."""
+
+from pathlib import Path
+
+from mailsync import Site
+from mailsync.core.model import Key
+from tests.cycle.sites import Sites, pair
+
+
+def face(sites: Sites, name: str) -> Site:
+    return Site(sites.sites[name])
+
+
+async def test_a_plan_prices_what_a_sync_then_does(tmp_path: Path) -> None:
+    sites = pair(tmp_path)
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    plan = await face(sites, "alice").plan("bob")
+    result = await face(sites, "alice").sync("bob")
+    sent = result.report.peers["bob"].sent
+    assert (plan.peers["bob"].mails, plan.peers["bob"].upserts["people"]) == (1, 1)
+    assert (sent.mails, sent.upserts) == (1, 1)
+
+
+async def test_a_plan_writes_nothing(tmp_path: Path) -> None:
+    sites = pair(tmp_path)
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    before = (tmp_path / "alice.db").read_bytes()
+    await face(sites, "alice").plan()
+    assert (tmp_path / "alice.db").read_bytes() == before
+    with sites.sites["alice"].store.transaction() as transaction:
+        assert len(transaction.records) == 0
+
+
+async def test_a_conflict_is_restored_at_both_ends(tmp_path: Path) -> None:
+    sites = pair(tmp_path)
+    alice, bob = face(sites, "alice"), face(sites, "bob")
+
+    async def settle() -> None:
+        for _ in range(4):
+            for site in (alice, bob):
+                await site.sync()
+                sites.network.deliver_all()
+
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "age": 36}
+    await settle()
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "age": 37}
+    await alice.sync()
+    (key,) = sites.rows("bob")
+    sites.rows("bob")[key] = {"name": "Ada", "age": 38}
+    await settle()
+    (conflict,) = await alice.conflicts()
+    assert (conflict.winner, conflict.loser, conflict.sites) == (38, 37, ("bob", "alice"))
+    await bob.restore((await bob.conflicts())[0])
+    await settle()
+    assert sites.contents("alice") == sites.contents("bob") == [[("age", 37), ("name", "Ada")]]
+    assert await alice.conflicts() == await bob.conflicts() == []
