@@ -66,8 +66,11 @@ def _begin(site: Site, dataset: Dataset, name: str, after: int) -> _Begun | None
             return None
         ledger = transaction.ledger()
         taken = {record.key for record in batch if record.key is not None}
+        vanished = _vanished(dataset, batch)
         begun = []
         for record in batch:
+            if record.key in vanished:
+                continue
             key = _key(dataset, transaction.records, record, taken)
             holder = None if key is None else _holder(ledger, transaction.records, record, key)
             if holder is not None:

@@ -189,6 +189,8 @@ class World:
             assert record_id is not None
             record = site.records[record_id]
             key = record.key
+            if record.withdrawn and key is not None and key not in self.data[name]:
+                return  # a user was quicker: the next scan must see that first
             if key is None and desired_fields(record) is not None:
                 key = Key("k" + record.guid.hex())
             record_map.begin(ledger, record, key)
