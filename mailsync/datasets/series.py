@@ -157,6 +157,8 @@ def _fault(component: Block) -> str:
     moment = moment_of(component)
     if moment and not _MOMENT.fullmatch(moment):
         return f"line {component.begin.number}: RECURRENCE-ID {moment!r} is no date"
+    if sum(isinstance(item, Line) and item.name == "UID" for item in component.items) > 1:
+        return f"line {component.begin.number}: a component with more than one UID"
     for item in _all_lines(component):
         if item.group or item.name == "COMPONENT":
             return f"line {item.number}: no property of a schedule"

@@ -204,6 +204,7 @@ def test_what_would_break_the_file_is_refused(watch: Path, name: str) -> None:
         ("END:VEVENT\nBEGIN", "BEGIN"),
         ("uid:w-1", "uid:w-2"),
         ("uid:w-1\n", ""),
+        ("uid:w-1\n", "uid:w-1\nuid:w-3\n"),
         ("RECURRENCE-ID;TZID=Europe/Oslo:20240103T080000\n", ""),
         ("TZOFFSETTO:+0100", "TZOFFSETTO"),
         (WATCH, ""),
