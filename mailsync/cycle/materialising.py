@@ -83,6 +83,16 @@ def _begin(site: Site, dataset: Dataset, name: str, after: int) -> _Begun | None
     return _Begun(begun, batch[-1].position)
 
 
+def _vanished(dataset: Dataset, batch: Sequence[Record]) -> set[Key]:
+    """Keys of withdrawn records whose rows users deleted since the last detection.
+
+    With a marker set first, a crash now would make that delete look like our own.
+    """
+    keys = [record.key for record in batch if record.withdrawn and record.key is not None]
+    found = dataset.read(keys) if keys else {}
+    return {key for key, now in found.items() if isinstance(now, Change) and now.fields is None}
+
+
 def _key(dataset: Dataset, records: StoredRecords, record: Record, taken: set[Key]) -> Key | None:
     """The key the record goes under: its own, or one proposed by the dataset; a free one, unless
     the dataset insists on one that another record has.
