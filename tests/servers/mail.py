@@ -1,8 +1,8 @@
 """Real Dovecot and Postfix on loopback, in a temporary folder; nothing of the system is touched.
 
 Every address under ``.example`` except ``nobody...@`` is accepted; it has a mailbox once
-``add_user`` was called for it (before that, mail to it bounces). A login may send from its own
-address only. Nothing leaves the machine.
+``add_user`` was called for it (until then, mail to it waits in the queue). A
+login may send from its own address only. Nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ mail_max_userip_connections = 200
 mail_plugins = quota
 passdb {{
   driver = passwd-file
-  args = scheme=PLAIN username_format=%Lu {root}/users
+  args = scheme=PLAIN username_format=%Lu {root}/users/%Lu
 }}
 userdb {{
   driver = static
@@ -176,11 +176,10 @@ class MailServer:
 
     def add_user(self, address: str, password: str = PASSWORD) -> str:
         """Give an address a mailbox and a login; usable at once."""
-        self.users[address.lower()] = password
-        lines = "".join(f"{user}:{{PLAIN}}{word}\n" for user, word in self.users.items())
-        fresh = self.root / "users.new"
-        fresh.write_text(lines)
-        fresh.rename(self.root / "users")
+        user = address.lower()
+        self.users[user] = password
+        # a file each: Dovecot looks only once a second whether one it has read was changed
+        (self.root / "users" / user).write_text(f"{user}:{{PLAIN}}{password}\n")
         return address
 
     def endpoint(self, service: str, user: str) -> Endpoint:
@@ -309,7 +308,12 @@ def _write(root: Path) -> MailServer:
     """Everything both servers need, under ``root``."""
     ports = _free_ports()
     root.chmod(0o755)  # the servers' own users look inside
-    for name, owner in (("mail", "mail"), ("data", "postfix"), ("spool", "root")):
+    for name, owner in (
+        ("mail", "mail"),
+        ("users", "root"),
+        ("data", "postfix"),
+        ("spool", "root"),
+    ):
         (root / name).mkdir()
         shutil.chown(root / name, owner)
     write_certificates(root, HOST)
@@ -323,8 +327,7 @@ def _write(root: Path) -> MailServer:
     (postfix / "senders").write_text("/^(.+)$/ $1\n")
     server = MailServer(root, ports)
     for number in range(50):
-        server.users[f"site{number}@mail.example"] = PASSWORD
-    server.add_user("site0@mail.example")
+        server.add_user(f"site{number}@mail.example")
     return server
 
 
