@@ -1,0 +1,283 @@
+"""The daemon: a cycle whenever one is due or mail is announced, until it is told to stop.
+
+Rules
+-----
+* The base poll depends on nothing: a dead, mute or refused IDLE never delays it.
+* The store's lock is held during a cycle only; ``mailsync sync`` works beside the daemon.
+* What is wrong is said when it begins and when it ends, not at every attempt, and never ends
+  the daemon. It may be cancelled, or killed, at any moment: a restart loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from mailsync.cycle.mail import MailCarrier
+from mailsync.cycle.report import Report
+from mailsync.cycle.run import Extent, run_cycle
+from mailsync.cycle.sending import MailNotTaken, deliver
+from mailsync.cycle.site import Site, open_site
+from mailsync.errors import (
+    BadConfiguration,
+    DatasetError,
+    Locked,
+    LoginRefused,
+    MailsyncError,
+    OurError,
+    PeerError,
+)
+from mailsync.polling import jittered, next_due, patience
+from mailsync.watching import Watch
+
+_log = logging.getLogger(__name__)
+
+FAREWELL_SECONDS: Final = 10.0
+"""Listening ends so much before the next cycle, that it may end in good order."""
+SLICE_SECONDS: Final = 60.0
+"""A machine that was asleep finds out after so long that a cycle is due."""
+LOCK_SECONDS: Final = 600.0
+"""How long a cycle waits for another process to release the store."""
+LOCK_POLL_SECONDS: Final = 0.2
+
+Problems = Mapping[tuple[type[MailsyncError], str], MailsyncError]
+"""What is wrong, by its kind and place: other words for the same are no news."""
+Held = Mapping[str, Mapping[str, str]]
+"""What waits for a person, as in :class:`~mailsync.cycle.report.Report`."""
+
+
+@dataclass(slots=True)
+class Daemon:
+    """Runs the cycles of one site."""
+
+    path: Path
+    """The configuration file; read at the start, and again after :meth:`reload`."""
+    tell: Callable[[str], None]
+    """Told in one line what has begun or ceased to be wrong."""
+    show: Callable[[Site, Report], None]
+    """Shown every cycle that did something."""
+    clock: Callable[[], float] = time.time
+    """Seconds since 1970."""
+    chance: Callable[[], float] = random.random
+    """From 0 to 1."""
+    _reload: asyncio.Event = field(default_factory=asyncio.Event)
+    _problems: Problems = field(default_factory=dict)
+    _held: Held = field(default_factory=dict)
+    _failures: int = 0
+
+    async def serve(self) -> None:
+        """Run cycles until cancelled.
+
+        Raises what keeps the site from being opened, and Locked where another daemon serves it.
+        """
+        opened = _open(self.path)
+        try:
+            with only_daemon(opened.site.settings.site.state):
+                self.tell(f"{opened.site.name}: at work")
+                while True:
+                    await self.work(opened.site)
+                    opened = self._reopened(opened)
+        finally:
+            opened.stack.close()
+
+    def reload(self) -> None:
+        """Read the configuration again once the cycle in progress is over."""
+        self._reload.set()
+
+    async def work(self, site: Site) -> None:
+        """Cycle after cycle, until a reload is wanted."""
+        watch = Watch(site)
+        try:
+            while not self._reload.is_set():
+                await self._cycle(site)
+                await self._rest(site, watch)
+        finally:
+            await watch.close()
+
+    async def _cycle(self, site: Site) -> None:
+        report = Report()
+        try:
+            async with _locked(site):
+                await run_due_cycle(site, report)
+        except MailsyncError as problem:
+            report.problems.append(problem)
+        except Exception as error:  # noqa: BLE001  a defect must not end the service
+            _log.info("a cycle ended early", exc_info=True)
+            words = f"a cycle ended early: {type(error).__name__}: {error}"
+            report.problems.append(OurError(words))
+        if any(isinstance(problem, LoginRefused) for problem in report.problems):
+            _forget_password(site)
+        self._note(report)
+        held = {dataset: reasons for dataset, reasons in report.held.items() if reasons}
+        if did_something(report) or held != self._held:
+            self.show(site, report)
+        self._held = held
+
+    def _note(self, report: Report) -> None:
+        """Say what began and what ceased to be wrong; count the failures in a row."""
+        problems = standing(self._problems, report)
+        for kind in problems.keys() - self._problems.keys():
+            self.tell(_one_line(f"{problems[kind]} ({problems[kind].advice})"))
+        for kind in self._problems.keys() - problems.keys():
+            self.tell(_one_line(f"over: {self._problems[kind]}"))
+        self._problems = problems
+        self._failures = self._failures + 1 if any(map(is_failure, report.problems)) else 0
+
+    async def _rest(self, site: Site, watch: Watch) -> None:
+        """Return when the next cycle is due, mail is announced, or a reload is wanted."""
+        last = self.clock()
+        polls = [peer.poll for peer in site.settings.peers.values()]
+        due = jittered(next_due(polls, last, self._failures), last, self.chance())
+        quiet, listening = patience(self._failures), due - last - FAREWELL_SECONDS
+        reasons: list[asyncio.Task[Any]] = [
+            asyncio.create_task(watch.news(quiet, listening)),
+            asyncio.create_task(self._reload.wait()),
+        ]
+        try:
+            await self._first_of(reasons, due, due - last)
+        finally:
+            for reason in reasons:
+                reason.cancel()
+            await asyncio.gather(*reasons, return_exceptions=True)
+
+    async def _first_of(
+        self, reasons: Collection[asyncio.Task[Any]], due: float, seconds: float
+    ) -> None:
+        """Wait for a reason, until ``due`` by the clock or for ``seconds``, what comes first.
+
+        Both, because a clock may be set back, and a machine may be asleep.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        done: set[asyncio.Task[Any]] = set()
+        while not done and (left := min(due - self.clock(), end - loop.time())) > 0:
+            done, _ = await asyncio.wait(
+                reasons,
+                timeout=min(left, SLICE_SECONDS),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+
+    def _reopened(self, before: _Opened) -> _Opened:
+        """The site as its configuration now says; as before, if it does not say that well."""
+        self._reload.clear()
+        try:
+            after = _open(self.path)
+            if after.site.settings.site.state != before.site.settings.site.state:
+                after.stack.close()
+                raise BadConfiguration("another [site] state needs a restart of the daemon")
+        except MailsyncError as problem:
+            self.tell(_one_line(f"the configuration stays as it was: {problem}"))
+            return before
+        before.stack.close()
+        self.tell("configuration read again")
+        return after
+
+
+async def run_due_cycle(site: Site, report: Report) -> None:
+    """One cycle that hands over only what is due by now.
+
+    What a cycle composes is due from then on, so the outbox is looked at after it.
+    """
+    await run_cycle(site, Extent(due_by=0), report)
+    try:
+        await deliver(site, frozenset(site.peers), report, due_by=site.surroundings.now())
+    except MailsyncError as problem:
+        report.problems.append(problem)
+
+
+def did_something(report: Report) -> bool:
+    """Did anything change, come or go in this cycle?"""
+    counted = (
+        number
+        for peer in report.peers.values()
+        for way in (peer.sent, peer.received)
+        for number in (way.mails, way.bundles)
+    )
+    return bool(any(report.detected.values()) or report.rejected or any(counted))
+
+
+def standing(before: Problems, report: Report) -> Problems:
+    """What is wrong after a cycle.
+
+    A mail that was not taken is not tried again in every cycle; it is so until one is taken.
+    """
+    found = {_kind(problem): problem for problem in report.problems}
+    if not any(peer.sent.mails for peer in report.peers.values()):
+        kept = {k: problem for k, problem in before.items() if isinstance(problem, MailNotTaken)}
+        return kept | found
+    return found
+
+
+def is_failure(problem: MailsyncError) -> bool:
+    """Does this concern the cycle as a whole, not one dataset, peer or mail?"""
+    return not isinstance(problem, DatasetError | MailNotTaken | PeerError)
+
+
+@contextmanager
+def only_daemon(state: Path) -> Iterator[None]:
+    """Be the only daemon that serves this state store. Raises Locked."""
+    handle = os.open(state.with_name(f"{state.name}.daemon.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Locked(f"another daemon serves {state}") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+class _Opened(NamedTuple):
+    """A site, and what must be closed after it."""
+
+    site: Site
+    stack: ExitStack
+
+
+def _open(path: Path) -> _Opened:
+    with ExitStack() as stack:
+        site = stack.enter_context(open_site(path))
+        return _Opened(site, stack.pop_all())
+
+
+@asynccontextmanager
+async def _locked(site: Site) -> AsyncIterator[None]:
+    """Hold the store's lock, waiting for it so that a stop is still heard. Raises Locked."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + LOCK_SECONDS
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(site.store.lock())
+                break
+            except Locked:
+                if loop.time() >= end:
+                    raise
+            await asyncio.sleep(LOCK_POLL_SECONDS)
+        yield
+
+
+def _forget_password(site: Site) -> None:
+    """Ask for it anew in the next cycle: it may have been corrected meanwhile."""
+    mail = site.settings.mail
+    if mail is not None and isinstance(site.carrier, MailCarrier):
+        addresses = [peer.address for peer in site.peers.values()]
+        site.carrier = MailCarrier(mail, site.settings, addresses)
+
+
+def _kind(problem: MailsyncError) -> tuple[type[MailsyncError], str]:
+    """The words before the first colon name the server, dataset or mail."""
+    return type(problem), str(problem).partition(": ")[0]
+
+
+def _one_line(text: str) -> str:
+    return "; ".join(text.splitlines())
