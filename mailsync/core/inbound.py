@@ -9,7 +9,8 @@ Rules, in this order
 3. A bundle composed before the peer knew that we were restored, or by a twin that does not
    remember what it sent us, is ignored, and an acknowledgement owed.
 4. Acknowledgements count only from the newest bundle of the stream.
-5. Records at positions already covered are skipped, the rest merged. What ends up exactly as the
+5. Records at positions already covered are skipped, the rest merged; those of a dataset that is
+   not taken from the peer are left uncovered, and the peer is told. What ends up exactly as the
    peer sent it is known to the peer (no echo); what merged into something new goes to everybody.
 6. What a full bundle's manifest no longer lists, and the peer certainly had, was deleted there.
 7. The cover grows; an acknowledgement is owed only for records, a manifest or a question, so
@@ -33,7 +34,14 @@ from mailsync.core.delivery import (
     without,
 )
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import delete_note, field_note, join, killed, newest_dot
+from mailsync.core.merge import (
+    delete_note,
+    field_note,
+    join,
+    killed,
+    newest_dot,
+    noted_dataset,
+)
 from mailsync.core.model import (
     CONFLICTS,
     Bundle,
@@ -186,8 +194,10 @@ def _take_all(
         if item.position in link.cover:
             continue
         record = ledger.get(record_id)
-        if not _accepts(link, item):
-            refused.add(item.dataset)
+        subject = _subject(item)
+        if subject is not None and subject not in link.datasets:
+            refused.add(subject)
+            skipped.add(item.position)
             continue
         if record is None and (
             link.stale or not (_is_whole(item) or isinstance(item, DeleteOrder))
@@ -214,6 +224,8 @@ def _take_all(
     if bundle.deletes or bundle.extractions or bundle.manifest is not None or bundle.ask:
         link = owing(link, now)
     newly_refused = frozenset(refused) - links[peer].refusing
+    if newly_refused:
+        link = replace(link, owe_since=0)  # the peer should know before it sends more of it
     return Received(verdict, {**links, peer: link}, upserts, deletes, newly_refused)
 
 
@@ -223,11 +235,9 @@ def _in_order(bundle: Bundle) -> Iterator[Extraction | DeleteOrder]:
     yield from sorted(items, key=lambda item: (item.dataset == CONFLICTS, item.position))
 
 
-def _accepts(link: Link, item: Extraction | DeleteOrder) -> bool:
-    if item.dataset != CONFLICTS:
-        return item.dataset in link.datasets
-    entry = item.entries.get("dataset")
-    return entry is None or entry.value in link.datasets
+def _subject(item: Extraction | DeleteOrder) -> str | None:
+    """The dataset the item is about; None for the rest of a note that is here already."""
+    return noted_dataset(item.entries) if item.dataset == CONFLICTS else item.dataset
 
 
 def _is_whole(item: Extraction | DeleteOrder) -> bool:

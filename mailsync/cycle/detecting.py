@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from mailsync.core import record_map
+from mailsync.core.fitness import unfit
 from mailsync.core.identifiers import minted
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Key, Record
@@ -67,8 +68,10 @@ def _record_under(ledger: Ledger, keyed: Mapping[Key, Record], change: Change) -
 
 
 def _readable(found: Iterator[Change | Unreadable], unreadable: dict[str, str]) -> Iterator[Change]:
+    """The changes that can be taken; what cannot is held, neither changed nor deleted."""
     for item in found:
-        if isinstance(item, Unreadable):
-            unreadable[item.key] = item.reason
-        else:
+        reason = item.reason if isinstance(item, Unreadable) else unfit(item.fields or {})
+        if reason is not None:
+            unreadable[item.key] = reason
+        elif isinstance(item, Change):
             yield item

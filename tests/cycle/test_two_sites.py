@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mailsync.core.model import Key
+from mailsync.core.model import Fields, Guid, Key
 from mailsync.cycle.run import Extent
+from mailsync.datasets.memory import MemoryDataset
 from tests.cycle.sites import DAY, HOUR, Sites, pair
 
 
@@ -183,3 +184,55 @@ def test_a_record_larger_than_a_mail_travels_in_parts(tmp_path: Path) -> None:
     sites.network.deliver_all()
     settle(sites)
     assert agreed(sites)
+
+
+def test_a_record_that_cannot_travel_is_held_and_the_others_go_on(sites: Sites) -> None:
+    rows = sites.rows("alice")
+    rows[Key("1")] = {"name": "Ada", "photo": bytes(7 * 2**20)}
+    rows[Key("2")] = {"name": "Bob", "broken": "\ud800"}
+    rows[Key("3")] = {"name": "Cem"}
+    report = sites.sync("alice")
+    assert sorted(report.held["people"]) == ["1", "2"]
+    sites.network.deliver_all()
+    settle(sites)
+    assert sites.contents("bob") == [[("name", "Cem")]]
+    rows[Key("1")] = {"name": "Ada", "photo": b"small"}
+    settle(sites)
+    assert len(sites.rows("bob")) == 2
+
+
+class NaturalKeys(MemoryDataset):
+    """Records whose key is their name, at every site."""
+
+    def propose_key(self, guid: Guid, fields: Fields, taken: frozenset[Key]) -> Key:
+        return Key(str(fields["name"]))
+
+
+def test_the_same_natural_key_entered_at_both_sites_becomes_one_record(sites: Sites) -> None:
+    for name in ("alice", "bob"):
+        sites.sites[name].datasets["people"] = NaturalKeys()
+    sites.rows("alice")[Key("Ada")] = {"name": "Ada", "age": 36, "town": "London"}
+    sites.rows("bob")[Key("Ada")] = {"name": "Ada", "age": 37, "town": "London"}
+    settle(sites)
+    assert agreed(sites)
+    assert len(sites.rows("alice")) == 1
+    assert journal(sites, "alice") == journal(sites, "bob") != []
+    assert {loser for _, loser, _ in journal(sites, "alice")} < {36, 37}
+    del sites.rows("bob")[Key("Ada")]
+    settle(sites)
+    assert sites.rows("alice") == {}
+    assert sites.round() == 0
+
+
+def test_a_dataset_shared_later_arrives_whole(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    sites.add("alice", {"bob": ""}, ("people", "boats"))
+    sites.add("bob", {"alice": ""}, ("people",))
+    sites.rows("alice", "boats")[Key("1")] = {"name": "Argo"}
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    settle(sites)
+    assert len(sites.rows("bob")) == 1
+    sites.add("bob", {"alice": ""}, ("people", "boats"))
+    settle(sites)
+    settle(sites)
+    assert sites.contents("bob", "boats") == [[("name", "Argo")]]

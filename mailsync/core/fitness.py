@@ -1,0 +1,51 @@
+"""What a record may be to travel at all. Anything else is held at its source, and named.
+
+Rules
+-----
+* The bound on a record leaves room for it in a bundle, whatever else is in it.
+* Nothing is bent to fit: a record that cannot travel exactly does not travel.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mailsync.core.model import Fields, Value
+from mailsync.core.tokens import INTEGERS, is_name
+
+SIZE_MAX: Final = 6 * 2**20
+"""Bytes of a record's names and values; a bundle holds 8 MiB."""
+
+FIELDS_MAX: Final = 10_000
+
+
+def unfit(fields: Fields) -> str | None:
+    """Why a record with these fields cannot travel; None if it can."""
+    if len(fields) > FIELDS_MAX:
+        return f"it has {len(fields)} fields; {FIELDS_MAX} is the most"
+    size = 0
+    for name, value in fields.items():
+        if not is_name(name):
+            return f"the field name {name!r} is too long or has control characters"
+        reason = _unfit_value(value)
+        if reason is not None:
+            return f"{name}: {reason}"
+        size += len(name) + _size(value)
+    return f"it takes {size} bytes; {SIZE_MAX} is the most" if size > SIZE_MAX else None
+
+
+def _unfit_value(value: Value) -> str | None:
+    if type(value) is int and value not in INTEGERS:
+        return "the number has more than 64 bits"
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "the text is not valid Unicode"
+    return None
+
+
+def _size(value: Value) -> int:
+    if isinstance(value, str):
+        return len(value.encode())
+    return len(value) if isinstance(value, bytes) else 9
