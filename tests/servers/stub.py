@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -59,7 +60,7 @@ async def imap_stub(
 ) -> AsyncIterator[Stub]:
     """An IMAP server with an empty inbox, except for what ``script`` says.
 
-    An answer's ``TAG`` is replaced by the command's tag; ``greeting`` stands for the connection.
+    An answer's ``TAG `` at a line's start is replaced by the command's tag; ``greeting`` stands for the connection.
     """
     async with _serving(_Imap(script or {}, capabilities).talk) as stub:
         yield stub
@@ -72,10 +73,12 @@ async def _serving(talk: Talk) -> AsyncIterator[Stub]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stub.connections.append(writer)
-        with contextlib.suppress(Hangup, ConnectionError, asyncio.IncompleteReadError):
-            await talk(stub, reader, writer)
-        writer.close()
-        over.release()
+        try:
+            with contextlib.suppress(Hangup, ConnectionError, asyncio.IncompleteReadError):
+                await talk(stub, reader, writer)
+        finally:
+            writer.close()
+            over.release()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**26)
     port = server.sockets[0].getsockname()[1]
@@ -139,11 +142,11 @@ class _Imap:
         writer.write(b"* OK stub\r\n" if greeting is None else greeting("greeting"))
         while True:
             tag, _, line = (await _line(stub, reader)).partition(" ")
-            words = line.upper().split()
+            words = line.upper().split() or [tag]  # DONE has no tag
             verb = words[1] if words[0] == "UID" else words[0]
             answer: Answer | None = self.script.get(verb)
             text = self._default(verb) if answer is None else answer(line)
-            writer.write(text.replace(b"TAG", tag.encode()))
+            writer.write(re.sub(rb"(?m)^TAG ", tag.encode() + b" ", text))
             if verb == "IDLE":
                 stub.idling.set()
                 if answer is None:
