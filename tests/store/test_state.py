@@ -1,0 +1,222 @@
+"""The state store: private, locked, migrated, undone whole."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailsync.core.model import (
+    NO_MARKER,
+    Dot,
+    Entry,
+    Guid,
+    Key,
+    Record,
+    RecordId,
+    Sighting,
+    Stream,
+)
+from mailsync.core.positions import Positions
+from mailsync.errors import BadKeys, Locked, NotInitialised
+from mailsync.store.codec import Peers, link_of, link_state, record_of, record_row
+from mailsync.store.schema import STEPS, NewerState
+from mailsync.store.state import StateStore
+from tests.core.strategies import values
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StateStore:
+    made = StateStore.create(tmp_path / "state.db")
+    with made.transaction() as transaction:
+        transaction.found_site(2**64 - 1)
+    return made
+
+
+def record(number: int, position: int, key: str | None = None) -> Record:
+    dot = Dot(position, 1, number)
+    return Record(
+        "people",
+        Guid(number.to_bytes(16, "big")),
+        {"name": Entry(dot, f"n{number}")},
+        {dot: Sighting(position)},
+        position,
+        key=None if key is None else Key(key),
+        shadow=None if key is None else {"name": f"n{number}"},
+    )
+
+
+def save(store: StateStore, *records: Record, now: int = 1) -> None:
+    with store.transaction() as transaction:
+        ledger = transaction.ledger()
+        for item in records:
+            ledger.keep(item)
+        transaction.save(ledger, now)
+
+
+def test_the_file_is_its_owners_alone(store: StateStore) -> None:
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+
+
+def test_a_store_others_can_read_is_refused(store: StateStore) -> None:
+    store.path.chmod(0o640)
+    with pytest.raises(BadKeys, match="chmod 600"):
+        StateStore.open(store.path)
+
+
+def test_a_missing_store_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotInitialised, match="no state store"):
+        StateStore.open(tmp_path / "state.db")
+
+
+def test_a_store_of_a_newer_version_is_refused(store: StateStore) -> None:
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("update version set number = ?", (len(STEPS) + 1,))
+    with pytest.raises(NewerState, match=f"version {len(STEPS) + 1}"):
+        StateStore.open(store.path)
+
+
+def test_a_second_process_is_kept_out(store: StateStore) -> None:
+    script = (
+        "import sys; from pathlib import Path; from mailsync.store.state import StateStore\n"
+        "with StateStore.open(Path(sys.argv[1])).lock():\n print('locked', flush=True)\n"
+        " sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(store.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(Locked), store.lock():
+            pass
+        other.communicate()
+    with store.lock():
+        pass
+
+
+def test_a_transaction_that_fails_is_undone_whole(store: StateStore) -> None:
+    class Crash(Exception):
+        pass
+
+    def work() -> None:
+        with store.transaction() as transaction:
+            ledger = transaction.ledger()
+            ledger.bump(record(1, 1))
+            transaction.save(ledger, 1)
+            raise Crash
+
+    with pytest.raises(Crash):
+        work()
+    with store.transaction() as transaction:
+        assert transaction.site().position == 0
+        assert len(transaction.records) == 0
+
+
+def test_a_rehearsal_leaves_no_trace(store: StateStore) -> None:
+    with store.rehearsal() as rehearsal, rehearsal.transaction() as transaction:
+        ledger = transaction.ledger()
+        ledger.bump(record(1, 1))
+        transaction.save(ledger, 1)
+        assert len(transaction.records) == 1
+    with store.transaction() as transaction:
+        assert len(transaction.records) == 0
+
+
+def test_keys_can_change_hands_in_one_save(store: StateStore) -> None:
+    save(store, record(1, 1, "a"), record(2, 2, "b"))
+    save(store, record(1, 1, "b"), record(2, 2, "a"))
+    with store.transaction() as transaction:
+        held = transaction.records.by_key("people", [Key("a"), Key("b")])
+    assert {key: item.guid[-1] for key, item in held.items()} == {"a": 2, "b": 1}
+
+
+def test_records_outside_confirmed_positions_are_found(store: StateStore) -> None:
+    save(store, *(record(number, number) for number in range(1, 10)))
+    confirmed = Positions.of([1, 2, 5, 6])
+    with store.transaction() as transaction:
+        found = [item.position for item in transaction.records.outside(confirmed)]
+    assert found == [3, 4, 7, 8, 9]
+
+
+def test_a_record_that_only_settles_does_not_grow_younger(store: StateStore) -> None:
+    dead = record(1, 1)
+    dead = Record(
+        dead.dataset,
+        dead.guid,
+        {"name": dead.entries["name"]._replace(killed=True)},
+        dead.context,
+        1,
+    )
+    save(store, dead, now=10)
+    save(store, dead, now=1000)
+    with store.transaction() as transaction:
+        assert [item.position for item in transaction.records.gone(before=10)] == [1]
+
+
+def test_a_site_number_above_63_bits_comes_back(store: StateStore) -> None:
+    with store.transaction() as transaction:
+        assert transaction.site().number == 2**64 - 1
+
+
+names = st.sampled_from(["a", "b", "c"])
+peers = st.frozensets(st.sampled_from(["hub", "ship"]))
+
+
+@st.composite
+def records(draw: st.DrawFn) -> Record:
+    dots = draw(
+        st.lists(
+            st.builds(Dot, st.integers(1, 9), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)),
+            min_size=1,
+            max_size=4,
+            unique=True,
+        )
+    )
+    entry = st.builds(Entry, st.sampled_from(dots), values, st.booleans())
+    fields = st.none() | st.dictionaries(names, st.integers())
+    return Record(
+        "people",
+        Guid(bytes(16)),
+        draw(st.dictionaries(names, entry, min_size=1)),
+        {dot: Sighting(draw(st.integers(0, 99)), draw(peers)) for dot in dots},
+        draw(st.integers(1, 99)),
+        draw(peers),
+        draw(peers),
+        draw(peers),
+        draw(st.booleans()),
+        draw(peers),
+        draw(st.none() | st.just(Key("k"))),
+        None,
+        draw(fields),
+        draw(fields | st.just(NO_MARKER)),
+    )
+
+
+class Row:
+    """The columns of a record, as a statement gives them back."""
+
+    def __init__(self, columns: dict[str, object]) -> None:
+        self.__dict__ = columns
+
+
+@given(records())
+def test_a_record_comes_back_as_it_was(item: Record) -> None:
+    bits = Peers({"hub": 1, "ship": 2})
+    back = record_of(Row(record_row(item, bits, 1, 5)), bits, "people")
+    assert back == item
+
+
+def test_a_link_comes_back_as_it_was(store: StateStore) -> None:
+    with store.transaction() as transaction:
+        transaction.add_link("hub", Stream(1, 2**64 - 1))
+        link = transaction.links()["hub"]
+    assert link == link_of("hub", link_state(link))
+    assert RecordId("people", Guid(bytes(16))) not in link.lacking
