@@ -91,7 +91,7 @@ def response_code(lines: Iterable[Line], name: bytes) -> int | None:
 
 _FETCH: Final = re.compile(rb"\d+ FETCH \(")
 _LEXEME: Final = re.compile(
-    rb'(?P<section>BODY\[[^\]]*\](?:<\d+>)?)|"(?P<quoted>(?:[^"\\]|\\.)*)"'
+    rb'(?P<section>(?i:BODY)\[[^\]]*\](?:<\d+>)?)|"(?P<quoted>(?:[^"\\]|\\.)*)"'
     rb"|\{\d+\}|(?P<bracket>[()])|(?P<atom>[^ ()\"{]+)"
 )
 

@@ -60,7 +60,8 @@ async def imap_stub(
 ) -> AsyncIterator[Stub]:
     """An IMAP server with an empty inbox, except for what ``script`` says.
 
-    An answer's ``TAG `` at a line's start is replaced by the command's tag; ``greeting`` stands for the connection.
+    ``TAG`` at the start of an answer's line becomes the command's tag; ``greeting`` stands for
+    the connection.
     """
     async with _serving(_Imap(script or {}, capabilities).talk) as stub:
         yield stub
