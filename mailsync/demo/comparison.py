@@ -2,11 +2,13 @@
 
 Rows are compared without the primary keys that each site gives out for itself; cards and
 calendar entries by their properties in any order, without those that say which program wrote
-them and when.
+them and when. The name of a group of properties (``item1.TEL``) says nothing, only that they
+belong together.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -94,7 +96,7 @@ def _parse(path: Path) -> _Block:
 
 
 def _block(name: str, lines: Iterator[str]) -> _Block:
-    own: list[str] = []
+    groups: dict[str, list[str]] = {"": []}
     inner: list[_Block] = []
     for line in lines:
         word, _, value = line.partition(":")
@@ -102,6 +104,18 @@ def _block(name: str, lines: Iterator[str]) -> _Block:
             inner.append(_block(value, lines))
         elif word == "END":
             break
-        elif word.partition(";")[0] not in VOLATILE:
-            own.append(line)
+        else:
+            group, text = _property(line)
+            groups.setdefault(group, []).extend(text)
+    own = groups.pop("")
+    inner += [_Block("group", tuple(sorted(texts)), ()) for texts in groups.values()]
     return _Block(name, tuple(sorted(own)), tuple(sorted(inner)))
+
+
+def _property(line: str) -> tuple[str, list[str]]:
+    """A property's group, and its text unless it is volatile (RFC 6350, 3.3: case is nothing)."""
+    found = re.match(r"(?:([\w-]+)\.)?([\w-]+)", line)
+    if found is None:
+        return "", [line] if line else []
+    group, name = found[1] or "", found[2].upper()
+    return group, [] if name in VOLATILE else [name + line[found.end() :]]

@@ -128,11 +128,8 @@ def _initialise(place: Place, ports: Ports, command: Command) -> None:
         *("--smtp", f"smtp://{user}@{LOOPBACK}:{ports.smtp}"),
     )
     create_file(place.directory / "secret", place.password.encode(), PRIVATE_FILE)
-    document = tomlkit.parse(place.configuration.read_text("utf-8"))
-    secret = tomlkit.inline_table()
-    secret["file"] = "secret"
-    document["mail"]["secret"] = secret  # type: ignore[index]
-    text = tomlkit.dumps(document) + _TABLES
+    text = place.configuration.read_text("utf-8")
+    text = text.replace("[mail]\n", '[mail]\nsecret = { file = "secret" }\n', 1) + _TABLES
     text += _TEXTS.format(crew=place.crew.name, schedule=place.schedule.name)
     place.configuration.write_text(text, "utf-8")
 
