@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
 _FOUNDING: Final = {"init": init, "pair": pair}
 
+_PLAY: Final = """
+The sites are in {directory}. In another terminal, for example:
+  mailsync -c {office} conflicts list
+  sqlite3 {database} "UPDATE defects SET status = 'closed' WHERE id = 1"
+  mailsync -c {ship} sync
+  mailsync -c {office} sync
+Their mail servers run until Ctrl-C, in memory alone."""
+
 
 @click.command()
 @click.option(
@@ -37,7 +45,7 @@ _FOUNDING: Final = {"init": init, "pair": pair}
 @click.option("--once", is_flag=True, help="Exit when the story is told: 0 if both ends are equal.")
 @click.option(
     "--loss",
-    type=click.IntRange(0, 80),
+    type=click.IntRange(0, 50),
     default=0,
     metavar="PERCENT",
     help="Drop so many mails; double and delay as many others.",
@@ -119,12 +127,12 @@ async def _linger(output: Output, places: Places) -> None:
     """Keep the mail servers running until somebody has seen enough."""
     ship, office = places.ship, places.office
     output.say(
-        f"\nThe sites are in {places.directory}. In another terminal, for example:\n"
-        f"  mailsync -c {office.configuration} conflicts list\n"
-        f"  sqlite3 {ship.database} \"UPDATE defects SET status = 'closed' WHERE id = 1\"\n"
-        f"  mailsync -c {ship.configuration} sync\n"
-        f"  mailsync -c {office.configuration} sync\n"
-        "Their mail servers run until Ctrl-C."
+        _PLAY.format(
+            directory=places.directory,
+            ship=ship.configuration,
+            office=office.configuration,
+            database=ship.database,
+        )
     )
     enough = asyncio.Event()
     loop = asyncio.get_running_loop()

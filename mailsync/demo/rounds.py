@@ -11,7 +11,7 @@ from mailsync.cycle.report import Report, Traffic
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.cycle.site import Site
 
-ROUNDS_MAX: Final = 400
+ROUNDS_MAX: Final = 200
 """A network that loses half of all mails is through long before."""
 
 PAUSE_SECONDS: Final = 0.2
@@ -25,11 +25,6 @@ class Sending:
     sender: str
     recipient: str
     traffic: Traffic
-
-    @property
-    def is_acknowledgement(self) -> bool:
-        """Did it carry no record and no delete order?"""
-        return not (self.traffic.upserts or self.traffic.deletes)
 
 
 async def exchange(sites: Sequence[Site]) -> list[Sending]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -62,7 +63,7 @@ async def _synchronized(name: str, headline: str, places: Places, sites: Sequenc
     raw = size(places.ship)
     sendings = await exchange(sites)
     compared = f"a dump of the tables and all files would be {_kilobytes(raw)}"
-    lines = [*map(_told, sendings), compared]
+    lines = [*_told(sendings), compared]
     return Step(name, headline, lines, {"raw": raw}, sendings)
 
 
@@ -113,7 +114,7 @@ def _journal(site: Site) -> list[Conflict]:
 
 async def _nothing(sites: Sequence[Site]) -> Step:
     sendings = await one_round(sites)
-    lines = [*map(_told, sendings)] or ["no mail, neither way"]
+    lines = _told(sendings) or ["no mail, neither way"]
     return Step("nothing", "Synchronization without edits", lines, sendings=sendings)
 
 
@@ -133,18 +134,30 @@ def _verdict(places: Places) -> Step:
     return Step("verdict", "Both ends compared, by reading tables and files", lines, facts)
 
 
-def _told(sending: Sending) -> str:
+def _told(sendings: Sequence[Sending]) -> list[str]:
+    """One line a mail; one that had to be sent again is not told again."""
+    return [
+        line + (f", {times} times" if times > 1 else "")
+        for line, times in Counter(map(_line, sendings)).items()
+    ]
+
+
+def _line(sending: Sending) -> str:
     traffic = sending.traffic
     counted = [
-        f"{count} {kind}{'' if count == 1 else 's'}"
-        for count, kind in ((traffic.upserts, "record"), (traffic.deletes, "delete"))
+        _counted(count, kind)
+        for count, kind in ((traffic.upserts, "record"), (traffic.deletes, "delete order"))
         if count
     ]
-    mails = f"{traffic.mails} mail{'' if traffic.mails == 1 else 's'}"
-    what = ", ".join(counted) or "an acknowledgement"
+    what = " and ".join(counted) or "an acknowledgement"
+    mails = _counted(traffic.mails, "mail")
     return (
         f"{sending.sender} -> {sending.recipient}: {what} in {mails}, {_kilobytes(traffic.bytes)}"
     )
+
+
+def _counted(count: int, kind: str) -> str:
+    return f"{count} {kind}{'' if count == 1 else 's'}"
 
 
 def _kilobytes(size: int) -> str:

@@ -136,7 +136,7 @@ def _initialise(place: Place, ports: Ports, command: Command) -> None:
 
 def _hurry(place: Place, peer: Place) -> None:
     document = tomlkit.parse(place.configuration.read_text("utf-8"))
-    document["peers"][peer.name].update(TIMERS)  # type: ignore[index,union-attr]
+    document["peers"][peer.name].update(TIMERS)
     place.configuration.write_text(tomlkit.dumps(document), "utf-8")
 
 
