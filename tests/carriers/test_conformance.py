@@ -108,12 +108,12 @@ async def test_disposal_takes_what_it_is_told_and_may_be_repeated(pair: Pair, ti
         assert await look(mailbox) == [first[0], first[2]]
 
 
-async def test_a_letter_after_the_last_look_ends_the_wait(pair: Pair) -> None:
+async def test_there_is_nothing_to_wait_for_until_a_letter_comes(pair: Pair) -> None:
     async with pair.sender as sender, pair.mailbox as mailbox:
         await look(mailbox)
         assert not await mailbox.wait(0.01)
         await sender.send(letter(pair.recipient, container(9)))
-        await pair.deliver(1)
+        assert len(await pair.deliver(1)) == 1
 
 
 # --- what only the memory carrier can do -----------------------------------------------------

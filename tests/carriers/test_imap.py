@@ -174,7 +174,7 @@ async def test_a_stripped_mail_is_reported(mail_server: MailServer, user: str) -
 async def test_a_box_of_2000_mails_is_read_whole(mail_server: MailServer, user: str) -> None:
     foreign = [foreign_mail(f"Mail {number}") for number in range(1995)]
     ours = [our_mail(container(50, seed)) for seed in range(5)]
-    mail_server.deliver(user, [*ours[:2], *foreign[:1500], ours[2], *foreign[1500:], *ours[3:]])
+    mail_server.fill(user, [*ours[:2], *foreign[:1500], ours[2], *foreign[1500:], *ours[3:]])
     async with opened(mail_server.endpoint("imaps", user)) as mailbox:
         found = await all_of(mailbox)
     assert [arrival.place.number for arrival in found] == list(range(1, 2001))

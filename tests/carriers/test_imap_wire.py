@@ -69,8 +69,7 @@ def test_several_literals_wait_for_each_other() -> None:
 
 def test_answers_are_read_whatever_their_order() -> None:
     lines: list[Line] = [
-        b"1 FETCH (UID 5 "  # one line
-        b'FLAGS (\\Seen (x)) RFC822.SIZE 100 body[header.fields (FROM "TO")]<0> {3}',
+        b'1 FETCH (UID 5 FLAGS (\\Seen (x)) RFC822.SIZE 9 body[header.fields (FROM "TO")]<0> {3}',
         bytearray(b')("'),
         b' X "a\\"b" Y NIL)',
         b"3 EXISTS",
@@ -80,7 +79,7 @@ def test_answers_are_read_whatever_their_order() -> None:
     assert list(fetched(lines)) == [
         {
             "UID": b"5",
-            "RFC822.SIZE": b"100",
+            "RFC822.SIZE": b"9",
             'BODY[HEADER.FIELDS (FROM "TO")]<0>': b')("',
             "X": b'a"b',
             "Y": b"",

@@ -56,6 +56,7 @@ first_valid_uid = 1
 mail_location = maildir:{root}/mail/%u
 mail_max_userip_connections = 200
 mail_plugins = quota
+mail_fsync = never
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN username_format=%Lu {root}/users/%Lu
@@ -211,6 +212,17 @@ class MailServer:
         with smtplib.LMTP("127.0.0.1", self.ports["lmtp"]) as client:
             for mail in mails:
                 client.sendmail("someone@elsewhere.example", [address], mail)
+
+    def fill(self, address: str, mails: Iterable[bytes]) -> None:
+        """Put many mails at once into an inbox that nobody has opened yet, oldest first."""
+        folder = self.root / "mail" / address.lower()
+        for name in (folder, *(folder / part for part in ("cur", "new", "tmp"))):
+            name.mkdir()
+            shutil.chown(name, "mail", "mail")
+        for number, mail in enumerate(mails):
+            path = folder / "new" / f"{1_700_000_000 + number}.M1P1.mail"
+            path.write_bytes(mail)
+            shutil.chown(path, "mail", "mail")
 
     def start(self) -> None:
         """Start both servers, and return when every port answers."""
