@@ -1,0 +1,1 @@
+"""The checks of ``mailsync doctor``, each a small function that yields findings."""

@@ -1,0 +1,205 @@
+"""Checks of what is on this machine: keys, state store, disk, datasets, peers' cards.
+
+They change nothing; they do not even bring an old state store up to date.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import create_engine
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import NullPool
+
+from mailsync.config import DatasetSettings, Settings, format_size
+from mailsync.core.model import Link
+from mailsync.cycle.site import accepted_peers
+from mailsync.datasets.base import Unreadable
+from mailsync.datasets.kinds import open_dataset
+from mailsync.errors import DatasetReadOnly, DiskFull, Exit, MailsyncError, NotInitialised
+from mailsync.examination.finding import Finding, bad, doubtful, failed, good
+from mailsync.files import require_private
+from mailsync.keys import card_fingerprint, load_keys
+from mailsync.store import schema
+from mailsync.store.transaction import Transaction
+
+SAMPLE: Final = 1_000
+"""Records read of each dataset."""
+SPACE_BYTES_MIN: Final = 20_000_000
+SPACE_BYTES_LOW: Final = 200_000_000
+DAY_SECONDS: Final = 86_400
+SILENT_DAYS: Final = 7
+
+
+def keys(settings: Settings) -> Iterator[Finding]:
+    """Are there keys that only their owner can read?"""
+    try:
+        found = load_keys(settings.site.keys)
+    except MailsyncError as error:
+        yield failed("keys", error)
+    else:
+        fingerprint = card_fingerprint(found.public)
+        yield good("keys", f"{settings.site.keys}, private; card fingerprint {fingerprint}")
+
+
+def state(settings: Settings) -> Iterator[Finding]:
+    """Is the state store there, private, sound, and of a version this program knows?"""
+    path = settings.site.state
+    try:
+        if not path.exists():
+            raise NotInitialised(f"there is no state store at {path}")
+        require_private(path)
+        yield _state(path)
+    except MailsyncError as error:
+        yield failed("state store", error)
+    except (DatabaseError, OSError) as error:
+        reason = getattr(error, "orig", None) or error
+        yield bad("state store", f"{path}: {reason}", _RESTORE)
+
+
+_RESTORE: Final = "Restore the state store from a backup; what changed since comes from the peers."
+
+
+def _state(path: Path) -> Finding:
+    uri = f"{path.as_uri()}?mode=ro"
+    engine = create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=30), poolclass=NullPool
+    )
+    with engine.connect() as connection:
+        sound = schema.is_sound(connection)
+        version = schema.current_version(connection)
+    newest = len(schema.STEPS)
+    if not sound:
+        return bad("state store", f"{path} is damaged", _RESTORE)
+    if version > newest:
+        raise schema.NewerState(f"{path} has version {version}, this mailsync knows {newest}")
+    if version < newest:
+        what = f"{path} has version {version}, this mailsync writes {newest}"
+        return doubtful("state store", what, "Run: mailsync sync, which brings it up to date.")
+    return good("state store", f"{path}, private, sound, version {version}")
+
+
+def disk(settings: Settings) -> Iterator[Finding]:
+    """Is there room for what comes in?"""
+    place = settings.site.state.parent
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        yield bad("disk space", f"{place}: {error.strerror}", "Make this directory accessible.")
+        return
+    what = f"{free // 1_000_000} MB free at {place}"
+    if free < SPACE_BYTES_MIN:
+        yield failed("disk space", DiskFull(what))
+    elif free < SPACE_BYTES_LOW:
+        fix = f"Free some space: mailsync wants {format_size(SPACE_BYTES_LOW)}."
+        yield doubtful("disk space", what, fix)
+    else:
+        yield good("disk space", what)
+
+
+def datasets(settings: Settings) -> Iterator[Finding]:
+    """Can each dataset be opened, read and written?"""
+    if not settings.datasets:
+        fix = f"Add a section [datasets.NAME] to {settings.path}."
+        yield doubtful("datasets", "there are none to synchronize", fix)
+    for name, section in settings.datasets.items():
+        try:
+            yield _dataset(f"dataset {name}", section, settings.path.parent)
+        except MailsyncError as error:
+            yield failed(f"dataset {name}", error)
+
+
+def _dataset(name: str, section: DatasetSettings, base: Path) -> Finding:
+    dataset = open_dataset(section.source, table=section.table, keys=section.keys, base=base)
+    try:
+        sample = list(islice(dataset.changes({}), SAMPLE))
+    finally:
+        dataset.close()
+    unreadable = [item for item in sample if isinstance(item, Unreadable)]
+    many = f"{SAMPLE} or more" if len(sample) == SAMPLE else str(len(sample))
+    if unreadable:
+        first = f"{unreadable[0].key}: {unreadable[0].reason}"
+        what = f"{len(unreadable)} of {many} records cannot be understood; {first}"
+        return doubtful(name, what, "Correct or remove these records; until then they are held.")
+    path = _file_of(section.source)
+    if path is not None and not _is_writable(path):
+        return doubtful(name, f"{many} records, but {path} is read-only", DatasetReadOnly().advice)
+    return good(name, f"{many} records, readable and writable")
+
+
+def _file_of(source: str) -> Path | None:
+    """The file or folder of a source; None for one on a server."""
+    scheme, _, rest = source.partition(":")
+    if scheme == "sqlite":
+        return Path(rest.removeprefix("///"))
+    return None if rest.startswith("//") else Path(rest)
+
+
+def _is_writable(path: Path) -> bool:
+    """Files are replaced, and databases write a journal: the directory matters as well."""
+    directory = path if path.is_dir() else path.parent
+    return os.access(path, os.R_OK | os.W_OK) and os.access(directory, os.W_OK | os.X_OK)
+
+
+def cards(settings: Settings, chosen: frozenset[str]) -> Iterator[Finding]:
+    """Is each peer's card readable, its keys usable, and no key there twice?"""
+    seen = {}
+    with suppress(MailsyncError):  # found, and told, by the check of the keys
+        seen[load_keys(settings.site.keys).public] = "this site itself"
+    if not settings.peers:
+        fix = "Exchange cards with a peer: mailsync pair card -o FILE, mailsync pair add FILE."
+        yield doubtful("peers", "there are none", fix)
+    for name, section in settings.peers.items():
+        try:
+            (peer,) = accepted_peers(
+                settings.model_copy(update={"peers": {name: section}})
+            ).values()
+        except MailsyncError as error:
+            if name in chosen:
+                yield failed(f"peer {name}", error)
+            continue
+        other = seen.setdefault(peer.public, name)
+        if name not in chosen:
+            continue
+        if other != name:
+            what = f"its card holds the key of {other}"
+            fix = f"Remove [peers.{name}] and its card, then add the card it really has."
+            yield bad(f"peer {name}", what, fix, Exit.LOGIN_REFUSED)
+        else:
+            yield good(f"peer {name}", f"card in order, mail goes to {peer.address}")
+
+
+def silence(settings: Settings, chosen: frozenset[str]) -> Iterator[Finding]:
+    """When was each peer last heard of?"""
+    uri = f"{settings.site.state.as_uri()}?mode=ro"
+    engine = create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=30), poolclass=NullPool
+    )
+    try:
+        with engine.connect() as connection:
+            links = Transaction(connection).links()
+    except DatabaseError:
+        return  # found, and told, by the check of the state store
+    for name in settings.peers:
+        if name in chosen:
+            yield _silence(f"peer {name}", links.get(name))
+
+
+def _silence(name: str, link: Link | None) -> Finding:
+    if link is None or link.heard_at is None:
+        fix = "See that the peer has added this site's card and has run mailsync sync."
+        return doubtful(name, "never heard of yet", fix)
+    days = (time.time() - link.heard_at / 1000) / DAY_SECONDS
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(link.heard_at / 1000))
+    if link.stale or days > SILENT_DAYS:
+        fix = "Ask the peer's operator to run mailsync doctor there."
+        return doubtful(name, f"silent since {when}", fix)
+    return good(name, f"last heard of {when}")
