@@ -56,6 +56,8 @@ def demo(ctx: click.Context, keep: Path | None, *, once: bool, loss: int) -> Non
     invocation: Invocation = ctx.obj
     with _directory(keep) as directory:
         equal = asyncio.run(_demonstrate(invocation.output, directory, loss, once=once))
+    if keep is not None:
+        invocation.output.say(f"The sites stay in {keep}; their mail servers have ended.")
     ctx.exit(Exit.OK if equal else Exit.FAILED)
 
 

@@ -31,7 +31,7 @@ class Step:
 class Conflict(NamedTuple):
     """A conflict as a site's journal tells it."""
 
-    guid: str
+    id: str
     field: str
     winner: str
     loser: str
@@ -83,12 +83,11 @@ def _conflicts(sites: Sequence[Site]) -> Step:
     """Two people edited the same field of one record."""
     known = {site.name: _journal(site) for site in sites}
     lines = [
-        f"{name}: {one.field}: {one.winner} won, {one.loser} lost and is kept "
-        f"(record {one.guid[:8]})"
+        f"{name}: conflict {one.id}: {one.field} {one.winner} won, {one.loser} lost and is kept"
         for name, conflicts in known.items()
         for one in conflicts
     ]
-    lines.append("mailsync conflicts list shows it at both ends, restore brings the loser back")
+    lines.append("mailsync conflicts list shows it at both ends; conflicts restore undoes it")
     facts = {name: [one._asdict() for one in found] for name, found in known.items()}
     headline = f"{DISPUTED}: the same field was edited, a conflict"
     count = max(map(len, known.values()))
@@ -100,10 +99,9 @@ def _journal(site: Site) -> list[Conflict]:
     with site.store.transaction() as transaction:
         for entry in transaction.journal():
             said = {name: found.value for name, found in entry.note.entries.items()}
-            guid = said["guid"]
             conflicts.append(
                 Conflict(
-                    guid.hex() if isinstance(guid, bytes) else "",
+                    entry.note.guid.hex()[:8],
                     str(said.get("field", "the whole record")),
                     str(entry.winner),
                     str(said.get("value")),

@@ -76,6 +76,11 @@ class Place:
         return self.directory / FILE_NAME
 
     @property
+    def card(self) -> Path:
+        """The site's public card, to be handed to the other."""
+        return self.directory / f"{self.name}.card"
+
+    @property
     def database(self) -> Path:
         """The database with the site's tables."""
         return self.directory / "pms.db"
@@ -109,9 +114,9 @@ def found(places: Places, ports: Ports, command: Command) -> None:
     """Make both sites and pair them with each other."""
     for place in (places.ship, places.office):
         _initialise(place, ports, command)
-        command(place.configuration, "pair", "card", "-o", str(place.directory / "own.card"))
+        command(place.configuration, "pair", "card", "-o", str(place.card))
     for place, peer in ((places.ship, places.office), (places.office, places.ship)):
-        command(place.configuration, "pair", "add", str(peer.directory / "own.card"))
+        command(place.configuration, "pair", "add", str(peer.card))
         _hurry(place, peer)
     _fill(places.ship)
     _prepare(places.office)
