@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mailsync.core import record_map
-from mailsync.core.ledger import Ledger
 from mailsync.core.model import Guid, Key, NoMarker, Record, desired_fields
 from mailsync.core.unifying import unify
 from mailsync.cycle.detecting import detect_changes
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
-from mailsync.datasets.base import Change, Dataset, Outcome, Result, Write
+from mailsync.datasets.base import Change, Dataset, Newcomer, Outcome, Result, Write
 from mailsync.store.records import StoredRecords
 
 BATCH = 500
@@ -23,10 +22,14 @@ ATTEMPTS = 5
 
 
 class _Begun(NamedTuple):
-    """A batch about to be written: records with markers and keys, and how far it reaches."""
+    """A batch about to be written."""
 
     records: list[Record]
+    """Those with marker and key set."""
     last: int
+    """Position the batch reaches."""
+    again: bool
+    """Some were made one with others, and the batch must be looked at again."""
 
 
 class _Written(NamedTuple):
@@ -42,16 +45,16 @@ def materialise_dataset(site: Site, name: str, report: Report) -> None:
     refused: dict[Guid, str] = {}
     for _ in range(ATTEMPTS):
         changed: list[Key] = []
-        unified = False
+        again = False
         after = 0
         while (begun := _begin(site, dataset, name, after)) is not None:
             written = _carry_out(site, dataset, begun.records)
             report.progress(f"writing {name}", len(begun.records))
             changed += written.changed
             refused |= written.refused
-            unified = unified or not begun.records
+            again = again or begun.again
             after = begun.last
-        if not changed and not unified:
+        if not changed and not again:
             break
         _detect_again(site, dataset, name, changed)
     held = report.held.setdefault(name, {})
@@ -65,22 +68,21 @@ def _begin(site: Site, dataset: Dataset, name: str, after: int) -> _Begun | None
         if not batch:
             return None
         ledger = transaction.ledger()
-        taken = {record.key for record in batch if record.key is not None}
         vanished = _vanished(dataset, batch)
-        begun = []
-        for record in batch:
-            if record.key in vanished:
-                continue
-            key = _key(dataset, transaction.records, record, taken)
-            holder = None if key is None else _holder(ledger, transaction.records, record, key)
-            if holder is not None:
-                unify(ledger, holder, record)
-                continue
-            if key is not None:
-                taken.add(key)
-            begun.append(record_map.begin(ledger, record, key))
+        keys = _keys(dataset, transaction.records, name, batch)
+        holders = transaction.records.by_key(name, [key for key in keys if key is not None])
+        begun: dict[Key | None, Record] = {}
+        again = False
+        for record, key in zip(batch, keys, strict=True):
+            holder = None if key is None else begun.get(key) or holders.get(key)
+            if holder is not None and holder.id != record.id:
+                again = True
+                if key not in begun:
+                    unify(ledger, ledger.get(holder.id) or holder, record)
+            elif key not in vanished:
+                begun[key] = record_map.begin(ledger, record, key)
         transaction.save(ledger, site.surroundings.now())
-    return _Begun(begun, batch[-1].position)
+    return _Begun(list(begun.values()), batch[-1].position, again)
 
 
 def _vanished(dataset: Dataset, batch: Sequence[Record]) -> set[Key]:
@@ -93,26 +95,24 @@ def _vanished(dataset: Dataset, batch: Sequence[Record]) -> set[Key]:
     return {key for key, now in found.items() if isinstance(now, Change) and now.fields is None}
 
 
-def _key(dataset: Dataset, records: StoredRecords, record: Record, taken: set[Key]) -> Key | None:
-    """The key the record goes under: its own, or one proposed by the dataset; a free one, unless
-    the dataset insists on one that another record has.
+def _keys(
+    dataset: Dataset, records: StoredRecords, name: str, batch: Sequence[Record]
+) -> list[Key | None]:
+    """The key each record goes under: its own, or one the dataset proposes; a free one, unless
+    the fields themselves say a key that another record has.
     """
-    fields = desired_fields(record)
-    if record.key is not None or fields is None:
-        return record.key
-    avoided = set(taken)
-    key = dataset.propose_key(record.guid, fields, frozenset(avoided))
-    while key not in avoided and records.by_key(record.dataset, [key]):
-        avoided.add(key)
-        key = dataset.propose_key(record.guid, fields, frozenset(avoided))
-    return key
-
-
-def _holder(ledger: Ledger, records: StoredRecords, record: Record, key: Key) -> Record | None:
-    """Another record that sits under the key."""
-    stored = records.by_key(record.dataset, [key]).get(key)
-    holder = None if stored is None else ledger.get(stored.id)
-    return holder if holder is not None and holder.id != record.id else None
+    new = {
+        record.id: Newcomer(record.guid, fields)
+        for record in batch
+        if record.key is None and (fields := desired_fields(record)) is not None
+    }
+    taken = {record.key for record in batch if record.key is not None}
+    proposed = dataset.propose_keys(list(new.values()), taken)
+    while held := records.by_key(name, proposed).keys() - taken:
+        taken |= held
+        proposed = dataset.propose_keys(list(new.values()), taken)
+    keys = dict(zip(new, proposed, strict=True))
+    return [record.key or keys.get(record.id) for record in batch]
 
 
 def _carry_out(site: Site, dataset: Dataset, batch: Sequence[Record]) -> _Written:

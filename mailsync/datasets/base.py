@@ -10,7 +10,7 @@ An adapter keeps no state of ours anywhere in the dataset.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from mailsync.core.model import Etag, Fields, Guid, Key
@@ -33,6 +33,13 @@ class Unreadable(NamedTuple):
 
     key: Key
     reason: str
+
+
+class Newcomer(NamedTuple):
+    """A record the dataset does not have yet."""
+
+    guid: Guid
+    fields: Fields
 
 
 class Write(NamedTuple):
@@ -85,11 +92,11 @@ class Dataset(Protocol):
         """
         ...
 
-    def propose_key(self, guid: Guid, fields: Fields, taken: frozenset[Key]) -> Key:
-        """The local key under which a new record should be inserted.
+    def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
+        """The local keys under which new records should be inserted, in their order.
 
-        ``taken``: keys already proposed in this batch, or held by other records of the map.
-        The same arguments give the same key where the dataset has not changed in between.
+        No key is in ``taken``, and none is given twice, unless the fields themselves say the
+        key. The same arguments give the same keys where the dataset has not changed in between.
         """
         ...
 

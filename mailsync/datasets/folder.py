@@ -12,11 +12,11 @@ Rules
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mailsync.core.model import Etag, Fields, Guid, Key, same_fields
-from mailsync.datasets.base import Change, Outcome, Result, Unreadable, Write
+from mailsync.core.model import Etag, Fields, Key, same_fields
+from mailsync.datasets.base import Change, Newcomer, Outcome, Result, Unreadable, Write
 from mailsync.datasets.contentline import Malformed
 from mailsync.datasets.files import (
     Clock,
@@ -76,13 +76,18 @@ class RecordFolder:
             if key not in present:
                 yield self._read(key, seen_at)
 
-    def propose_key(self, guid: Guid, fields: Fields, taken: frozenset[Key]) -> Key:  # noqa: ARG002
-        """The GUID in hexadecimal with the suffix, and a number where that is taken."""
-        key, number = Key(f"{guid.hex()}{self._form.suffix}"), 1
-        while key in taken or os.path.lexists(self._path / key):
-            number += 1
-            key = Key(f"{guid.hex()}-{number}{self._form.suffix}")
-        return key
+    def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
+        """The GUIDs in hexadecimal with the suffix, and a number where that is taken."""
+        used = set(taken)
+        keys = []
+        for guid, _ in records:
+            key, number = Key(f"{guid.hex()}{self._form.suffix}"), 1
+            while key in used or os.path.lexists(self._path / key):
+                number += 1
+                key = Key(f"{guid.hex()}-{number}{self._form.suffix}")
+            used.add(key)
+            keys.append(key)
+        return keys
 
     def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What the folder holds now for exactly these keys."""

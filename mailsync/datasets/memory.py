@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final
 
-from mailsync.core.model import Etag, Fields, Guid, Key, same_fields
-from mailsync.datasets.base import Change, Outcome, Result, Unreadable, Write
+from mailsync.core.model import Etag, Fields, Key, same_fields
+from mailsync.datasets.base import Change, Newcomer, Outcome, Result, Unreadable, Write
 
 MARSHAL_VERSION: Final = 2
 """Later versions encode object identity: equal values would give unequal bytes."""
@@ -59,13 +59,18 @@ class MemoryDataset:
             if key not in self.rows and key not in self.unreadable:
                 yield Change(key, None, None)
 
-    def propose_key(self, guid: Guid, fields: Fields, taken: frozenset[Key]) -> Key:  # noqa: ARG002
-        """The GUID in hexadecimal, with a number behind it where that is taken."""
-        key, number = Key(guid.hex()), 1
-        while key in taken or key in self.rows or key in self.unreadable:
-            number += 1
-            key = Key(f"{guid.hex()}-{number}")
-        return key
+    def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
+        """The GUIDs in hexadecimal, with a number behind where that is taken."""
+        used = {*taken, *self.rows, *self.unreadable}
+        keys = []
+        for guid, _ in records:
+            key, number = Key(guid.hex()), 1
+            while key in used:
+                number += 1
+                key = Key(f"{guid.hex()}-{number}")
+            used.add(key)
+            keys.append(key)
+        return keys
 
     def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What the dataset holds now for exactly these keys."""

@@ -10,12 +10,12 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mailsync.core.model import Etag, Fields, Guid, Key, same_fields
-from mailsync.datasets.base import Change, Outcome, Result, Unreadable, Write
+from mailsync.core.model import Etag, Key, same_fields
+from mailsync.datasets.base import Change, Newcomer, Outcome, Result, Unreadable, Write
 from mailsync.datasets.contentline import Malformed
 from mailsync.datasets.files import Overtaken, explaining, flush_folder, read_regular, replace
 from mailsync.datasets.memory import fields_digest
@@ -48,10 +48,16 @@ class RecordFile:
             if key not in document.records:
                 yield _missing(key, document)
 
-    def propose_key(self, guid: Guid, fields: Fields, taken: frozenset[Key]) -> Key:  # noqa: ARG002
-        """The record's name within the file, with a number where that is taken."""
+    def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
+        """The records' names within the file, with a number where that is taken."""
         _, document = self._load()
-        return self._form.key_for(fields, taken | document.records.keys())
+        used = {*taken, *document.records}
+        keys = []
+        for _, fields in records:
+            key = self._form.key_for(fields, used)
+            used.add(key)
+            keys.append(key)
+        return keys
 
     def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What the file holds now for exactly these keys."""

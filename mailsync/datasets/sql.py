@@ -14,17 +14,17 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, count, islice
 from typing import Any, Final
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from mailsync.core.model import Etag, Fields, Guid, Key
+from mailsync.core.model import Etag, Key
 from mailsync.datasets import sqlite
-from mailsync.datasets.base import Change, Outcome, Unreadable, Write
+from mailsync.datasets.base import Change, Newcomer, Outcome, Unreadable, Write
 from mailsync.datasets.sqlapply import Application, TransactionLost
 from mailsync.datasets.sqlkeys import key_text
 from mailsync.datasets.sqlrows import Row, all_keys, one_row, row_etag, stream, undecodable
@@ -81,18 +81,21 @@ class SqlTable:
             if met < len(known):
                 yield from self._vanished(connection, known)
 
-    def propose_key(self, guid: Guid, fields: Fields, taken: frozenset[Key]) -> Key:  # noqa: ARG002
-        """The next free number, or with shared keys the key that is among the fields.
+    def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
+        """The next free numbers, or with shared keys the keys that are among the fields.
 
-        Two records with one shared key are two sites' names for one row: that is for the first
-        synchronization's matching to find, so such a key is proposed even when it is taken.
+        Two records with one shared key are two sites' names for one row: the caller makes one
+        of them, so such a key is proposed even when it is taken.
         """
         if not self.shape.local:
-            return key_text([fields.get(name) for name in self.shape.key])
+            return [
+                key_text([fields.get(name) for name in self.shape.key]) for _, fields in records
+            ]
         with self._explaining(), self._connection() as connection:
             greatest = self.shape.greatest_key.run(connection.cursor(), {}).fetchone()[0]
         first = greatest + 1 if isinstance(greatest, int) else 1
-        return key_text([_free_number(first, taken)])
+        free = (key for number in count(first) if (key := key_text([number])) not in taken)
+        return list(islice(free, len(records)))
 
     def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What the table holds now for exactly these keys."""
@@ -172,18 +175,3 @@ def _parsed(url: str) -> URL:
     if parsed.get_backend_name() != "sqlite":
         raise BadConfiguration(f"{url!r}: tables are read from sqlite:///FILE only")
     return parsed
-
-
-def _free_number(first: int, taken: frozenset[Key]) -> int:
-    """A number from ``first`` on that is not taken, in few steps where they are taken in a row."""
-    step = 1
-    while key_text([first + step - 1]) in taken:
-        step *= 2
-    low, high = first + step // 2, first + step - 1
-    while low < high:
-        middle = (low + high) // 2
-        if key_text([middle]) in taken:
-            low = middle + 1
-        else:
-            high = middle
-    return high

@@ -1,11 +1,13 @@
 """What two sites do to each other's datasets, told step by step."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
 
-from mailsync.core.model import Fields, Guid, Key
+from mailsync.core.model import Key
 from mailsync.cycle.run import Extent
+from mailsync.datasets.base import Newcomer
 from mailsync.datasets.memory import MemoryDataset
 from tests.cycle.sites import DAY, HOUR, Sites, pair
 
@@ -204,8 +206,8 @@ def test_a_record_that_cannot_travel_is_held_and_the_others_go_on(sites: Sites) 
 class NaturalKeys(MemoryDataset):
     """Records whose key is their name, at every site."""
 
-    def propose_key(self, guid: Guid, fields: Fields, taken: frozenset[Key]) -> Key:
-        return Key(str(fields["name"]))
+    def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
+        return [Key(str(fields["name"])) for _, fields in records]
 
 
 def test_the_same_natural_key_entered_at_both_sites_becomes_one_record(sites: Sites) -> None:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mailsync.core.model import Etag, Fields, Guid, Key, same_fields
-from mailsync.datasets.base import Change, Dataset, Outcome, Result, Unreadable, Write
+from mailsync.datasets.base import Change, Dataset, Newcomer, Outcome, Result, Unreadable, Write
 from mailsync.datasets.memory import MemoryDataset
 
 
@@ -63,7 +63,7 @@ class Stage:
             self.held[key] = fields
 
     def propose(self, number: int, fields: Fields) -> Key:
-        return self.dataset.propose_key(self.guid(number), fields, frozenset(self.known))
+        return self.dataset.propose_keys([Newcomer(self.guid(number), fields)], self.known)[0]
 
     def insert(self, number: int) -> Key:
         """A record that arrived from a peer."""
@@ -224,14 +224,11 @@ class Conformance:
         assert stage.dataset.read([]) == {}
 
     def test_proposed_keys_are_stable_and_never_collide(self, stage: Stage) -> None:
-        taken: set[Key] = {stage.insert(1)}
-        for number in range(2, 30):
-            fields = stage.sample(number, 0)
-            key = stage.dataset.propose_key(stage.guid(number), fields, frozenset(taken))
-            again = stage.dataset.propose_key(stage.guid(number), fields, frozenset(taken))
-            assert key == again
-            assert key not in taken
-            taken.add(key)
+        taken = {stage.insert(1), stage.propose(2, stage.sample(2, 0))}
+        records = [Newcomer(stage.guid(n), stage.sample(n, 0)) for n in range(3, 30)]
+        keys = stage.dataset.propose_keys(records, taken)
+        assert keys == stage.dataset.propose_keys(records, taken)
+        assert len(set(keys) - taken) == len(records)
 
     def test_an_unreadable_record_is_held_and_the_others_go_on(self, stage: Stage) -> None:
         spoil = stage.spoil
@@ -288,9 +285,8 @@ def run_history(stage: Stage, steps: list[tuple[str, int, int]]) -> None:
     keys: dict[int, Key] = {}
     for action, number, version in steps:
         if number not in keys:
-            taken = frozenset(keys.values())
-            fields = stage.sample(number, 0)
-            keys[number] = stage.dataset.propose_key(stage.guid(number), fields, taken)
+            newcomer = Newcomer(stage.guid(number), stage.sample(number, 0))
+            (keys[number],) = stage.dataset.propose_keys([newcomer], list(keys.values()))
         perform(stage, mirror, action, keys[number], stage.sample(number, version))
         assert_equal_content(stage, mirror)
     assert comparable(stage.visible()) == comparable(mirror.visible())

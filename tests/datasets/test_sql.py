@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsync.core.model import Key, Value, same_fields
-from mailsync.datasets.base import Change, Unreadable
+from mailsync.datasets.base import Change, Newcomer, Unreadable
 from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.sqlkeys import key_text, key_values
 from mailsync.errors import DatasetBusy, DatasetError, DatasetMissing, DatasetReadOnly, DiskFull
@@ -184,9 +184,9 @@ def test_local_keys_follow_the_greatest_and_skip_the_taken(tmp_path: Path) -> No
         tmp_path / "a.db", "CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (7)"
     )
     table = base.table("t")
-    assert table.propose_key(GUID, {}, frozenset()) == "[8]"
+    assert table.propose_keys([Newcomer(GUID, {})], frozenset())[0] == "[8]"
     taken = frozenset(key_text([n]) for n in range(1, 1000))
-    assert table.propose_key(GUID, {}, taken) == "[1000]"
+    assert table.propose_keys([Newcomer(GUID, {})], taken)[0] == "[1000]"
 
 
 def test_an_undecodable_text_far_down_hides_no_other_row(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailsync.core.model import Fields, Guid, Key, same_fields
-from mailsync.datasets.base import Change, Outcome, Result, Unreadable, Write
+from mailsync.datasets.base import Change, Newcomer, Outcome, Result, Unreadable, Write
 from mailsync.datasets.contentline import fold
 from mailsync.datasets.texts import Unfit, fitting
 from mailsync.datasets.vcard import CardFormat, VcardFile, VcardFolder
@@ -195,7 +195,7 @@ def test_a_card_without_version_or_name_is_refused(ann: Path, missing: str) -> N
 def test_a_new_file_is_named_by_the_guid_and_in_a_fixed_order(tmp_path: Path) -> None:
     dataset = VcardFolder(tmp_path)
     fields = {"uid": "UID:../../etc/passwd", "fn": "FN:x", "version": "VERSION:4.0"}
-    key = dataset.propose_key(GUID, fields, frozenset())
+    key = dataset.propose_keys([Newcomer(GUID, fields)], frozenset())[0]
     assert key == "000102030405060708090a0b0c0d0e0f.vcf"
     assert dataset.apply([Write(GUID, key, None, fields)])[0].result is WRITTEN
     text = b"BEGIN:VCARD\r\nVERSION:4.0\r\nFN:x\r\nUID:../../etc/passwd\r\nEND:VCARD\r\n"
@@ -303,8 +303,8 @@ def test_a_write_that_would_renumber_other_cards_is_refused(
 
 def test_two_new_cards_of_one_name_get_two_keys(many: Callable[[str], VcardFile]) -> None:
     dataset = many("")
-    first = dataset.propose_key(GUID, fields_of("Bo"), frozenset())
-    second = dataset.propose_key(GUID, fields_of("Bo"), frozenset({first}))
+    first = dataset.propose_keys([Newcomer(GUID, fields_of("Bo"))], frozenset())[0]
+    second = dataset.propose_keys([Newcomer(GUID, fields_of("Bo"))], frozenset({first}))[0]
     writes = [Write(GUID, key, None, fields_of("Bo")) for key in (first, second)]
     assert [one.result for one in dataset.apply(writes)] == [WRITTEN, WRITTEN]
     assert keys_of(dataset) == [first, second]
@@ -313,7 +313,7 @@ def test_two_new_cards_of_one_name_get_two_keys(many: Callable[[str], VcardFile]
 def test_a_peer_cannot_pose_as_another_card(many: Callable[[str], VcardFile]) -> None:
     dataset = many(card("Bo", "u1") + card("Al", "u2"))
     stolen = {**fields_of("Eve"), "uid": "UID:u1"}
-    key = dataset.propose_key(GUID, stolen, frozenset())
+    key = dataset.propose_keys([Newcomer(GUID, stolen)], frozenset())[0]
     assert key not in {"u1", "u2"}
     changed = {**fields_of("Al"), "uid": "UID:u1"}
     old = {**fields_of("Al"), "uid": "UID:u2"}
