@@ -127,6 +127,10 @@ def _show(output: Output, number: int, step: Step) -> None:
 
 async def _linger(output: Output, places: Places) -> None:
     """Keep the mail servers running until somebody has seen enough."""
+    enough = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, enough.set)
     ship, office = places.ship, places.office
     output.say(
         _PLAY.format(
@@ -136,10 +140,6 @@ async def _linger(output: Output, places: Places) -> None:
             database=ship.database,
         )
     )
-    enough = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, enough.set)
     await enough.wait()
 
 
