@@ -24,12 +24,15 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 ROUNDS = 12
 """So many rounds of syncs at most bring two sites to rest."""
 
-TABLES = (
-    "CREATE TABLE defects (id INTEGER PRIMARY KEY AUTOINCREMENT, no TEXT, title TEXT NOT NULL,"
-    " status TEXT, note TEXT, hours REAL, photo BLOB, urgent BOOLEAN)",
-    "CREATE TABLE stock (vessel TEXT NOT NULL, part TEXT NOT NULL, quantity INTEGER, place TEXT,"
-    " PRIMARY KEY (vessel, part))",
-)
+DEFECTS = """
+CREATE TABLE defects (id INTEGER PRIMARY KEY AUTOINCREMENT, no TEXT, title TEXT NOT NULL,
+  status TEXT, note TEXT, hours REAL, photo BLOB, urgent BOOLEAN)
+"""
+
+STOCK = """
+CREATE TABLE stock (vessel TEXT NOT NULL, part TEXT NOT NULL, quantity INTEGER, place TEXT,
+  PRIMARY KEY (vessel, part))
+"""
 
 FILL_DEFECTS = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
@@ -132,8 +135,8 @@ def make_exchange(
     exchange = Exchange(server, *pair_of_sites(server, directory))
     for site in exchange.sites:
         site.execute("DROP TABLE defects")
-        for statement in TABLES:
-            site.execute(statement)
+        site.execute(DEFECTS)
+        site.execute(STOCK)
     ship, shore = exchange.sites
     ship.execute(FILL_DEFECTS, defects)
     ship.execute(FILL_STOCK, stock)

@@ -146,7 +146,7 @@ def test_a_malformed_configuration_is_named_by_key_and_line(
     ship = exchange.ship
     ship.replace(old, new)
     lines = ship.configuration.read_text().splitlines()
-    wrong = next(n for n, line in enumerate(lines, 1) if line.startswith(new.split("\n")[-1]))
+    wrong = next(n for n, line in enumerate(lines, 1) if line.startswith(new.splitlines()[-1]))
     found = refused(ship, Exit.BAD_CONFIGURATION)
     assert len(found) == 1
     assert f"mailsync.toml:{wrong}: " in found[0]

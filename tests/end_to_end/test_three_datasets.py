@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.exchange import (
+    DEFECTS,
     FILL_DEFECTS,
-    TABLES,
     Exchange,
     add_card,
     blocks,
@@ -57,7 +57,7 @@ def test_two_thousand_rows_cards_and_series_arrive_then_changes_cross_then_silen
     exchange.assert_mail_rests()
 
     oracle = SiteDirectory(tmp_path, "oracle", "")
-    oracle.execute(TABLES[0])
+    oracle.execute(DEFECTS)
     oracle.execute(FILL_DEFECTS, 2000)
     for offset, site in enumerate(exchange.sites):
         for place in (site, oracle):
@@ -289,7 +289,9 @@ def test_what_a_user_never_touched_stays_byte_for_byte(
 ) -> None:
     exchange = settled_exchange(mail_server, tmp_path)
     ship, shore = exchange.sites
-    before = {file: file.read_bytes() for path in (crew(ship), schedule(ship)) for file in path.iterdir()}
+    before = {
+        file: file.read_bytes() for path in (crew(ship), schedule(ship)) for file in path.iterdir()
+    }
     set_text_line(crew(shore), CONTACT, "TITLE", "Chandler")
     exchange.settle()
     assert exchange.assert_equal()["crew"] == blocks(crew(shore))
@@ -315,7 +317,7 @@ def other_peoples_mail(exchange: Exchange) -> dict[str, object]:
             uid: flag for uid, flag in flags(server, address, folder).items() if uid in theirs
         }
     with server.imap(address) as client:
-        found["folders"] = sorted(client.list()[1])
+        found["folders"] = sorted(str(line) for line in client.list()[1])
     return found
 
 
