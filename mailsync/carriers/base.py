@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple, Protocol, Self
 
 from mailsync.core.model import Place
 
-
 __all__ = [
     "Arrival",
     "Letter",

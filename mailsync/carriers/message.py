@@ -24,14 +24,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from itertools import islice
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from mailsync.carriers.base import Letter
 from mailsync.core import container
 from mailsync.errors import BadConfiguration, OurError
-
-Profile = Literal["robust", "thin"]
-"""``robust`` explains itself to people and filters; ``thin`` has the fewest header bytes."""
 
 SUBJECT_TAG: Final = "[mailsync]"
 
@@ -67,7 +64,7 @@ def mail_address(text: str) -> str:
 
 
 def compose_message(
-    letter: Letter, *, sender: str, date: datetime, profile: Profile, boundary: str, site: str
+    letter: Letter, *, sender: str, date: datetime, boundary: str, site: str
 ) -> bytes:
     """The whole mail for a letter, exactly as it is handed to SMTP.
 
@@ -92,7 +89,7 @@ def compose_message(
         "MIME-Version: 1.0",
     ]
     encoded = encodebytes(letter.container).replace(b"\n", b"\r\n")
-    if profile == "thin":
+    if letter.profile == "thin":
         return _entity([*headers, *_OPAQUE], encoded)
     return _robust(headers, letter, boundary, site, encoded)
 

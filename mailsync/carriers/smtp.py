@@ -29,7 +29,7 @@ from mailsync.carriers.endpoint import (
     one_line,
     tls_context,
 )
-from mailsync.carriers.message import Profile, compose_message, mail_address
+from mailsync.carriers.message import compose_message, mail_address
 from mailsync.errors import BadCertificate, BadConfiguration, LoginRefused, OperatorError
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,6 @@ class SmtpSender:
         *,
         address: str,
         site: str,
-        profile: Profile = "robust",
         clock: Callable[[], datetime] = _now,
         timeout: float = 60.0,
         final_timeout: float = 600.0,
@@ -75,7 +74,6 @@ class SmtpSender:
         self._password = password
         self._address = mail_address(address)
         self._site = site
-        self._profile: Profile = profile
         self._clock = clock
         self._timeout = timeout
         self._final_timeout = final_timeout
@@ -165,7 +163,6 @@ class SmtpSender:
             letter,
             sender=self._address,
             date=self._clock(),
-            profile=self._profile,
             boundary="=_" + hashlib.sha256(letter.message_id.encode()).hexdigest()[:30],
             site=self._site,
         )

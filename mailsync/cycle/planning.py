@@ -92,7 +92,6 @@ def _mail_sizes(site: Site, peer: Peer, composed: Composed) -> list[int]:
                     profile=peer.settings.profile,
                 ),
                 sender=address,
-                profile=peer.settings.profile,
                 date=datetime.fromtimestamp(site.surroundings.now() / 1000, UTC),
                 boundary="=" * 24,
                 site=site.name,

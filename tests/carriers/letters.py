@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 
-from mailsync.carriers.base import Letter
+from mailsync.carriers.base import Letter, Profile
 from mailsync.core.container import Kind, frame
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -19,9 +19,23 @@ def container(size: int, seed: int = 1) -> bytes:
 
 
 def letter(
-    recipient: str, content: bytes, *, number: int = 1, part: int = 1, parts: int = 1
+    recipient: str,
+    content: bytes,
+    *,
+    number: int = 1,
+    part: int = 1,
+    parts: int = 1,
+    profile: Profile = "robust",
 ) -> Letter:
-    return Letter(recipient, content, f"<{number}@mail.example>", f"label{number:03}", part, parts)
+    return Letter(
+        recipient,
+        content,
+        f"<{number}@mail.example>",
+        f"label{number:03}",
+        part,
+        parts,
+        profile,
+    )
 
 
 def foreign_mail(subject: str = "Crew list", attachment: bytes = b"%PDF-1.4 not ours") -> bytes:

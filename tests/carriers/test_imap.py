@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import pytest
 
-from mailsync.carriers.base import Arrival, Place, Sent
+from mailsync.carriers.base import Arrival, Place, Profile, Sent
 from mailsync.carriers.endpoint import Endpoint, Security
 from mailsync.carriers.imap import ImapMailbox
 from mailsync.carriers.imap_wire import folder_name
-from mailsync.carriers.message import Profile, compose_message
+from mailsync.carriers.message import compose_message
 from mailsync.carriers.smtp import SmtpSender
 from mailsync.errors import (
     BadCertificate,
@@ -33,10 +33,9 @@ SHIP = "site1@mail.example"
 
 def our_mail(content: bytes, profile: Profile = "robust", sender: str = SHIP) -> bytes:
     return compose_message(
-        letter("site2@mail.example", content),
+        letter("site2@mail.example", content, profile=profile),
         sender=sender,
         date=NOW,
-        profile=profile,
         boundary="=_edge",
         site="aurora",
     )
@@ -84,13 +83,11 @@ async def test_containers_of_every_size_arrive_byte_for_byte_and_in_order(
     mail_server: MailServer, user: str, profile: Profile
 ) -> None:
     contents = [container(size) for size in (1, 2, 1000, 191_000, 262_144, 1_000_000, 5_000_000)]
-    sender = SmtpSender(
-        mail_server.endpoint("smtps", SHIP), PASSWORD, address=SHIP, site="x", profile=profile
-    )
+    sender = SmtpSender(mail_server.endpoint("smtps", SHIP), PASSWORD, address=SHIP, site="x")
     async with sender, opened(mail_server.endpoint("imaps", user)) as mailbox:
         for number, content in enumerate(contents):
             await mailbox.wait(0)
-            result = await sender.send(letter(user, content, number=number))
+            result = await sender.send(letter(user, content, number=number, profile=profile))
             assert isinstance(result, Sent)
             while len(found := await all_of(mailbox)) <= number:
                 assert await mailbox.wait(60)

@@ -16,10 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsync.carriers.base import Letter
+from mailsync.carriers.base import Letter, Profile
 from mailsync.carriers.message import (
     Limits,
-    Profile,
     compose_message,
     containers_in,
     contents_of,
@@ -34,10 +33,8 @@ PROFILES: tuple[Profile, ...] = ("robust", "thin")
 
 
 def composed(content: bytes, profile: Profile = "robust", **changes: object) -> bytes:
-    one = replace(letter("sync@hub.example", content), **changes)  # type: ignore[arg-type]
-    return compose_message(
-        one, sender=SENDER, date=NOW, profile=profile, boundary="=_edge", site="aurora"
-    )
+    one = replace(letter("sync@hub.example", content, profile=profile), **changes)  # type: ignore[arg-type]
+    return compose_message(one, sender=SENDER, date=NOW, boundary="=_edge", site="aurora")
 
 
 def parsed(raw: bytes) -> EmailMessage:
@@ -117,7 +114,6 @@ def test_no_text_in_any_place_adds_a_header_or_a_part(place: str, text: str) -> 
             one,
             sender=words.get("sender", SENDER),
             date=NOW,
-            profile="robust",
             boundary="x",
             site=words.get("site", "aurora"),
         )
@@ -412,7 +408,6 @@ def test_the_date_is_written_with_its_zone() -> None:
         one,
         sender=SENDER,
         date=NOW + timedelta(days=1),
-        profile="thin",
         boundary="b",
         site="aurora",
     )
