@@ -140,12 +140,21 @@ def _base(record: Record, current: Fields | None) -> tuple[Fields | None, bool]:
 
 
 def _landed(current: Fields, marker: Fields, shadow: Fields | None) -> bool:
-    """Does the row show anything that only our interrupted write can have put there?"""
-    return shadow is None or any(
-        same_value(_value(current, name), _value(marker, name))
-        and not same_value(_value(marker, name), _value(shadow, name))
+    """Does the row show what only our interrupted write can have put there?
+
+    Not if it also shows what the write would have replaced: then users may have written the
+    same as we were about to, and to take their row for ours would lose the rest of the write.
+    """
+    if shadow is None:
+        return True
+    renewed = [
+        name
         for name in marker.keys() | shadow.keys()
-    )
+        if not same_value(_value(marker, name), _value(shadow, name))
+    ]
+    return any(
+        same_value(_value(current, name), _value(marker, name)) for name in renewed
+    ) and not any(same_value(_value(current, name), _value(shadow, name)) for name in renewed)
 
 
 def _value(fields: Fields | None, name: str) -> Value | Absent:
