@@ -66,7 +66,7 @@ def _compose_one(
     site: Site, transaction: Transaction, peer: Peer, start: int, *, everything: bool
 ) -> Composed | None:
     now = max(site.surroundings.now(), start + 1)
-    resend_before = start if everything else now - peer.settings.resend_after * 1000
+    resend_before = start if everything else start - peer.settings.resend_after * 1000
     links = site.links(transaction)
     link = links[peer.name]
     candidates = list(transaction.records.outside(link.acked))

@@ -209,7 +209,13 @@ class Transaction:
     # --- inbox
 
     def admit(self, peer: str, digest: bytes, content: bytes, now: int) -> bool:
-        """Put a verified bundle into the inbox; False if it has been here before."""
+        """Put a verified bundle into the inbox; False if it has been here before.
+
+        Then it is processed once more: it changes nothing, but its sender, who seems not to have
+        heard of it, is owed an acknowledgement.
+        """
+        before = select(schema.inbox.c.number).where(schema.inbox.c.digest == digest)
+        repeated = self._connection.execute(before).first() is not None
         values = {
             "peer": peer,
             "digest": digest,
@@ -219,8 +225,16 @@ class Transaction:
             "received_at": now,
             "reason": "",
         }
-        statement = sqlite.insert(schema.inbox).values(**values).on_conflict_do_nothing()
-        return bool(self._connection.execute(statement).rowcount)
+        statement = sqlite.insert(schema.inbox).values(**values)
+        again = {name: values[name] for name in ("content", "state", "attempts", "received_at")}
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["digest"],
+                set_=again,
+                where=schema.inbox.c.state.in_(["applied", "ignored"]),
+            )
+        )
+        return not repeated
 
     def waiting(self) -> list[int]:
         """Numbers of the bundles to process, in the order they came."""

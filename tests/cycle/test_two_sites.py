@@ -238,3 +238,15 @@ def test_a_dataset_shared_later_arrives_whole(tmp_path: Path) -> None:
     settle(sites)
     settle(sites)
     assert sites.contents("bob", "boats") == [[("name", "Argo")]]
+
+
+def test_an_acknowledgement_lost_again_and_again_is_given_again(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    for _ in range(4):
+        assert sites.sync("alice").peers["bob"].sent.mails == 1
+        sites.network.deliver_all()
+        sites.sync("bob")
+        sites.clock.now += 2 * HOUR
+        assert sites.sync("bob").peers["alice"].sent.mails == 1
+        sites.network.in_transit.clear()
+        sites.clock.now += 2 * DAY
