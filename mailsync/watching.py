@@ -10,7 +10,7 @@ from typing import Final
 
 from mailsync.carriers.base import Mailbox
 from mailsync.cycle.site import Carrier, Site
-from mailsync.errors import MailsyncError, Unreachable
+from mailsync.errors import Unreachable
 from mailsync.polling import patience
 
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Watch:
     async def close(self) -> None:
         """End the connection, without insisting on a polite end."""
         stack, self._stack, self._mailbox = self._stack, AsyncExitStack(), None
-        with contextlib.suppress(MailsyncError, TimeoutError):
+        with contextlib.suppress(Exception):
             async with asyncio.timeout(CLOSING_SECONDS):
                 await stack.aclose()
 
@@ -64,8 +64,8 @@ class Watch:
                 await self.close()
                 failures += 1
                 await asyncio.sleep(patience(failures))
-            except MailsyncError as problem:
-                _log.debug("not listening: %s", problem)
+            except Exception as problem:  # noqa: BLE001  even a defect here must cost no poll
+                _log.debug("not listening: %s", problem, exc_info=True)
                 await self.close()
                 return False
         return False
