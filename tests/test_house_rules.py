@@ -21,7 +21,6 @@ MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 
 LONGER = {
-    "core/inbound.py": 450,  # seven rules in one order; cutting it would hide the order
     "store/transaction.py": 450,  # one method a question; the store's whole face
 }
 """What is longer than a module should be, why, and how far."""

@@ -1,0 +1,241 @@
+"""Take one record of a bundle: join its state with ours.
+
+Rules
+-----
+* A record that ends up exactly as the peer sent it is known to the peer: no echo. One that
+  merged into something new gets the next position and goes to everybody.
+* What the author of a bundle had seen of ours is what it names, what it once showed us, and
+  what it says it covered; not the latter where it says that it cannot know (``complete``).
+* A peer whose newest word shows less than it had confirmed is told again, whole.
+* A withdrawal leaves a stub, unless we hold a write that the peer has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mailsync.core.delivery import carries, has, is_known, is_wanted
+from mailsync.core.ledger import Ledger
+from mailsync.core.merge import delete_note, field_note, join, killed, newest_dot
+from mailsync.core.model import (
+    CONFLICTS,
+    Bundle,
+    DeleteOrder,
+    Dot,
+    Entry,
+    Extraction,
+    Link,
+    Note,
+    Reason,
+    Record,
+    RecordId,
+    Sighting,
+    dots_of,
+    is_alive,
+)
+from mailsync.core.positions import Positions
+
+
+def is_whole(item: Extraction | DeleteOrder) -> bool:
+    """Does the extraction record hold every field?"""
+    return isinstance(item, Extraction) and item.whole
+
+
+def take(
+    ledger: Ledger,
+    links: Mapping[str, Link],
+    peer: str,
+    bundle: Bundle,
+    item: Extraction | DeleteOrder,
+    *,
+    newest: bool,
+) -> None:
+    """Take one record of the bundle; ``newest``: no newer bundle of the peer has come."""
+    ledger.see(item.context | dots_of(item.entries))
+    record = ledger.get(RecordId(item.dataset, item.guid))
+    if isinstance(item, DeleteOrder) and item.reason is Reason.WITHDRAWN:
+        if record is not None:
+            record = ledger.keep(replace(record, blind_to=record.blind_to | {peer}))
+            _take_withdrawal(ledger, links, peer, record, item, newest=newest)
+    elif record is None:
+        _take_new(ledger, links[peer], item)
+    else:
+        _merge(ledger, links, peer, bundle, record, item, newest=newest)
+
+
+def _take_new(ledger: Ledger, link: Link, item: Extraction | DeleteOrder) -> None:
+    """The first we hear of the record."""
+    if not item.entries:
+        return  # deleted before we ever had it
+    seen = Sighting(ledger.next_position, frozenset({link.peer}))
+    context = dict.fromkeys(item.context | dots_of(item.entries), seen)
+    peers = frozenset({link.peer})
+    record = Record(item.dataset, item.guid, item.entries, context, had=peers)
+    ledger.bump(record, peers if is_wanted(link, record) else ())
+
+
+def _merge(
+    ledger: Ledger,
+    links: Mapping[str, Link],
+    peer: str,
+    bundle: Bundle,
+    record: Record,
+    item: Extraction | DeleteOrder,
+    *,
+    newest: bool,
+) -> None:
+    """Join the state received with ours."""
+    link = links[peer]
+    confirmed = Positions()
+    if bundle.acknowledgement.stream == link.out and peer in record.had and not item.complete:
+        confirmed = bundle.acknowledgement.cover
+    seen = item.context | dots_of(item.entries) | _seen(record, peer, confirmed)
+    theirs = _their_entries(record, item, seen)
+    entries, losses = join(record.entries, record.context.keys(), theirs, seen)
+    notes = [field_note(record.id, loss) for loss in losses]
+    notes += _overruled_deletes(record, item, entries)
+    if not record.withdrawn:  # a stub holds no edit of ours
+        ledger.note(notes)
+    revived = entries != record.entries or isinstance(item, Extraction)
+    withdrawn = record.withdrawn and not revived
+    news = entries != record.entries or withdrawn != record.withdrawn
+    merged = replace(
+        record,
+        entries=entries,
+        context=_context(record, item, peer, ledger.next_position if news else 0),
+        had=record.had | {peer},
+        withdrawn=withdrawn,
+        blind_to=record.blind_to - {peer} if is_whole(item) else record.blind_to,
+    )
+    shows_less = newest and _shows_less(record, link, item, theirs)
+    if shows_less:
+        merged = replace(merged, whole_for=merged.whole_for | {peer})
+    same = _is_same(merged, link, item, theirs) and is_wanted(link, merged)
+    if news:
+        ledger.bump(merged, {peer} if same else ())
+    elif same:
+        ledger.keep(replace(merged, known=record.known | {peer}))
+    elif not is_wanted(link, merged) or (newest and has(link, record)):
+        # the peer holds what is not for it, or shows less than it has confirmed: tell it again
+        others = {name for name, other in links.items() if name != peer and has(other, record)}
+        ledger.bump(replace(merged, whole_for=merged.whole_for | {peer}), others)
+    else:
+        ledger.keep(merged)
+
+
+def _seen(record: Record, peer: str, confirmed: Positions) -> frozenset[Dot]:
+    """The writes in our record that the bundle's author had seen when composing it."""
+    return frozenset(
+        dot for dot, sighting in record.context.items() if is_known(sighting, peer, confirmed)
+    )
+
+
+def _their_entries(
+    record: Record, item: Extraction | DeleteOrder, seen: frozenset[Dot]
+) -> dict[str, Entry]:
+    """The sender's state as far as it differs from ours. A delete order kills, besides what it
+    brings, everything of ours that its author had seen.
+    """
+    if isinstance(item, Extraction):
+        return dict(item.entries)
+    ours = {name: entry for name, entry in record.entries.items() if entry.dot in seen}
+    return {**killed(ours), **item.entries}
+
+
+def _overruled_deletes(
+    record: Record, item: Extraction | DeleteOrder, merged: Mapping[str, Entry]
+) -> list[Note]:
+    """A delete met an edit it had not seen."""
+    if not is_alive(merged):
+        return []
+    notes = []
+    if not is_alive(record.entries):
+        notes.append(delete_note(record.id, newest_dot(record.entries)))
+    if isinstance(item, DeleteOrder):
+        notes.append(delete_note(record.id, item.newest))
+    return notes
+
+
+def _context(
+    record: Record, item: Extraction | DeleteOrder, peer: str, position: int
+) -> dict[Dot, Sighting]:
+    """Our context with what the peer showed us; new dots came in at ``position``."""
+    context = dict(record.context)
+    for dot in item.context | dots_of(item.entries):
+        sighting = context.get(dot, Sighting(position))
+        context[dot] = sighting._replace(known=sighting.known | {peer})
+    return context
+
+
+def _is_same(
+    record: Record, link: Link, item: Extraction | DeleteOrder, theirs: Mapping[str, Entry]
+) -> bool:
+    """Is our state exactly what the peer holds?"""
+    whole = is_whole(item)
+    for name, entry in record.entries.items():
+        their = theirs.get(name)
+        if their is None:
+            sighting = record.context[entry.dot]
+            if whole or entry.killed or not is_known(sighting, link.peer, link.acked):
+                return False
+        elif (their.dot, their.killed) != (entry.dot, entry.killed):
+            return False
+    return True
+
+
+def _shows_less(
+    record: Record, link: Link, item: Extraction | DeleteOrder, theirs: Mapping[str, Entry]
+) -> bool:
+    """Does a whole record lack a write that the peer once showed or confirmed?"""
+    if not is_whole(item):
+        return False
+    return any(
+        is_known(record.context[entry.dot], link.peer, link.acked)
+        and (name not in theirs or theirs[name].dot < entry.dot)
+        for name, entry in record.entries.items()
+    )
+
+
+def _take_withdrawal(
+    ledger: Ledger,
+    links: Mapping[str, Link],
+    peer: str,
+    record: Record,
+    order: DeleteOrder,
+    *,
+    newest: bool,
+) -> None:
+    """The record is no longer for us: a stub is left. Not if we hold a write or a delete that
+    the peer has not seen; then it is pending, and the peer will decide again.
+    """
+    if record.withdrawn or not is_alive(record.entries):
+        return
+    link = links[peer]
+    living = {entry.dot for entry in order.entries.values() if not entry.killed}
+    context = order.context | dots_of(order.entries)
+    if all(
+        entry.dot in context and not (entry.killed and entry.dot in living)
+        for entry in record.entries.values()
+    ):
+        ledger.bump(replace(record, withdrawn=True), {peer})
+    elif newest and has(link, record):
+        others = {name for name, other in links.items() if name != peer and has(other, record)}
+        ledger.bump(replace(record, whole_for=record.whole_for | {peer}), others)
+
+
+def take_manifest(ledger: Ledger, link: Link, manifest: frozenset[RecordId]) -> None:
+    """What a full bundle no longer lists: deleted at the peer, if it certainly had our state;
+    otherwise its delete met an edit it had not seen.
+    """
+    for record in list(ledger.all()):
+        listed = record.id in manifest or record.dataset == CONFLICTS
+        if listed or record.withdrawn or not is_alive(record.entries):
+            continue
+        if not carries(link, record) or not is_wanted(link, record):
+            continue
+        if has(link, record):
+            ledger.bump(replace(record, entries=killed(record.entries)), {link.peer})
+        elif link.peer in record.had:
+            ledger.note([delete_note(record.id, newest_dot(record.entries))])
+            ledger.keep(replace(record, whole_for=record.whole_for | {link.peer}))
