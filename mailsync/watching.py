@@ -74,7 +74,7 @@ class Watch:
         if self._mailbox is None:
             self._mailbox = await self._stack.enter_async_context(carrier.mailbox())
         with self._site.store.transaction() as transaction:
-            settled = transaction.settled_places()
+            settled = transaction.mailbox.settled()
         # mail may have come between the cycle's look and this one
         async with aclosing(self._mailbox.arrivals(settled)) as fresh:  # type: ignore[type-var]
             async for _ in fresh:

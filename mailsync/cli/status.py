@@ -13,7 +13,8 @@ from mailsync.errors import UsageError
 if TYPE_CHECKING:
     from mailsync.cli.output import Output
     from mailsync.cycle.site import Site
-    from mailsync.store.transaction import Event, Transaction
+    from mailsync.store.history import Event
+    from mailsync.store.transaction import Transaction
 
 
 @click.command()
@@ -32,7 +33,7 @@ def status(invocation: Invocation) -> None:
         _datasets(output, site, transaction)
         _peers(output, site, transaction)
         waiting = _waiting(output, transaction)
-        mails = transaction.place_counts()
+        mails = transaction.mailbox.counts()
     output.show(f"{open_conflicts} open conflicts, {mails.get('rejected', 0)} mails rejected")
     output.line("summary", site=site.name, conflicts=open_conflicts, held=waiting, mails=mails)
 
@@ -50,10 +51,10 @@ def log(invocation: Invocation, subject: str | None) -> None:
         site.store.transaction() as transaction,
     ):
         if subject is None or subject in site.peers:
-            events = transaction.events(peer=subject)
+            events = transaction.history.events(peer=subject)
         else:
             guid = _guid(subject)
-            events = transaction.events(guid=guid)
+            events = transaction.history.events(guid=guid)
             _story(output, site, transaction, guid)
     for event in events:
         _show_event(output, event)
@@ -73,10 +74,14 @@ def _datasets(output: Output, site: Site, transaction: Transaction) -> None:
 def _peers(output: Output, site: Site, transaction: Transaction) -> None:
     links = site.links(transaction)
     today = datetime.fromtimestamp(site.surroundings.now() / 1000, UTC).date().isoformat()
-    spent = {(peer, way): size for peer, day, way, _, size in transaction.traffic() if day == today}
+    spent = {
+        (peer, way): size
+        for peer, day, way, _, size in transaction.history.traffic()
+        if day == today
+    }
     rows = []
     for name, link in links.items():
-        queued = transaction.queued(name)
+        queued = transaction.outbox.items(name)
         unconfirmed = sum(len(flight.positions) for flight in link.flights)
         oldest = min((flight.sent_at for flight in link.flights), default=None)
         reason = next((item.reason for item in queued if item.reason), "")
@@ -110,8 +115,8 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
 
 
 def _waiting(output: Output, transaction: Transaction) -> int:
-    held = transaction.held()
-    quarantined = transaction.quarantined()
+    held = transaction.history.held()
+    quarantined = transaction.inbox.quarantined()
     for item in held:
         output.show(f"held: {item.dataset} {item.name}: {item.reason} (since {_time(item.since)})")
         output.line("held", **item._asdict())

@@ -11,7 +11,8 @@ from mailsync.cycle.materialising import materialise_dataset
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
 from mailsync.errors import UsageError
-from mailsync.store.transaction import JournalEntry, Transaction
+from mailsync.store.journal import JournalEntry
+from mailsync.store.transaction import Transaction
 
 SHORT = 8
 """Hexadecimal digits of a conflict's id; enough of them to be unique are accepted."""
@@ -49,7 +50,7 @@ def list_conflicts(site: Site, transaction: Transaction) -> list[Conflict]:
     names = {peer.public.site_number: name for name, peer in site.peers.items()}
     names[site.keys.public.site_number] = site.name
     found = []
-    for entry in transaction.journal():
+    for entry in transaction.journal.entries():
         note = decisions.note_of(entry.note)
         if note is None:
             continue

@@ -5,7 +5,8 @@ from __future__ import annotations
 from mailsync.core import forgetting
 from mailsync.core.model import Link
 from mailsync.cycle.site import Site
-from mailsync.store.transaction import Event, Transaction
+from mailsync.store.history import Event
+from mailsync.store.transaction import Transaction
 
 KEPT_MS = 90 * 24 * 3600 * 1000
 """How long log lines and digests of applied bundles are kept."""
@@ -38,5 +39,5 @@ def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link
     if link.stale or not waiting or min(waiting) >= limit or not silent:
         return link
     words = "silent for its whole retention time; it will reconcile when it returns"
-    transaction.log(Event(now, "stale", link.peer, None, words))
+    transaction.history.log(Event(now, "stale", link.peer, None, words))
     return forgetting.expire(link)

@@ -20,7 +20,9 @@ from mailsync.cycle.report import Report
 from mailsync.cycle.sending import day_of
 from mailsync.cycle.site import Peer, Site
 from mailsync.errors import BadBundle, BadFormat, MailsyncError
-from mailsync.store.transaction import Event, Transaction, Waiting
+from mailsync.store.history import Event
+from mailsync.store.inbox import Waiting
+from mailsync.store.transaction import Transaction
 
 ATTEMPTS = 3
 """How often a bundle is tried before it is set aside."""
@@ -38,7 +40,7 @@ class _Verified(NamedTuple):
 async def collect(site: Site, mailbox: Mailbox, report: Report) -> None:
     """Take everything new from the mailbox into the inbox. Raises Unreachable."""
     with site.store.transaction() as transaction:
-        settled = transaction.settled_places()
+        settled = transaction.mailbox.settled()
     async with aclosing(mailbox.arrivals(settled)) as arrivals:  # type: ignore[type-var]
         async for arrival in arrivals:
             admit(site, arrival, report)
@@ -59,27 +61,27 @@ def admit(site: Site, arrival: Arrival, report: Report) -> None:
             peer = verified.peer.name
             _admit_content(transaction, verified, now)
         if peer:
-            transaction.settle_place(arrival.place, "ours", peer, now)
-            transaction.meter(peer, day_of(now), "received", arrival.size)
+            transaction.mailbox.settle(arrival.place, "ours", peer, now)
+            transaction.history.meter(peer, day_of(now), "received", arrival.size)
             received = report.peer(peer).received
             received.mails += 1
             received.bytes += arrival.size
         elif problem is not None:
             words = f"mail {arrival.message_id or arrival.place.number}: {problem}"
-            transaction.settle_place(arrival.place, "rejected", problem, now)
-            transaction.log(Event(now, "rejected", "", None, words))
+            transaction.mailbox.settle(arrival.place, "rejected", problem, now)
+            transaction.history.log(Event(now, "rejected", "", None, words))
             report.rejected.append(words)
         else:
-            transaction.settle_place(arrival.place, "foreign", "", now)
+            transaction.mailbox.settle(arrival.place, "foreign", "", now)
 
 
 def _admit_content(transaction: Transaction, verified: _Verified, now: int) -> None:
     if verified.content is None:
         return
     digest = hashlib.sha256(verified.content).digest()
-    if not transaction.admit(verified.peer.name, digest, verified.content, now):
+    if not transaction.inbox.admit(verified.peer.name, digest, verified.content, now):
         words = "a bundle that was here before"
-        transaction.log(Event(now, "repeated", verified.peer.name, None, words))
+        transaction.history.log(Event(now, "repeated", verified.peer.name, None, words))
 
 
 def _verify(site: Site, transaction: Transaction, content: bytes, now: int) -> _Verified:
@@ -90,15 +92,15 @@ def _verify(site: Site, transaction: Transaction, content: bytes, now: int) -> _
     publics = [peer.public for peer in site.peers.values()]
     public, part = parts.open_part(taken.body, receiver=site.keys, peers=publics)
     peer = _peer_of(site, public)
-    transaction.add_part(peer.name, part.bundle, part.number, part.count, part.slice, now)
+    transaction.inbox.add_part(peer.name, part.bundle, part.number, part.count, part.slice, now)
     here = [
         parts.Part(part.bundle, number, count, piece)
-        for number, count, piece in transaction.parts(peer.name, part.bundle)
+        for number, count, piece in transaction.inbox.parts(peer.name, part.bundle)
     ]
     message = parts.assemble(here)
     if message is None:
         return _Verified(peer, None)
-    transaction.drop_parts(peer.name, part.bundle)
+    transaction.inbox.drop_parts(peer.name, part.bundle)
     return _open(site, message)
 
 
@@ -121,10 +123,10 @@ def _peer_of(site: Site, public: sealing.PublicKeys) -> Peer:
 def process_inbox(site: Site, report: Report) -> None:
     """Apply every waiting bundle to the record map, each in one transaction."""
     with site.store.transaction() as transaction:
-        numbers = transaction.waiting()
+        numbers = transaction.inbox.waiting()
     for number in numbers:
         with site.store.transaction() as transaction:
-            waiting = transaction.take(number)
+            waiting = transaction.inbox.take(number)
         try:
             _process(site, waiting, report)
         except (BadFormat, *_DEFECTS) as error:
@@ -142,7 +144,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
     with site.store.transaction() as transaction:
         links = site.links(transaction)
         if waiting.peer not in links:
-            transaction.finish(waiting.number, "ignored", "no peer any more")
+            transaction.inbox.finish(waiting.number, "ignored", "no peer any more")
             return
         ledger = transaction.ledger()
         items: list[Extraction | DeleteOrder] = [*bundle.extractions, *bundle.deletes]
@@ -150,10 +152,10 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         received = receive(
             ledger, links, waiting.peer, bundle, now=now, nonce=site.surroundings.bits(64)
         )
-        conflicts = len(ledger.notes) + transaction.journal_received(ledger, now)
+        conflicts = len(ledger.notes) + transaction.journal.enter_received(ledger, now)
         transaction.save(ledger, now)
         transaction.save_links(received.links)
-        transaction.finish(waiting.number, "applied", received.verdict.name.lower())
+        transaction.inbox.finish(waiting.number, "applied", received.verdict.name.lower())
         _log_received(transaction, waiting.peer, bundle, received, conflicts, now)
     _count(report, waiting.peer, received, conflicts)
 
@@ -171,13 +173,13 @@ def _log_received(
         words = "an acknowledgement"
     if received.verdict is not Verdict.EXPECTED:
         words += f"; {received.verdict.value}"
-    transaction.log(Event(now, "received", peer, None, words))
+    transaction.history.log(Event(now, "received", peer, None, words))
     for name in sorted(received.refused - {CONFLICTS}):
         words = f"offers the dataset {name}, which this site does not take from it"
-        transaction.log(Event(now, "refused", peer, None, words))
+        transaction.history.log(Event(now, "refused", peer, None, words))
     for order in bundle.deletes:
         text = f"{order.dataset}: {order.reason.value} at {peer}"
-        transaction.log(Event(now, "delete order", peer, bytes(order.guid), text))
+        transaction.history.log(Event(now, "delete order", peer, bytes(order.guid), text))
 
 
 def _count(report: Report, peer: str, received: Received, conflicts: int) -> None:
@@ -196,10 +198,10 @@ def _set_aside(site: Site, waiting: Waiting, error: Exception, report: Report) -
     final = isinstance(error, BadFormat) or waiting.attempts >= ATTEMPTS
     with site.store.transaction() as transaction:
         if final:
-            transaction.finish(waiting.number, "quarantined", words)
+            transaction.inbox.finish(waiting.number, "quarantined", words)
         now = site.surroundings.now()
         kind = "quarantined" if final else "failed"
-        transaction.log(Event(now, kind, waiting.peer, None, words))
+        transaction.history.log(Event(now, kind, waiting.peer, None, words))
     report.rejected.append(words)
     report.peer(waiting.peer).held += final
 
@@ -211,13 +213,13 @@ async def dispose(site: Site, mailbox: Mailbox) -> None:
         return
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
-        if transaction.waiting():
+        if transaction.inbox.waiting():
             return
-        places = transaction.disposable_places(now - mail.dispose_after * 1000)
+        places = transaction.mailbox.disposable(now - mail.dispose_after * 1000)
     if not places:
         return
     folder = mail.dispose_folder if mail.dispose == "move" else None
     gone = await mailbox.dispose(places, folder)
     with site.store.transaction() as transaction:
         for place in sorted(gone):
-            transaction.settle_place(place, "gone", "", now)
+            transaction.mailbox.settle(place, "gone", "", now)

@@ -73,7 +73,7 @@ def _note_held(site: Site, report: Report) -> None:
     """Remember exactly what is held now, and tell the peers' reports."""
     with site.store.transaction() as transaction:
         for name, reasons in report.held.items():
-            transaction.hold(name, reasons, site.surroundings.now())
+            transaction.history.hold(name, reasons, site.surroundings.now())
 
 
 async def _send(site: Site, extent: Extent, report: Report) -> None:

@@ -18,7 +18,9 @@ from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
 from mailsync.errors import Exit, MailsyncError, OperatorError
-from mailsync.store.transaction import Event, Queued, Transaction
+from mailsync.store.history import Event
+from mailsync.store.outbox import Queued
+from mailsync.store.transaction import Transaction
 
 MAIL_OVERHEAD = 2_048
 """Bytes of a mail around its attachment, at most."""
@@ -136,7 +138,7 @@ def _queue(
 ) -> None:
     label = site.surroundings.octets(4).hex()
     for number, content in enumerate(containers, start=1):
-        transaction.queue(
+        transaction.outbox.add(
             Queued(
                 number=0,
                 peer=peer.name,
@@ -162,7 +164,7 @@ def _log(transaction: Transaction, peer: Peer, bundle: Bundle, now: int) -> None
     what = f"{records} records, {len(bundle.deletes)} deletes"
     if not bundle.extractions and not bundle.deletes:
         what = "an acknowledgement"
-    transaction.log(Event(now, "composed", peer.name, None, what))
+    transaction.history.log(Event(now, "composed", peer.name, None, what))
 
 
 async def deliver(site: Site, peers: frozenset[str], report: Report, *, due_by: int) -> None:
@@ -171,7 +173,7 @@ async def deliver(site: Site, peers: frozenset[str], report: Report, *, due_by: 
     Raises Unreachable, LoginRefused, BadCertificate when the carrier cannot be used at all.
     """
     with site.store.transaction() as transaction:
-        queued = [item for item in transaction.queued() if item.peer in peers]
+        queued = [item for item in transaction.outbox.items() if item.peer in peers]
     queued = [item for item in queued if item.next_attempt_at <= due_by]
     if not queued or site.carrier is None:
         return
@@ -185,7 +187,7 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
     peer = site.peers[item.peer]
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
-        transaction.attempt(item.number, now + RETRY_AFTER_MS, "", item.message_id)
+        transaction.outbox.attempt(item.number, now + RETRY_AFTER_MS, "", item.message_id)
     letter = Letter(
         recipient=peer.address,
         container=item.container,
@@ -199,10 +201,10 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         if isinstance(result, Sent):
-            transaction.unqueue(item.number)
-            transaction.meter(item.peer, day_of(now), "sent", result.size)
+            transaction.outbox.remove(item.number)
+            transaction.history.meter(item.peer, day_of(now), "sent", result.size)
             text = f"mail {item.label} part {item.part} of {item.parts}, {result.size} bytes"
-            transaction.log(Event(now, "sent", item.peer, None, text))
+            transaction.history.log(Event(now, "sent", item.peer, None, text))
             sent = report.peer(item.peer).sent
             sent.mails += 1
             sent.bytes += result.size
@@ -215,8 +217,8 @@ def _put_back(
 ) -> MailsyncError:
     """The mail was not, or not certainly, taken: when to try again, and what to say."""
     later = now + RETRY_AFTER_MS * 2 ** min(item.attempts, 5)
-    transaction.attempt(item.number, later, result.reason, item.message_id)
-    transaction.log(Event(now, "not taken", item.peer, None, result.reason))
+    transaction.outbox.attempt(item.number, later, result.reason, item.message_id)
+    transaction.history.log(Event(now, "not taken", item.peer, None, result.reason))
     words = f"mail {item.label} to {item.peer}: {result.reason}"
     return TemporarilyNotTaken(words) if isinstance(result, Retry) else MailNotTaken(words)
 

@@ -64,5 +64,5 @@ def _is_quiet(site: Site) -> bool:
     """Is nothing waiting, nothing unconfirmed, no acknowledgement owed?"""
     with site.store.transaction() as transaction:
         links = site.links(transaction).values()
-        waiting = transaction.queued() or transaction.waiting()
+        waiting = transaction.outbox.items() or transaction.inbox.waiting()
     return not waiting and not any(link.flights or link.owe_since is not None for link in links)

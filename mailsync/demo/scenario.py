@@ -97,7 +97,7 @@ def _conflicts(sites: Sequence[Site]) -> Step:
 def _journal(site: Site) -> list[Conflict]:
     conflicts = []
     with site.store.transaction() as transaction:
-        for entry in transaction.journal():
+        for entry in transaction.journal.entries():
             said = {name: found.value for name, found in entry.note.entries.items()}
             conflicts.append(
                 Conflict(

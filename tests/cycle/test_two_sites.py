@@ -39,7 +39,7 @@ def journal(sites: Sites, name: str) -> list[tuple[object, object, object]]:
                 entry.note.entries["value"].value if "value" in entry.note.entries else None,
                 entry.winner,
             )
-            for entry in transaction.journal()
+            for entry in transaction.journal.entries()
         ]
 
 
