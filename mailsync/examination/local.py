@@ -164,7 +164,7 @@ def cards(settings: Settings, chosen: frozenset[str]) -> Iterator[Finding]:
             ).values()
         except MailsyncError as error:
             if name in chosen:
-                yield failed(f"peer {name}", error)
+                yield failed(f"card of {name}", error)
             continue
         other = seen.setdefault(peer.public, name)
         if name not in chosen:
@@ -172,9 +172,9 @@ def cards(settings: Settings, chosen: frozenset[str]) -> Iterator[Finding]:
         if other != name:
             what = f"its card holds the key of {other}"
             fix = f"Remove [peers.{name}] and its card, then add the card it really has."
-            yield bad(f"peer {name}", what, fix, Exit.LOGIN_REFUSED)
+            yield bad(f"card of {name}", what, fix, Exit.LOGIN_REFUSED)
         else:
-            yield good(f"peer {name}", f"card in order, mail goes to {peer.address}")
+            yield good(f"card of {name}", f"card in order, mail goes to {peer.address}")
 
 
 def silence(settings: Settings, chosen: frozenset[str]) -> Iterator[Finding]:

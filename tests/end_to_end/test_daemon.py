@@ -177,15 +177,16 @@ def test_a_wrong_password_is_complained_of_once_and_may_be_corrected(sites: Pair
 def test_a_signal_amid_a_transfer_ends_it_at_once(sites: Pair, number: signal.Signals) -> None:
     ship, shore = sites
     poll(sites, OFTEN, OFTEN)
-    for serial in range(24):
-        ship.insert(f"photo {serial:02}", os.urandom(1_000_000).hex())
+    ship.set_for_peer("shore", 'max_message = "300 kB"')
+    for serial in range(6):
+        ship.insert(f"photo {serial}", os.urandom(300_000).hex())
     with daemon(ship) as process:
         eventually(lambda: queued(ship) > 0, why=ship.complained)
         assert stopped(process, number) == 0
     with daemon(shore):
         ship.sync()  # a daemon would give the mail it was sending ten minutes to have arrived
         await_equal(ship, shore)
-    assert len(shore.defects()) == 24
+    assert len(shore.defects()) == 6
 
 
 def test_sigterm_while_a_server_is_silent_ends_it_at_once(sites: Pair) -> None:
