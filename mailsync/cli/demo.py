@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import signal
@@ -53,6 +52,8 @@ Their mail servers run until Ctrl-C, in memory alone."""
 @click.pass_context
 def demo(ctx: click.Context, keep: Path | None, *, once: bool, loss: int) -> None:
     """Show two sites synchronizing by mail, on this machine alone."""
+    import asyncio  # noqa: PLC0415  slow to import
+
     invocation: Invocation = ctx.obj
     with _directory(keep) as directory:
         equal = asyncio.run(_demonstrate(invocation.output, directory, loss, once=once))
@@ -127,6 +128,8 @@ def _show(output: Output, number: int, step: Step) -> None:
 
 async def _linger(output: Output, places: Places) -> None:
     """Keep the mail servers running until somebody has seen enough."""
+    import asyncio  # noqa: PLC0415  see above
+
     enough = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
