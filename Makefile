@@ -2,8 +2,10 @@
 
 .PHONY: check lint test
 
-# The tests start real mail servers, which only root may do; what they write stays out of here.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env PATH="$(PATH)" PYTHONDONTWRITEBYTECODE=1)
+# The tests start real mail servers, which only root may do. Through sudo nothing is left here that
+# belongs to root.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env PATH="$(PATH)" PYTHONDONTWRITEBYTECODE=1 \
+	HYPOTHESIS_STORAGE_DIRECTORY=/tmp/mailsync-hypothesis PYTEST_ADDOPTS="-p no:cacheprovider")
 
 check: lint test
 

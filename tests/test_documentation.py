@@ -31,7 +31,7 @@ from mailsync.errors import Exit
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 EXAMPLE = (ROOT / "config" / "mailsync.example.toml").read_text("utf-8")
-SECTIONS = [SiteSettings, MailSettings, PeerSettings, DatasetSettings]
+SECTIONS: list[type[BaseModel]] = [SiteSettings, MailSettings, PeerSettings, DatasetSettings]
 
 SQLITE = """\
 #!{python}
@@ -52,7 +52,7 @@ def all_commands() -> Iterator[tuple[str, click.Command]]:
     """Every command with its words."""
     context = click.Context(main)
     for name in COMMANDS:
-        command = main.get_command(context, name)  # type: ignore[attr-defined]
+        command = main.get_command(context, name)
         assert command is not None, name
         if isinstance(command, click.Group):
             yield from ((f"{name} {sub}", inner) for sub, inner in command.commands.items())
