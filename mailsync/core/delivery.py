@@ -5,7 +5,7 @@ Rules
 * A peer *has* a record if it showed us exactly this state, or confirmed the record's position.
 * Acknowledgements are taken only from the newest bundle of a stream, and never acknowledged.
 * What was handed to the carrier is *in flight* until it is confirmed or its timer runs out;
-  what is in flight is not sent again.
+  what is in flight is not sent again. The timer learns how long the way takes.
 * A bundle names the marks of the bundles before it, back to the newest confirmed one. By them
   either end notices that the other was restored from a backup.
 """
@@ -23,6 +23,7 @@ from mailsync.core.model import (
     Link,
     Mark,
     Record,
+    RoundTrip,
     Sighting,
     is_alive,
     merged_fields,
@@ -31,6 +32,12 @@ from mailsync.core.positions import NOWHERE, Positions
 
 HISTORY_LIMIT = 250
 """Marks a bundle names at most: at one bundle a day, eight months of a peer's silence."""
+
+PATIENCE_MIN = 15 * 60 * 1000
+"""Milliseconds; a way that once was fast is not flooded when it has a slow quarter of an hour."""
+
+PATIENCE_MAX = 7 * 24 * 3600 * 1000
+"""Milliseconds; a silent peer is tried once a week until it expires."""
 
 MEMORY_LIMIT = 1000
 """Marks remembered of our own stream, confirmed ones too: a restored peer may name an old one."""
@@ -97,6 +104,19 @@ def in_flight(link: Link, since: int) -> Positions:
     return positions
 
 
+def patience(link: Link, initial: int) -> int:
+    """How long to wait for a confirmation before sending again, in milliseconds.
+
+    ``initial`` until the way's own delay is known; then by RFC 6298: mean and four deviations,
+    doubled for each time in a row that sending again did not help, up to PATIENCE_MAX.
+    """
+    known = initial
+    if link.round_trip is not None:
+        measured = link.round_trip.mean + 4 * link.round_trip.deviation
+        known = max(measured, min(initial, PATIENCE_MIN))
+    return min(known << min(link.misses, 16), max(known, PATIENCE_MAX))
+
+
 def next_mark(link: Link, top: int, tag: int) -> Mark:
     """The mark of the next bundle: one tag for each position of the stream."""
     return link.sent[-1] if link.sent and link.sent[-1].top == top else Mark(top, tag)
@@ -118,19 +138,49 @@ def sent(link: Link, bundle: Bundle, positions: Positions, now: int) -> Link:
     """The link after a bundle that holds records at ``positions`` was committed."""
     marks = link.sent if bundle.mark in link.sent else (*link.sent, bundle.mark)
     flights = without(link.flights, positions)
+    again = any((flight.positions & positions).intervals for flight in link.flights)
     if positions.intervals:
-        flights = (*flights, Flight(bundle.mark, positions, now))
+        flights = (*flights, Flight(bundle.mark, positions, now, again))
     fulls = link.fulls | {bundle.mark.tag} if bundle.manifest is not None else link.fulls
-    return replace(link, sent=marks[-MEMORY_LIMIT:], flights=flights, owe_since=None, fulls=fulls)
+    return replace(
+        link,
+        sent=marks[-MEMORY_LIMIT:],
+        flights=flights,
+        misses=link.misses + again,
+        owe_since=None,
+        fulls=fulls,
+    )
 
 
-def confirm(link: Link, acknowledgement: Acknowledgement) -> Link:
-    """The link after the peer's newest word about our current stream."""
+def confirm(link: Link, acknowledgement: Acknowledgement, now: int) -> Link:
+    """The link after the peer's newest word, heard ``now``, about our current stream."""
     acked = link.acked | acknowledgement.cover
     marks = [mark for mark in (link.acked_last, acknowledgement.last) if mark is not None]
     newest = max(marks, key=lambda mark: mark.top, default=None)
-    flights = without(link.flights, acked)
-    return replace(link, acked=acked, acked_last=newest, flights=flights, rejoin=False)
+    return replace(
+        link,
+        acked=acked,
+        acked_last=newest,
+        flights=without(link.flights, acked),
+        round_trip=_measured(link, acked, now),
+        misses=link.misses if acked == link.acked else 0,
+        rejoin=False,
+    )
+
+
+def _measured(link: Link, acked: Positions, now: int) -> RoundTrip | None:
+    """The round trip after these confirmations (RFC 6298, section 2; Karn's algorithm)."""
+    known = link.round_trip
+    for flight in link.flights:
+        if flight.again or not flight.positions <= acked:
+            continue
+        sample = max(now - flight.sent_at, 0)
+        if known is None:
+            known = RoundTrip(sample, sample // 2)
+        else:
+            deviation = (3 * known.deviation + abs(known.mean - sample)) // 4
+            known = RoundTrip((7 * known.mean + sample) // 8, deviation)
+    return known
 
 
 def without(flights: tuple[Flight, ...], positions: Positions) -> tuple[Flight, ...]:

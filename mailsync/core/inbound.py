@@ -138,7 +138,7 @@ def _follow_acknowledgement(ledger: Ledger, link: Link, bundle: Bundle, *, renew
 def _acknowledged(ledger: Ledger, link: Link, bundle: Bundle) -> Link:
     """The link after the peer's word of our stream; records it asks for whole are marked so."""
     told = bundle.acknowledgement
-    link = confirm(link, told)
+    link = confirm(link, told, link.heard_at or 0)
     again: list[int] = []
     for record_id in sorted(told.lacking):
         record = ledger.get(record_id)

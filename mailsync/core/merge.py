@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import NamedTuple
 
 from mailsync.core.model import (
@@ -25,6 +26,7 @@ from mailsync.core.model import (
     Entry,
     Guid,
     Note,
+    Record,
     RecordId,
     dots_of,
     same_value,
@@ -69,6 +71,11 @@ def join(
 def killed(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """The state after a delete that has seen all of it."""
     return {name: entry._replace(killed=True) for name, entry in entries.items()}
+
+
+def revived(record: Record) -> Record:
+    """A record that lives again. Those who had confirmed its end may have forgotten all of it."""
+    return replace(record, whole_for=record.whole_for | record.had)
 
 
 def field_note(record: RecordId, loss: Loss) -> Note:

@@ -110,7 +110,7 @@ class Record:
     had: frozenset[str] = frozenset()
     """Peers that have, or may have had, some version ("previously transmitted")."""
     whole_for: frozenset[str] = frozenset()
-    """Peers that must get every field again, whatever they confirmed before."""
+    """Peers that must get every field and ancestor again, whatever they confirmed before."""
     withdrawn: bool = False
     """Outside our filter, says the peer it came from; only this stub is left."""
     blind_to: frozenset[str] = frozenset()
@@ -228,6 +228,15 @@ class Flight(NamedTuple):
     mark: Mark
     positions: Positions
     sent_at: int
+    again: bool = False
+    """Some of it had been sent before, so its confirmation tells nothing of the way's delay."""
+
+
+class RoundTrip(NamedTuple):
+    """How long confirmations take, in milliseconds: smoothed mean and mean deviation."""
+
+    mean: int
+    deviation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +255,10 @@ class Link:
     sent: tuple[Mark, ...] = ()
     """Marks of our stream's bundles, oldest first."""
     flights: tuple[Flight, ...] = ()
+    round_trip: RoundTrip | None = None
+    """What the way to the peer and back has taken so far; None before the first confirmation."""
+    misses: int = 0
+    """How often something was sent again since the peer last confirmed anything new."""
     inbound: Stream | None = None
     cover: Positions = NOWHERE
     """Positions of the peer's numbering that we have covered."""

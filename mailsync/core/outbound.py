@@ -170,9 +170,9 @@ def _set_item(ledger: Ledger, link: Link, record: Record) -> Extraction | Delete
 def _extraction(link: Link, record: Record) -> Extraction:
     lacking = _lacking(link, record)
     some_killed = any(entry.killed for entry in record.entries.values())
-    blind = link.peer in record.blind_to
-    reset = blind or link.peer in record.whole_for or link.peer not in record.had
-    whole = some_killed or reset or len(lacking) == len(record.entries)
+    unsure = _is_unsure(link, record)
+    new = link.peer not in record.had
+    whole = some_killed or unsure or new or len(lacking) == len(record.entries)
     return Extraction(
         record.position,
         record.dataset,
@@ -180,13 +180,13 @@ def _extraction(link: Link, record: Record) -> Extraction:
         dict(record.entries) if whole else lacking,
         _explicit_context(link, record),
         whole,
-        blind,
+        unsure,
     )
 
 
 def _delete_order(link: Link, record: Record) -> DeleteOrder:
-    blind = link.peer in record.blind_to
-    whole = blind or link.peer in record.whole_for or link.peer not in record.had
+    unsure = _is_unsure(link, record)
+    whole = unsure or link.peer not in record.had
     return DeleteOrder(
         record.position,
         record.dataset,
@@ -195,7 +195,7 @@ def _delete_order(link: Link, record: Record) -> DeleteOrder:
         newest_dot(record.entries),
         dict(record.entries) if whole else _lacking(link, record),
         _explicit_context(link, record),
-        blind,
+        unsure,
     )
 
 
@@ -211,6 +211,11 @@ def _withdrawal(record: Record) -> DeleteOrder:
     )
 
 
+def _is_unsure(link: Link, record: Record) -> bool:
+    """Can neither end be sure what the other has seen of the record?"""
+    return link.peer in record.blind_to or link.peer in record.whole_for
+
+
 def _lacking(link: Link, record: Record) -> dict[str, Entry]:
     """The entries whose writes the peer has not seen."""
     return {
@@ -224,7 +229,7 @@ def _explicit_context(link: Link, record: Record) -> frozenset[Dot]:
     """The ancestors that the peer cannot know us to have seen."""
     if record.dataset == CONFLICTS:
         return frozenset()
-    if link.peer in record.blind_to:
+    if _is_unsure(link, record):
         return frozenset(record.context)
     own = dots_of(record.entries)
     return frozenset(

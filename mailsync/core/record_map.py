@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import Loss, delete_note, field_note, newest_dot
+from mailsync.core.merge import Loss, delete_note, field_note, newest_dot, revived
 from mailsync.core.model import (
     ABSENT,
     NO_MARKER,
@@ -83,6 +83,8 @@ def detect(
     context = dict(record.context)
     if any(entry.dot == stroke for entry in entries.values()):
         context[stroke] = Sighting(ledger.next_position)
+    if not is_alive(record.entries) and is_alive(entries):
+        seen = revived(seen)
     return ledger.bump(replace(seen, entries=entries, context=context, withdrawn=False))
 
 

@@ -108,6 +108,8 @@ def _merge(
         withdrawn=withdrawn,
         blind_to=record.blind_to - {peer} if is_whole(item) else record.blind_to,
     )
+    if not is_alive(record.entries) and is_alive(entries):
+        merged = revived(merged)
     shows_less = newest and _shows_less(record, link, item, theirs)
     if shows_less:
         merged = replace(merged, whole_for=merged.whole_for | {peer})

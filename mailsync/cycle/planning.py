@@ -11,7 +11,7 @@ from mailsync.core.model import CONFLICTS
 from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.receiving import process_inbox
 from mailsync.cycle.report import Report
-from mailsync.cycle.sending import Composed, compose_for
+from mailsync.cycle.sending import ALWAYS, Composed, compose_for
 from mailsync.cycle.site import Peer, Site
 from mailsync.errors import MailsyncError
 
@@ -64,7 +64,7 @@ def plan_sync(site: Site, peers: frozenset[str] | None = None) -> Plan:
 
 def _plan_peer(site: Site, peer: Peer) -> PeerPlan:
     plan = PeerPlan()
-    for composed in compose_for(site, peer, everything=False):
+    for composed in compose_for(site, peer, everything=False, due_by=ALWAYS):
         plan.upserts += composed.upserts
         plan.deletes += composed.deletes
         plan.mails += len(composed.containers)

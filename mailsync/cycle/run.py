@@ -11,12 +11,9 @@ from mailsync.cycle.housekeeping import tidy
 from mailsync.cycle.materialising import materialise_dataset
 from mailsync.cycle.receiving import collect, dispose, process_inbox
 from mailsync.cycle.report import Report
-from mailsync.cycle.sending import compose_for, deliver
+from mailsync.cycle.sending import ALWAYS, compose_for, deliver
 from mailsync.cycle.site import Site
 from mailsync.errors import MailsyncError
-
-ALWAYS = 1 << 62
-"""A time by which everything is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ async def _send(site: Site, extent: Extent, report: Report) -> None:
     for name in chosen:
         sent = report.peer(name).sent
         peer = site.peers[name]
-        for composed in compose_for(site, peer, everything=extent.everything):
+        for composed in compose_for(site, peer, everything=extent.everything, due_by=extent.due_by):
             sent.bundles += 1
             sent.upserts += composed.upserts.total() - composed.upserts[CONFLICTS]
             sent.deletes += composed.deletes.total()

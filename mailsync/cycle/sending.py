@@ -8,25 +8,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from mailsync.carriers.base import Letter, Refused, Retry, Sender, Sent
-from mailsync.core import container, outbound, sealing, wire
-from mailsync.core.model import CONFLICTS, Bundle, RecordId
+from mailsync.core import container, delivery, outbound, sealing, wire
+from mailsync.core.model import CONFLICTS, Bundle, DeleteOrder, Extraction, RecordId
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
+from mailsync.core.positions import Positions
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
 from mailsync.errors import Exit, MailsyncError, OperatorError
 from mailsync.store.history import Event
 from mailsync.store.outbox import Queued
+from mailsync.store.routes import Route
 from mailsync.store.transaction import Transaction
+
+ALWAYS = 1 << 62
+"""A time by which everything is due."""
 
 MAIL_OVERHEAD = 2_048
 """Bytes of a mail around its attachment, at most."""
 
 BASE64_GROWTH = 1.3685
 """Of base64 in lines of 76 characters (RFC 2045, 6.8)."""
+
+MESSAGE_MIN = 16_384
+"""Bytes; no server refuses mails as small as this for their size."""
 
 RETRY_AFTER_MS = 10 * 60 * 1000
 """An uncertain submission is tried again after at least ten minutes (RFC 5321, 4.5.3.2.6)."""
@@ -42,6 +51,12 @@ class TemporarilyNotTaken(MailNotTaken):
     exit_code = Exit.TEMPORARY
 
 
+class TooLarge(MailNotTaken):
+    """The next sync sends it in smaller parts; set max_message for the peer to save the attempt."""
+
+    exit_code = Exit.TEMPORARY
+
+
 class Composed(NamedTuple):
     """One bundle on its way into the outbox. Counts are by dataset."""
 
@@ -50,12 +65,16 @@ class Composed(NamedTuple):
     containers: list[bytes]
 
 
-def compose_for(site: Site, peer: Peer, *, everything: bool) -> Iterator[Composed]:
+def compose_for(site: Site, peer: Peer, *, everything: bool, due_by: int) -> Iterator[Composed]:
     """The bundles due to a peer now, each committed with its parts in the outbox.
 
-    ``everything``: also what is on its way and not confirmed yet.
+    ``everything``: also what is on its way and not confirmed yet. What waits in the outbox to be
+    tried again by ``due_by`` (milliseconds since 1970), and was certainly not taken by any
+    carrier, is recalled first: after an outage one up-to-date set goes, not its history.
     """
     start = site.surroundings.now()
+    with site.store.transaction() as transaction:
+        _recall(site, transaction, peer, due_by)
     while True:
         with site.store.transaction() as transaction:
             composed = _compose_one(site, transaction, peer, start, everything=everything)
@@ -64,13 +83,38 @@ def compose_for(site: Site, peer: Peer, *, everything: bool) -> Iterator[Compose
         yield composed
 
 
+def _recall(site: Site, transaction: Transaction, peer: Peer, due_by: int) -> None:
+    """Take bundles back out of the outbox of which no part can have left."""
+    items = transaction.outbox.items(peer.name)
+    bound = {item.label for item in items if item.perhaps_taken or item.next_attempt_at > due_by}
+    whole = Counter(item.label for item in items)
+    recalled = [
+        item for item in items if item.label not in bound and whole[item.label] == item.parts
+    ]
+    if not recalled:
+        return
+    _ground(site, transaction, recalled)
+
+
+def _ground(site: Site, transaction: Transaction, items: list[Queued]) -> None:
+    """These parts will not go: what they hold is not on its way any more, but due."""
+    transaction.outbox.remove(item.number for item in items)
+    links = site.links(transaction)
+    for item in items:
+        link = links[item.peer]
+        flights = delivery.without(link.flights, item.positions)
+        links[item.peer] = replace(link, flights=flights, owe_since=0)
+    transaction.save_links(links)
+
+
 def _compose_one(
     site: Site, transaction: Transaction, peer: Peer, start: int, *, everything: bool
 ) -> Composed | None:
     now = max(site.surroundings.now(), start + 1)
-    resend_before = start if everything else start - peer.settings.resend_after * 1000
     links = site.links(transaction)
     link = links[peer.name]
+    patience = delivery.patience(link, peer.settings.resend_after * 1000)
+    resend_before = start if everything else start - patience
     candidates = list(transaction.records.outside(link.acked))
     if not outbound.is_due(
         links,
@@ -91,10 +135,10 @@ def _compose_one(
         tag=site.surroundings.bits(32),
         manifest=_manifest(transaction) if link.stale else None,
     )
-    containers = _containers(site, peer, bundle)
+    containers = _containers(site, peer, bundle, transaction.routes.get(peer.name))
     transaction.save(ledger, now)
     transaction.save_links({peer.name: changed})
-    _queue(site, transaction, peer, containers, now)
+    _queue(site, transaction, peer, bundle, containers, now)
     _log(transaction, peer, bundle, now)
     return Composed(
         Counter(item.dataset for item in bundle.extractions),
@@ -107,7 +151,7 @@ def _manifest(transaction: Transaction) -> frozenset[RecordId]:
     return frozenset(i for i in transaction.records if i.dataset != CONFLICTS)
 
 
-def _containers(site: Site, peer: Peer, bundle: Bundle) -> list[bytes]:
+def _containers(site: Site, peer: Peer, bundle: Bundle, route: Route) -> list[bytes]:
     """The bundle as it travels: one container, or one for each part."""
     content = wire.encode(bundle)
     if peer.settings.seal:
@@ -120,7 +164,8 @@ def _containers(site: Site, peer: Peer, bundle: Bundle) -> list[bytes]:
         )
     else:
         message = sealing.sign(content, sender=site.keys, recipient=peer.public)
-    limit = int((peer.settings.max_message - MAIL_OVERHEAD) / BASE64_GROWTH)
+    largest = min(peer.settings.max_message, route.max_message or peer.settings.max_message)
+    limit = int((largest - MAIL_OVERHEAD) / BASE64_GROWTH)
     whole = container.frame(container.Kind.BUNDLE, message)
     if len(whole) <= limit:
         return [whole]
@@ -134,22 +179,27 @@ def _containers(site: Site, peer: Peer, bundle: Bundle) -> list[bytes]:
 
 
 def _queue(
-    site: Site, transaction: Transaction, peer: Peer, containers: list[bytes], now: int
+    site: Site,
+    transaction: Transaction,
+    peer: Peer,
+    bundle: Bundle,
+    containers: list[bytes],
+    now: int,
 ) -> None:
     label = site.surroundings.octets(4).hex()
+    items: list[Extraction | DeleteOrder] = [*bundle.extractions, *bundle.deletes]
+    positions = Positions.of(item.position for item in items)
     for number, content in enumerate(containers, start=1):
         transaction.outbox.add(
             Queued(
-                number=0,
                 peer=peer.name,
                 label=label,
                 part=number,
                 parts=len(containers),
                 container=content,
+                positions=positions,
                 message_id=_message_id(site),
-                attempts=0,
                 next_attempt_at=now,
-                reason="",
             )
         )
 
@@ -178,16 +228,20 @@ async def deliver(site: Site, peers: frozenset[str], report: Report, *, due_by: 
     if not queued or site.carrier is None:
         return
     async with site.carrier.sender() as sender:
+        given_up: set[str] = set()
         for item in queued:
-            await _hand_over(site, sender, item, report)
+            if item.label in given_up:
+                continue
+            if not await _hand_over(site, sender, item, report):
+                given_up.add(item.label)
             report.progress("sending", 1)
 
 
-async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -> None:
+async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -> bool:
+    """One attempt; False if the other parts of the bundle need no attempt any more."""
     peer = site.peers[item.peer]
-    now = site.surroundings.now()
     with site.store.transaction() as transaction:
-        transaction.outbox.attempt(item.number, now + RETRY_AFTER_MS, "", item.message_id)
+        transaction.outbox.begin_attempt(item.number)
     letter = Letter(
         recipient=peer.address,
         container=item.container,
@@ -201,7 +255,7 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         if isinstance(result, Sent):
-            transaction.outbox.remove(item.number)
+            transaction.outbox.remove([item.number])
             transaction.history.meter(item.peer, day_of(now), "sent", result.size)
             text = f"mail {item.label} part {item.part} of {item.parts}, {result.size} bytes"
             transaction.history.log(Event(now, "sent", item.peer, None, text))
@@ -209,18 +263,37 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
             sent.mails += 1
             sent.bytes += result.size
         else:
-            report.problems.append(_put_back(transaction, item, result, now))
+            report.problems.append(_put_back(site, transaction, item, result, now))
+    return not (isinstance(result, Refused) and result.too_large)
 
 
 def _put_back(
-    transaction: Transaction, item: Queued, result: Retry | Refused, now: int
+    site: Site, transaction: Transaction, item: Queued, result: Retry | Refused, now: int
 ) -> MailsyncError:
     """The mail was not, or not certainly, taken: when to try again, and what to say."""
     later = now + RETRY_AFTER_MS * 2 ** min(item.attempts, 5)
-    transaction.outbox.attempt(item.number, later, result.reason, item.message_id)
+    uncertain = isinstance(result, Retry) and result.uncertain
+    transaction.outbox.fail_attempt(item.number, later, result.reason, perhaps_taken=uncertain)
     transaction.history.log(Event(now, "not taken", item.peer, None, result.reason))
     words = f"mail {item.label} to {item.peer}: {result.reason}"
-    return TemporarilyNotTaken(words) if isinstance(result, Retry) else MailNotTaken(words)
+    if isinstance(result, Retry):
+        return TemporarilyNotTaken(words)
+    if result.too_large:
+        _learn_size(transaction, item)
+        bundle = [
+            other for other in transaction.outbox.items(item.peer) if other.label == item.label
+        ]
+        _ground(site, transaction, bundle)
+        return TooLarge(words)
+    return MailNotTaken(words)
+
+
+def _learn_size(transaction: Transaction, item: Queued) -> None:
+    """Some server on the way refused a mail for its size: the next ones are half as large."""
+    route = transaction.routes.get(item.peer)
+    refused = int(len(item.container) * BASE64_GROWTH) + MAIL_OVERHEAD
+    halved = max(min(refused, route.max_message or refused) // 2, MESSAGE_MIN)
+    transaction.routes.learn(item.peer, route._replace(max_message=halved))
 
 
 def day_of(now: int) -> str:

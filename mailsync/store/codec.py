@@ -31,6 +31,7 @@ from mailsync.core.model import (
     NoMarker,
     Record,
     RecordId,
+    RoundTrip,
     Sighting,
     Stream,
     Value,
@@ -129,7 +130,9 @@ def link_state(link: Link) -> bytes:
             "acked": link.acked.intervals,
             "acked_last": link.acked_last,
             "sent": link.sent,
-            "flights": [(f.mark, f.positions.intervals, f.sent_at) for f in link.flights],
+            "flights": [(f.mark, f.positions.intervals, f.sent_at, f.again) for f in link.flights],
+            "round_trip": link.round_trip,
+            "misses": link.misses,
             "inbound": link.inbound,
             "cover": link.cover.intervals,
             "last": link.last,
@@ -156,7 +159,12 @@ def link_of(peer: str, state: bytes) -> Link:
         acked=_positions(kept["acked"]),
         acked_last=_mark(kept["acked_last"]),
         sent=tuple(Mark(*mark) for mark in kept["sent"]),
-        flights=tuple(Flight(Mark(*m), _positions(p), at) for m, p, at in kept["flights"]),
+        flights=tuple(
+            Flight(Mark(*mark), _positions(positions), sent_at, again)
+            for mark, positions, sent_at, again in kept["flights"]
+        ),
+        round_trip=None if kept["round_trip"] is None else RoundTrip(*kept["round_trip"]),
+        misses=kept["misses"],
         inbound=None if kept["inbound"] is None else Stream(*kept["inbound"]),
         cover=_positions(kept["cover"]),
         last=_mark(kept["last"]),
@@ -170,6 +178,16 @@ def link_of(peer: str, state: bytes) -> Link:
         full_seen=kept["full_seen"],
         rejoin=kept["rejoin"],
     )
+
+
+def positions_bytes(positions: Positions) -> bytes:
+    """A set of positions."""
+    return cbor2.dumps(positions.intervals)
+
+
+def positions_of(data: bytes) -> Positions:
+    """The positions of :func:`positions_bytes`."""
+    return _positions(cbor2.loads(data))
 
 
 def value_bytes(value: Value | Absent) -> bytes:

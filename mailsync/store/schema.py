@@ -104,11 +104,21 @@ outbox = Table(
     Column("part", Integer, nullable=False),
     Column("parts", Integer, nullable=False),
     Column("container", LargeBinary, nullable=False),
+    Column("positions", LargeBinary, nullable=False),
     Column("message_id", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("perhaps_taken", Integer, nullable=False),
     Column("next_attempt_at", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     sqlite_autoincrement=True,
+)
+
+route = Table(
+    "route",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("max_message", BigInteger),
+    Column("step", Integer, nullable=False),
 )
 
 inbox = Table(

@@ -17,6 +17,7 @@ from mailsync.store.journal import Journal
 from mailsync.store.mailbox import MailboxState
 from mailsync.store.outbox import Outbox
 from mailsync.store.records import StoredRecords
+from mailsync.store.routes import Routes
 
 
 class Transaction:
@@ -85,6 +86,11 @@ class Transaction:
     def outbox(self) -> Outbox:
         """Parts on their way to a carrier."""
         return Outbox(self._connection)
+
+    @cached_property
+    def routes(self) -> Routes:
+        """What was learnt about the ways to the peers."""
+        return Routes(self._connection)
 
     @cached_property
     def inbox(self) -> Inbox:

@@ -249,4 +249,4 @@ def test_an_acknowledgement_lost_again_and_again_is_given_again(sites: Sites) ->
         sites.clock.now += 2 * HOUR
         assert sites.sync("bob").peers["alice"].sent.mails == 1
         sites.network.in_transit.clear()
-        sites.clock.now += 2 * DAY
+        sites.clock.now += 8 * DAY

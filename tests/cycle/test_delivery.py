@@ -1,0 +1,140 @@
+"""How few mails and bytes a change costs, whatever the way does to them."""
+
+from pathlib import Path
+
+import pytest
+
+from mailsync.carriers.base import Letter, Refused, Retry, SendResult, Sent
+from mailsync.core.model import Key
+from mailsync.cycle.report import Report
+from mailsync.cycle.run import Extent, run_cycle
+from tests.cycle.sites import DAY, HOUR, Sites, pair
+
+MINUTE = HOUR // 60
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Sites:
+    return pair(tmp_path)
+
+
+async def cycle(sites: Sites, name: str) -> Report:
+    """A cycle of which parts may fail."""
+    return await run_cycle(sites.sites[name], Extent(), Report())
+
+
+def taken(letter: Letter) -> SendResult:
+    return Sent(len(letter.container))
+
+
+async def test_after_an_outage_one_set_goes_and_not_its_history(sites: Sites) -> None:
+    sites.network.judge = lambda _: Retry("the antenna is down")
+    for day in range(30):
+        sites.rows("alice")[Key("1")] = {"name": "Ada", "day": day}
+        report = await cycle(sites, "alice")
+        assert report.exit_code == 5
+        sites.clock.now += DAY
+    sites.network.judge = taken
+    sent = (await cycle(sites, "alice")).peers["bob"].sent
+    assert (sent.mails, sent.upserts) == (1, 1)
+    sites.network.deliver_all()
+    await cycle(sites, "bob")
+    assert sites.contents("bob") == [[("day", 29), ("name", "Ada")]]
+
+
+async def test_what_was_perhaps_taken_is_tried_again_under_the_same_name(sites: Sites) -> None:
+    seen: list[str] = []
+
+    def judge(letter: Letter) -> SendResult:
+        seen.append(letter.message_id)
+        return Retry("no answer after the last dot", uncertain=True)
+
+    sites.network.judge = judge
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    for _ in range(3):
+        await cycle(sites, "alice")
+        sites.clock.now += HOUR
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+
+
+async def test_a_mail_refused_for_its_size_goes_in_smaller_parts(sites: Sites) -> None:
+    import random
+
+    def judge(letter: Letter) -> SendResult:
+        size = len(letter.container)
+        return Refused("552 too big", too_large=True) if size > 100_000 else Sent(size)
+
+    sites.network.judge = judge
+    sites.rows("alice")[Key("1")] = {"photo": random.Random(1).randbytes(400_000)}
+    for _ in range(5):
+        await cycle(sites, "alice")
+    sites.network.deliver_all()
+    await cycle(sites, "bob")
+    assert len(sites.rows("bob")) == 1
+
+
+def resends(sites: Sites, days: int) -> list[int]:
+    """On which of the next days alice sends again what nobody confirms."""
+    found = []
+    for day in range(1, days + 1):
+        sites.clock.now += DAY
+        if sites.sync("alice").peers["bob"].sent.mails:
+            found.append(day)
+        sites.network.in_transit.clear()
+    return found
+
+
+def test_a_silent_peer_is_tried_ever_more_rarely(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.sync("alice")
+    sites.network.in_transit.clear()
+    assert resends(sites, 28) == [1, 3, 7, 14, 21, 28]
+
+
+def test_the_timer_learns_how_long_a_slow_way_takes(sites: Sites) -> None:
+    for number in range(6):
+        sites.rows("alice")[Key("1")] = {"name": "Ada", "number": number}
+        sites.sync("alice")
+        sites.clock.now += 3 * DAY
+        sites.network.deliver_all()
+        sites.sync("bob")
+        sites.clock.now += 2 * HOUR
+        sites.sync("bob")
+        sites.clock.now += 3 * DAY
+        sites.network.deliver_all()
+        sites.sync("alice")
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "number": 99}
+    sites.sync("alice")
+    sites.network.in_transit.clear()
+    assert resends(sites, 14)[0] >= 6
+
+
+def test_what_is_on_its_way_is_not_sent_again(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    assert sites.sync("alice").peers["bob"].sent.upserts == 1
+    sites.rows("alice")[Key("2")] = {"name": "Bob"}
+    assert sites.sync("alice").peers["bob"].sent.upserts == 1
+    assert sites.sync("alice").peers["bob"].sent.mails == 0
+
+
+def test_only_what_is_missing_is_sent_again(sites: Sites) -> None:
+    lost = []
+    for number in range(3):
+        sites.rows("alice")[Key(str(number))] = {"name": str(number)}
+        sites.sync("alice")
+        if number == 1:
+            lost = list(sites.network.in_transit)
+            sites.network.in_transit.clear()
+        sites.network.deliver_all()
+    assert lost
+    sites.sync("bob")
+    sites.clock.now += 2 * HOUR
+    sites.sync("bob")
+    sites.network.deliver_all()
+    sites.sync("alice")
+    sites.clock.now += 2 * DAY
+    assert sites.sync("alice").peers["bob"].sent.upserts == 1
+    sites.network.deliver_all()
+    sites.sync("bob")
+    assert len(sites.rows("bob")) == 3
