@@ -97,8 +97,8 @@ def _merge(
     notes += _overruled_deletes(record, item, entries)
     if not record.withdrawn:  # a stub holds no edit of ours
         ledger.note(notes)
-    revived = entries != record.entries or isinstance(item, Extraction)
-    withdrawn = record.withdrawn and not revived
+    returns = entries != record.entries or isinstance(item, Extraction)
+    withdrawn = record.withdrawn and not returns
     news = entries != record.entries or withdrawn != record.withdrawn
     merged = replace(
         record,
