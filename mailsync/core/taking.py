@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from mailsync.core.delivery import carries, has, is_known, is_wanted
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import delete_note, field_note, join, killed, newest_dot
+from mailsync.core.merge import delete_note, field_note, join, killed, newest_dot, revived
 from mailsync.core.model import (
     CONFLICTS,
     Bundle,
