@@ -227,12 +227,12 @@ def test_killed_syncs_lose_nothing_and_double_nothing(
     mail_server: MailServer, tmp_path: Path
 ) -> None:
     print(f"to repeat: SEED={SEED} KILLS={KILLS}")  # noqa: T201  shown where it fails
-    exchange = make_exchange(mail_server, tmp_path, defects=0)
+    exchange = make_exchange(mail_server, tmp_path, defects=1)
     for site in exchange.sites:
         site.set_for_peer(exchange.peer_of(site).name, TIMERS)
     cards_before = len(blocks(crew(exchange.ship)))
     exchange.settle()
-    users = Users(random.Random(SEED), exchange)
+    users = Users(random.Random(SEED), exchange, created={"D-00001"})
     kill_often(exchange, users)
     come_to_rest(exchange)
     assert_nothing_lost(exchange, users, cards_before)
