@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "status": "mailsync.cli.status:status",
         "log": "mailsync.cli.status:log",
         "conflicts": "mailsync.cli.conflicts:conflicts",
+        "held": "mailsync.cli.held:held",
         "doctor": "mailsync.cli.doctor:doctor",
         "demo": "mailsync.cli.demo:demo",
     }

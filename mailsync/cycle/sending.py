@@ -138,7 +138,7 @@ def _compose_one(
     containers = _containers(site, peer, bundle, transaction.routes.get(peer.name))
     transaction.save(ledger, now)
     transaction.save_links({peer.name: changed})
-    _queue(site, transaction, peer, bundle, containers, now)
+    _queue(site, transaction, peer, bundle, containers)
     _log(transaction, peer, bundle, now)
     return Composed(
         Counter(item.dataset for item in bundle.extractions),
@@ -184,7 +184,6 @@ def _queue(
     peer: Peer,
     bundle: Bundle,
     containers: list[bytes],
-    now: int,
 ) -> None:
     label = site.surroundings.octets(4).hex()
     items: list[Extraction | DeleteOrder] = [*bundle.extractions, *bundle.deletes]
@@ -199,7 +198,7 @@ def _queue(
                 container=content,
                 positions=positions,
                 message_id=_message_id(site),
-                next_attempt_at=now,
+                next_attempt_at=0,
             )
         )
 

@@ -76,6 +76,14 @@ class Inbox:
         same = schema.inbox.c.number == number
         self._connection.execute(update(schema.inbox).where(same).values(**values))
 
+    def reopen(self, number: int, state: str) -> None:
+        """A person decided on a quarantined bundle: ``waiting`` again, or ``ignored``."""
+        values: dict[str, str | int | bytes] = {"state": state, "attempts": 0, "reason": ""}
+        if state == "ignored":
+            values["content"] = b""
+        same = schema.inbox.c.number == number
+        self._connection.execute(update(schema.inbox).where(same).values(**values))
+
     def quarantined(self) -> list[tuple[int, str, str, int]]:
         """Bundles set aside: number, peer, reason, time."""
         columns = schema.inbox.c
