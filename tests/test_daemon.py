@@ -16,8 +16,6 @@ from typing import Self
 
 import pytest
 
-from mailsync import daemon as module
-from mailsync import watching
 from mailsync.carriers.base import Arrival, Place, Retry
 from mailsync.carriers.memory import MemorySender, Network
 from mailsync.core.model import Key
@@ -25,9 +23,18 @@ from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.report import Report
 from mailsync.cycle.sending import MailNotTaken
 from mailsync.cycle.site import Site
-from mailsync.daemon import Daemon, did_something, is_failure, only_daemon, run_due_cycle, standing
+from mailsync.daemon import service as module
+from mailsync.daemon import watching
+from mailsync.daemon.service import (
+    Daemon,
+    did_something,
+    is_failure,
+    only_daemon,
+    run_due_cycle,
+    standing,
+)
+from mailsync.daemon.signals import heard
 from mailsync.errors import BadBundle, DatasetMissing, Locked, LoginRefused, Unreachable
-from mailsync.signals import heard
 from tests.cycle.sites import HOUR, Sites, pair
 
 GUARD_SECONDS = 60
@@ -338,7 +345,7 @@ def test_a_signal_is_heard_while_the_main_thread_is_busy() -> None:
 def test_a_process_that_cannot_end_is_left_with_success() -> None:
     program = (
         "import signal, threading\n"
-        "from mailsync.signals import heard, leave_after_grace\n"
+        "from mailsync.daemon.signals import heard, leave_after_grace\n"
         "with heard({signal.SIGTERM: leave_after_grace}):\n"
         "    print('ready', flush=True)\n"
         "    threading.Event().wait()\n"

@@ -16,11 +16,11 @@ import pytest
 from mailsync.config import Settings
 from mailsync.config.loading import parse
 from mailsync.core.model import Stream
-from mailsync.doctor import examine, exit_code
+from mailsync.doctor import local
+from mailsync.doctor.examination import examine, exit_code
+from mailsync.doctor.finding import Finding, Grade, bad, doubtful, failed, good
+from mailsync.doctor.selfmail import clock_skew
 from mailsync.errors import Exit, LoginRefused
-from mailsync.examination import local
-from mailsync.examination.finding import Finding, Grade, bad, doubtful, failed, good
-from mailsync.examination.selfmail import clock_skew
 from mailsync.keys import create_keys, write_card
 from mailsync.store.state import StateStore
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsync.polling import (
+from mailsync.daemon.polling import (
     JITTER_SECONDS_MAX,
     POLL_SECONDS,
     RETRY_SECONDS_MAX,

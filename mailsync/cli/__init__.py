@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "log": "mailsync.cli.status:log",
         "conflicts": "mailsync.cli.conflicts:conflicts",
         "held": "mailsync.cli.held:held",
+        "bundle": "mailsync.cli.bundle:bundle",
         "doctor": "mailsync.cli.doctor:doctor",
         "demo": "mailsync.cli.demo:demo",
     }

@@ -13,7 +13,7 @@ from mailsync.cli.output import Output
 if TYPE_CHECKING:
     from mailsync.cycle.report import Report
     from mailsync.cycle.site import Site
-    from mailsync.daemon import Daemon
+    from mailsync.daemon.service import Daemon
 
 
 @click.command()
@@ -22,7 +22,7 @@ def daemon(invocation: Invocation) -> None:
     """Poll and send on schedule until stopped; SIGHUP reads the configuration again."""
     import asyncio  # noqa: PLC0415  slow, as all that follows
 
-    from mailsync.daemon import Daemon  # noqa: PLC0415
+    from mailsync.daemon.service import Daemon  # noqa: PLC0415
 
     told = _Telling(invocation.output)
     asyncio.run(_serve(Daemon(invocation.configuration_path(), told.tell, told.show)))
@@ -34,7 +34,7 @@ async def _serve(serving: Daemon) -> None:
     import asyncio  # noqa: PLC0415  slow, as all that follows
     import signal  # noqa: PLC0415
 
-    from mailsync.signals import heard, leave_after_grace  # noqa: PLC0415
+    from mailsync.daemon.signals import heard, leave_after_grace  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
     work = asyncio.create_task(serving.serve())

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailsync.cli.output import Output
-    from mailsync.examination.finding import Finding
+    from mailsync.doctor.finding import Finding
 
 
 @click.command()
@@ -23,8 +23,8 @@ def doctor(ctx: click.Context, peer: str | None, *, no_mail: bool) -> None:
     """Check configuration, keys, state, disk, datasets, servers, clock and peers."""
     import asyncio  # noqa: PLC0415  slow, as all that follows
 
-    from mailsync.doctor import exit_code  # noqa: PLC0415
-    from mailsync.examination.finding import Grade  # noqa: PLC0415
+    from mailsync.doctor.examination import exit_code  # noqa: PLC0415
+    from mailsync.doctor.finding import Grade  # noqa: PLC0415
 
     invocation: Invocation = ctx.obj
     output = invocation.output
@@ -43,7 +43,7 @@ def doctor(ctx: click.Context, peer: str | None, *, no_mail: bool) -> None:
 
 async def _shown(output: Output, path: Path, peer: str | None, *, mail: bool) -> list[Finding]:
     """Every finding, shown when it is there: some take their time."""
-    from mailsync.doctor import examine  # noqa: PLC0415  slow
+    from mailsync.doctor.examination import examine  # noqa: PLC0415  slow
 
     findings = []
     async for finding in examine(path, peer, mail=mail):

@@ -36,9 +36,10 @@ from mailsync.names import NAME_RULE, is_address, is_name
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MESSAGE_BYTES_MIN = 16_384
-TABLE_SCHEMES = frozenset({"sqlite", "postgresql+psycopg", "mariadb+pymysql"})
-PATH_SCHEMES = frozenset({"csv", "vcard", "ical"})
-URL_SCHEMES = frozenset({"carddav", "caldav"})
+PATH_KINDS = frozenset({"vcard", "ical"})
+KINDS = PATH_KINDS | {"sqlite"}
+LATER_KINDS = frozenset({"postgresql+psycopg", "mariadb+pymysql", "csv", "carddav", "caldav"})
+"""Kinds of the public interface that this version does not have."""
 
 
 def _name(text: str) -> str:
@@ -124,14 +125,14 @@ def _source(text: str, info: ValidationInfo) -> str:
         if not rest.startswith("///") or rest in ("///", "///:memory:"):
             raise ValueError("must be of the form sqlite:///FILE")
         return f"sqlite:///{base / rest.removeprefix('///')}"
-    if scheme in PATH_SCHEMES:
+    if scheme in PATH_KINDS:
         if not rest or rest.startswith("//"):
             raise ValueError(f"must be of the form {scheme}:PATH")
         return f"{scheme}:{base / rest}"
-    if scheme not in TABLE_SCHEMES | URL_SCHEMES or not rest:
-        known = ", ".join(sorted(TABLE_SCHEMES | PATH_SCHEMES | URL_SCHEMES))
-        raise ValueError(f"must begin with the kind of dataset and a colon; kinds: {known}")
-    return text
+    known = ", ".join(sorted(KINDS))
+    if scheme in LATER_KINDS:
+        raise ValueError(f"{scheme} is not supported by this version; kinds: {known}")
+    raise ValueError(f"must begin with the kind of dataset and a colon; kinds: {known}")
 
 
 def _no_literal_secret(secret: object) -> object:
@@ -275,12 +276,20 @@ class DatasetSettings(Section):
     def _table_for_databases(cls, table: str | None, info: ValidationInfo) -> str | None:
         source = info.data.get("source")
         if source is not None:
-            is_database = source.partition(":")[0] in TABLE_SCHEMES
+            is_database = source.startswith("sqlite:")
             if is_database and table is None:
                 raise ValueError("missing: a database source needs it")
             if not is_database and table is not None:
                 raise ValueError("only for database sources")
         return table
+
+    @field_validator("keys")
+    @classmethod
+    def _keys_for_databases(cls, keys: str | None, info: ValidationInfo) -> str | None:
+        source = info.data.get("source")
+        if keys is not None and source is not None and not source.startswith("sqlite:"):
+            raise ValueError("only for database sources")
+        return keys
 
 
 class Settings(Section):

@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import logging
 from contextlib import aclosing
+from pathlib import Path
 from typing import NamedTuple
 
-from mailsync.carriers.base import Arrival, Mailbox
+from mailsync.carriers.base import Arrival, Mailbox, Place
 from mailsync.core import container, parts, sealing, wire
 from mailsync.core.inbound import Received, Verdict, receive
 from mailsync.core.model import CONFLICTS, Bundle, DeleteOrder, Extraction, RecordId
 from mailsync.cycle.report import Report
 from mailsync.cycle.sending import day_of
 from mailsync.cycle.site import Peer, Site
-from mailsync.errors import BadBundle, BadFormat, MailsyncError
+from mailsync.errors import BadBundle, BadFormat, MailsyncError, UsageError
 from mailsync.store.history import Event
 from mailsync.store.inbox import Waiting
 from mailsync.store.transaction import Transaction
@@ -73,6 +74,20 @@ def admit(site: Site, arrival: Arrival, report: Report) -> None:
             report.rejected.append(words)
         else:
             transaction.mailbox.settle(arrival.place, "foreign", "", now)
+
+
+def arrival_of(path: Path, number: int) -> Arrival:
+    """What is in a saved attachment or a whole mail. Raises UsageError if it cannot be read."""
+    from mailsync.carriers.message import containers_in  # noqa: PLC0415  for files alone
+
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    found = tuple(container.find(raw)) or containers_in(raw)
+    problem = None if found else container.problem_in(raw) or "there is no bundle in it"
+    place = Place("file", str(path.absolute()), int(path.stat().st_mtime), number)
+    return Arrival(place, len(raw), found, message_id=str(path), problem=problem)
 
 
 def _admit_content(transaction: Transaction, verified: _Verified, now: int) -> None:

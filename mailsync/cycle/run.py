@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mailsync.core.model import CONFLICTS
 from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.housekeeping import tidy
 from mailsync.cycle.materialising import materialise_dataset
-from mailsync.cycle.receiving import collect, dispose, process_inbox
+from mailsync.cycle.receiving import admit, arrival_of, collect, dispose, process_inbox
 from mailsync.cycle.report import Report
 from mailsync.cycle.sending import ALWAYS, compose_for, deliver
 from mailsync.cycle.site import Site
@@ -30,6 +31,19 @@ class Extent:
     """Hand over what the outbox holds due by this time (milliseconds since 1970)."""
 
 
+def import_files(site: Site, paths: Sequence[Path], report: Report) -> Report:
+    """Take bundles from saved attachments or whole mails, and apply them.
+
+    The caller holds the store's lock. Raises UsageError for a file that cannot be read.
+    """
+    usable = [name for name in site.settings.datasets if _detected(site, name, report)]
+    for number, path in enumerate(paths):
+        admit(site, arrival_of(path, number), report)
+    _apply(site, usable, report)
+    tidy(site)
+    return report
+
+
 async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
     """One cycle. What stops a part of it is in the report; everything else goes on.
 
@@ -43,14 +57,19 @@ async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
                 await dispose(site, mailbox)
         except MailsyncError as problem:
             report.problems.append(problem)
-    process_inbox(site, report)
-    for name in usable:
-        _try(report, lambda name=name: materialise_dataset(site, name, report))  # type: ignore[misc]
-    _note_held(site, report)
+    _apply(site, usable, report)
     if extent.sending:
         await _send(site, extent, report)
     tidy(site)
     return report
+
+
+def _apply(site: Site, usable: Sequence[str], report: Report) -> None:
+    """Inbox -> record map -> datasets."""
+    process_inbox(site, report)
+    for name in usable:
+        _try(report, lambda name=name: materialise_dataset(site, name, report))  # type: ignore[misc]
+    _note_held(site, report)
 
 
 def _detected(site: Site, name: str, report: Report) -> bool:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mailsync.core.model import Key
-from mailsync.cycle.run import Extent
+from mailsync.cycle.report import Report
+from mailsync.cycle.run import Extent, import_files
 from mailsync.datasets.base import Newcomer
 from mailsync.datasets.memory import MemoryDataset
 from tests.cycle.sites import DAY, HOUR, Sites, pair
@@ -250,3 +251,20 @@ def test_an_acknowledgement_lost_again_and_again_is_given_again(sites: Sites) ->
         assert sites.sync("bob").peers["alice"].sent.mails == 1
         sites.network.in_transit.clear()
         sites.clock.now += 8 * DAY
+
+
+def test_a_saved_attachment_is_as_good_as_its_mail(sites: Sites, tmp_path: Path) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.sync("alice")
+    (letter,) = sites.network.in_transit
+    saved = tmp_path / "attachment.msync"
+    saved.write_bytes(letter.container)
+    nothing = tmp_path / "nothing.msync"
+    nothing.write_bytes(b"nothing")
+    for _ in range(2):
+        report = import_files(sites.sites["bob"], [saved, nothing], Report())
+    assert report.rejected == [f"mail {nothing}: there is no bundle in it"]
+    sites.network.deliver_all()
+    settle(sites)
+    assert agreed(sites)
+    assert len(sites.rows("bob")) == 1

@@ -10,8 +10,8 @@ from typing import Final
 
 from mailsync.carriers.base import Mailbox
 from mailsync.cycle.site import Carrier, Site
+from mailsync.daemon.polling import patience
 from mailsync.errors import Unreachable
-from mailsync.polling import patience
 
 _log = logging.getLogger(__name__)
 

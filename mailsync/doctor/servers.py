@@ -22,8 +22,8 @@ from mailsync.carriers.endpoint import Endpoint, Security, connection_error, tls
 from mailsync.carriers.imap import ImapMailbox
 from mailsync.carriers.smtp import SmtpSender
 from mailsync.config import MailSettings, Settings, format_size, read_secret
+from mailsync.doctor.finding import Finding, bad, doubtful, failed, good
 from mailsync.errors import Exit, MailsyncError
-from mailsync.examination.finding import Finding, bad, doubtful, failed, good
 
 PATIENCE_SECONDS: Final = 30.0
 DAY_SECONDS: Final = 86_400

@@ -24,8 +24,8 @@ from mailsync.core.model import Link
 from mailsync.cycle.site import accepted_peers
 from mailsync.datasets.base import Unreadable
 from mailsync.datasets.kinds import open_dataset
+from mailsync.doctor.finding import Finding, bad, doubtful, failed, good
 from mailsync.errors import DatasetReadOnly, DiskFull, Exit, MailsyncError, NotInitialised
-from mailsync.examination.finding import Finding, bad, doubtful, failed, good
 from mailsync.files import require_private
 from mailsync.keys import card_fingerprint, load_keys
 from mailsync.store import schema

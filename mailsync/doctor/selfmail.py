@@ -15,9 +15,9 @@ from typing import Final
 from mailsync.carriers.base import Arrival, Letter, Sent
 from mailsync.config import MailSettings, Settings
 from mailsync.core import container
+from mailsync.doctor.finding import Finding, bad, doubtful, failed, good
+from mailsync.doctor.servers import Inbox, inbox, submission
 from mailsync.errors import Exit, MailsyncError
-from mailsync.examination.finding import Finding, bad, doubtful, failed, good
-from mailsync.examination.servers import Inbox, inbox, submission
 
 WAIT_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 1.0

@@ -27,6 +27,8 @@ from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.cycle.sending import MailNotTaken, deliver
 from mailsync.cycle.site import Site, open_site
+from mailsync.daemon.polling import jittered, next_due, patience
+from mailsync.daemon.watching import Watch
 from mailsync.errors import (
     BadConfiguration,
     DatasetError,
@@ -36,8 +38,6 @@ from mailsync.errors import (
     OurError,
     PeerError,
 )
-from mailsync.polling import jittered, next_due, patience
-from mailsync.watching import Watch
 
 _log = logging.getLogger(__name__)
 

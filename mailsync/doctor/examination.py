@@ -7,9 +7,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from mailsync.config import MailSettings, Settings, load
+from mailsync.doctor import local, selfmail, servers
+from mailsync.doctor.finding import Finding, Grade, doubtful, failed, good
 from mailsync.errors import Exit, Locked, MailsyncError, UsageError
-from mailsync.examination import local, selfmail, servers
-from mailsync.examination.finding import Finding, Grade, doubtful, failed, good
 from mailsync.store.state import StateStore
 
 LOCK_SECONDS = 5.0

@@ -1,0 +1,1 @@
+"""The daemon: cycles on schedule, woken by mail, stopped at once."""

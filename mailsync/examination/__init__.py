@@ -1,1 +1,0 @@
-"""The checks of ``mailsync doctor``, each a small function that yields findings."""
