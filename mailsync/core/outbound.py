@@ -239,6 +239,12 @@ def _explicit_context(link: Link, record: Record) -> frozenset[Dot]:
     )
 
 
+def weight(bundle: Bundle) -> int:
+    """About how many bytes the bundle's records take before compression."""
+    items: list[Extraction | DeleteOrder] = [*bundle.deletes, *bundle.extractions]
+    return sum(_weight(item.entries) for item in items)
+
+
 def _weight(entries: Mapping[str, Entry]) -> int:
     """About how many bytes the entries take before compression."""
     return 24 + sum(

@@ -124,18 +124,28 @@ def _compose_one(
         owed_before=now - peer.settings.acknowledge_after * 1000,
     ):
         return None
-    ledger = transaction.ledger()
-    bundle, changed = outbound.compose(
-        ledger,
-        links,
-        peer.name,
-        candidates,
-        now=now,
-        resend_before=resend_before,
-        tag=site.surroundings.bits(32),
-        manifest=_manifest(transaction) if link.stale else None,
-    )
-    containers = _containers(site, peer, bundle, transaction.routes.get(peer.name))
+    tag = site.surroundings.bits(32)
+    manifest = _manifest(transaction) if link.stale else None
+    size_limit = outbound.SIZE_LIMIT
+    while True:
+        ledger = transaction.ledger()
+        bundle, changed = outbound.compose(
+            ledger,
+            links,
+            peer.name,
+            candidates,
+            now=now,
+            resend_before=resend_before,
+            tag=tag,
+            size_limit=size_limit,
+            manifest=manifest,
+        )
+        containers = _containers(site, peer, bundle, transaction.routes.get(peer.name))
+        count = len(bundle.extractions) + len(bundle.deletes)
+        if len(containers) == 1 or count <= 1:
+            break
+        # what fits into one mail is confirmed, and if lost sent again, on its own
+        size_limit = min(size_limit, outbound.weight(bundle)) * 2 // (3 * len(containers))
     transaction.save(ledger, now)
     transaction.save_links({peer.name: changed})
     _queue(site, transaction, peer, bundle, containers)

@@ -138,3 +138,27 @@ def test_only_what_is_missing_is_sent_again(sites: Sites) -> None:
     sites.network.deliver_all()
     sites.sync("bob")
     assert len(sites.rows("bob")) == 3
+
+
+def test_much_data_for_small_mails_goes_in_bundles_that_fit_one_each(tmp_path: Path) -> None:
+    import random
+
+    sites = pair(tmp_path, 'max_message = "32 KiB"')
+    chance = random.Random(1)
+    for number in range(200):
+        sites.rows("alice")[Key(str(number))] = {"text": chance.randbytes(500).hex()}
+    sent = sites.sync("alice").peers["bob"].sent
+    assert sent.bundles == sent.mails > 4
+    lost = sites.network.in_transit.pop(2)
+    assert lost.parts == 1
+    sites.network.deliver_all()
+    sites.sync("bob")
+    arrived = len(sites.rows("bob"))
+    assert 100 < arrived < 200
+    sites.clock.now += 2 * HOUR
+    sites.sync("bob")
+    sites.network.deliver_all()
+    sites.sync("alice")
+    sites.clock.now += 2 * DAY
+    again = sites.sync("alice").peers["bob"].sent
+    assert (again.mails, again.upserts) == (1, 200 - arrived)
