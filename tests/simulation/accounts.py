@@ -1,0 +1,75 @@
+"""What users did, so that at the end every value they ever wrote can be accounted for.
+
+Users write values never written before, so a value names the edit that made it; the few that
+stand for two edits (moved from row to row, written alike at two sites, brought back from a
+backup) are known as ``ambiguous``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mailsync.core.model import Guid
+
+
+class Delete(NamedTuple):
+    """One row a user deleted."""
+
+    site: str
+    dataset: str
+    values: frozenset[int]
+    guid: Guid | None
+
+
+@dataclass
+class Accounts:
+    """The users' side of the story."""
+
+    count: int = 0
+    created: int = 0
+    """Rows that may have become a record of their own."""
+    history: dict[int, frozenset[int]] = field(default_factory=dict)
+    """Value -> the values of the same field that its author had seen."""
+    overwritten: set[int] = field(default_factory=set)
+    """Knowingly."""
+    gone: set[int] = field(default_factory=set)
+    """Deleted knowingly."""
+    undone: set[int] = field(default_factory=set)
+    """Gone, but they may come back: a restore undid the delete, or nobody can tell."""
+    lost: set[int] = field(default_factory=set)
+    """Taken away by a restore before any other site had them."""
+    ambiguous: set[int] = field(default_factory=set)
+    deletes: list[Delete] = field(default_factory=list)
+
+    def value(self, *seen: int) -> int:
+        """A new value, by an author who has these before their eyes in the same field."""
+        self.count += 1
+        known = [self.history[value] | {value} for value in seen]
+        self.history[self.count] = frozenset.intersection(*known) if known else frozenset()
+        self.overwritten.update(seen)
+        return self.count
+
+    def deleted(self, delete: Delete, *, in_doubt: bool) -> None:
+        self.gone |= delete.values
+        if in_doubt:
+            self.undone |= delete.values
+        self.deletes.append(delete)
+
+    def reinserted(self, guid: Guid) -> None:
+        """The row is back under its key before anybody noticed the delete: it was an edit."""
+        self.deletes = [delete for delete in self.deletes if delete.guid != guid]
+
+    def restored(self, site: str, since: int, held: Collection[int], dead: Collection[int]) -> None:
+        """``site`` forgot the deletes after the first ``since``.
+
+        ``held``: the values that some site still has; ``dead``: those that another site knows
+        to be deleted.
+        """
+        self.lost |= self.history.keys() - held
+        for number, delete in enumerate(self.deletes):
+            forgotten = number >= since and delete.site == site
+            if forgotten or not delete.values <= set(dead):
+                self.undone |= delete.values
+                self.deletes[number] = delete._replace(guid=None)

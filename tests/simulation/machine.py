@@ -1,0 +1,247 @@
+"""One machine: a state store, datasets and a clock, and the processes that come and go on it."""
+
+from __future__ import annotations
+
+import copy
+import random
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from mailsync.carriers.base import Letter, SendResult
+from mailsync.carriers.memory import MemoryMailbox, MemorySender, Network
+from mailsync.config import Settings
+from mailsync.config.loading import parse
+from mailsync.core.ledger import Ledger
+from mailsync.core.model import Fields, Key, Record
+from mailsync.core.sealing import PrivateKeys
+from mailsync.cycle.report import Report
+from mailsync.cycle.run import Extent, run_cycle
+from mailsync.cycle.site import Peer, Site, Surroundings
+from mailsync.datasets.base import Outcome, Write
+from mailsync.datasets.memory import MemoryDataset
+from tests.cycle.sites import keys_of
+from tests.simulation.interruptions import Crash, Interruptions, Point
+from tests.simulation.store import SimulatedStore, copy_of, new_database
+
+Row = dict[str, int]
+Rows = dict[Key, Row]
+
+
+class InterruptibleDataset(MemoryDataset):
+    """A dataset without transactions: a crash may fall between any two of its writes."""
+
+    transactional = False
+
+    def __init__(self, interruptions: Interruptions) -> None:
+        super().__init__()
+        self.interruptions = interruptions
+
+    def apply(self, writes: Sequence[Write]) -> list[Outcome]:
+        outcomes = super().apply(writes)
+        self.interruptions.at(Point.WRITTEN)
+        return outcomes
+
+    def _write(self, write: Write) -> Outcome:
+        self.interruptions.at(Point.WRITING)
+        return super()._write(write)
+
+
+class InterruptibleSender(MemorySender):
+    """A connection whose process may die before or after a mail was taken."""
+
+    def __init__(self, network: Network, interruptions: Interruptions) -> None:
+        super().__init__(network)
+        self.interruptions = interruptions
+
+    async def send(self, letter: Letter) -> SendResult:
+        self.interruptions.at(Point.SENDING)
+        result = await super().send(letter)
+        self.interruptions.at(Point.SENT)
+        return result
+
+
+@dataclass
+class Carrier:
+    """Both halves of the mail of one address."""
+
+    network: Network
+    address: str
+    interruptions: Interruptions
+
+    def sender(self) -> InterruptibleSender:
+        return InterruptibleSender(self.network, self.interruptions)
+
+    def mailbox(self) -> MemoryMailbox:
+        return MemoryMailbox(self.network, self.address)
+
+
+class Backup(NamedTuple):
+    """A copy of the state store's file, and one of the datasets."""
+
+    state: bytes
+    rows: dict[str, Rows]
+    deletes: int
+    """How many deletes users had made anywhere by then."""
+
+
+@dataclass
+class Machine:
+    """What outlives a process."""
+
+    name: str
+    """Of the site. A cloned machine has the same one."""
+    network: Network
+    clock: Callable[[], int]
+    watch: Callable[[Machine, Ledger], None]
+    chance: random.Random
+    datasets: dict[str, InterruptibleDataset]
+    interruptions: Interruptions
+    database: sqlite3.Connection = field(default_factory=new_database)
+    peers: dict[str, frozenset[str] | None] = field(default_factory=dict)
+    """Peer -> the datasets the link to it carries; None: all."""
+    skew: int = 0
+    expired: bool = False
+    freed: dict[str, list[Key]] = field(default_factory=dict)
+    """Keys whose rows users deleted, by dataset."""
+    backups: list[Backup] = field(default_factory=list)
+    _site: Site | None = None
+
+    @property
+    def site(self) -> Site:
+        """The present process, started if there is none."""
+        if self._site is None:
+            self._site = self._start()
+        return self._site
+
+    @property
+    def store(self) -> SimulatedStore:
+        store = self.site.store
+        assert isinstance(store, SimulatedStore)
+        return store
+
+    def _start(self) -> Site:
+        store = SimulatedStore(
+            self.database, self.interruptions, lambda ledger: self.watch(self, ledger)
+        )
+        settings = _settings(self.name, _sections(self.peers), tuple(self.datasets))
+        with store.peek() as transaction:
+            transaction.found_site(keys(self.name).public.site_number)
+        return Site(
+            settings,
+            keys(self.name),
+            {
+                peer: Peer(peer, address(peer), keys(peer).public, settings.peers[peer])
+                for peer in self.peers
+            },
+            store,
+            Carrier(self.network, address(self.name), self.interruptions),
+            Surroundings(
+                lambda: self.clock() + self.skew, self.chance.getrandbits, self.chance.randbytes
+            ),
+            dict(self.datasets),
+        )
+
+    def stop(self) -> None:
+        """The process ends, however it ends; the next one reads state and configuration anew."""
+        if self._site is not None:
+            self.expired |= self.store.expired
+        self._site = None
+
+    def cycle(self) -> Report | None:
+        """One whole cycle of the product; None if it was killed."""
+        report = Report()
+        try:
+            _run(run_cycle(self.site, Extent(), report))
+        except Crash:
+            self.stop()
+            return None
+        finally:
+            self.interruptions.clear()
+        self.expired |= self.store.expired
+        return report
+
+    def rows(self, dataset: str) -> Rows:
+        """The rows, to be changed as users do."""
+        return self.datasets[dataset].rows  # type: ignore[return-value]
+
+    def records(self) -> list[Record]:
+        """The record map."""
+        with self.store.peek() as transaction:
+            return list(transaction.records.where())
+
+    def record_under(self, dataset: str, key: Key) -> Record | None:
+        """The record whose row this is, as far as the site knows."""
+        with self.store.peek() as transaction:
+            return transaction.records.by_key(dataset, [key]).get(key)
+
+    def back_up(self, deletes: int) -> Backup:
+        rows = {name: copy.deepcopy(self.rows(name)) for name in self.datasets}
+        return Backup(self.database.serialize(), rows, deletes)
+
+    def replace_state(self, state: bytes) -> None:
+        self.stop()
+        self.database = copy_of(state)
+
+    def replace_rows(self, rows: Mapping[str, Rows]) -> None:
+        for name, content in rows.items():
+            self.datasets[name].rows = dict[Key, Fields](copy.deepcopy(content))
+
+    def clone(self) -> Self:
+        """A second machine with the same state, keys and configuration."""
+        interruptions = Interruptions()
+        twin = type(self)(
+            self.name,
+            self.network,
+            self.clock,
+            self.watch,
+            random.Random(self.chance.random()),
+            {name: InterruptibleDataset(interruptions) for name in self.datasets},
+            interruptions,
+            peers=dict(self.peers),
+            skew=self.skew,
+            freed=copy.deepcopy(self.freed),
+        )
+        backup = self.back_up(0)
+        twin.replace_state(backup.state)
+        twin.replace_rows(backup.rows)
+        return twin
+
+
+def _run(cycle: object) -> None:
+    """Drive a coroutine that never waits for anything: nothing here is slow."""
+    try:
+        cycle.send(None)  # type: ignore[attr-defined]
+    except StopIteration:
+        return
+    raise AssertionError("the memory network made somebody wait")
+
+
+@cache
+def keys(name: str) -> PrivateKeys:
+    return keys_of(name)
+
+
+def address(name: str) -> str:
+    return f"{name}@example.org"
+
+
+def _sections(peers: Mapping[str, frozenset[str] | None]) -> str:
+    text = ""
+    for peer, datasets in sorted(peers.items()):
+        text += f'[peers.{peer}]\ncard = "{peer}.card"\n'
+        if datasets is not None:
+            text += f"datasets = {sorted(datasets)}\n"
+    return text
+
+
+@cache
+def _settings(name: str, peers: str, datasets: tuple[str, ...]) -> Settings:
+    text = f'[site]\nname = "{name}"\nstate = "{name}.db"\n[mail]\naddress = "{address(name)}"\n'
+    text += 'imap = "imap://localhost"\nsmtp = "smtp://localhost"\n' + peers
+    for dataset in datasets:
+        text += f'[datasets.{dataset}]\nsource = "vcard:{dataset}"\n'
+    return parse(text.encode(), Path(f"/{name}.toml"))

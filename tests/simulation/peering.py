@@ -1,0 +1,36 @@
+"""What operators change: peers met and retired, datasets added to a link."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+from tests.simulation.machine import Machine
+from tests.simulation.world import World
+
+
+def meet(world: World, machine: Machine, chance: random.Random) -> None:
+    """Two sites that never were peers become so."""
+    met = {frozenset(edge) for edge in world.setting.edges} | world.met
+    strangers = [
+        pair
+        for pair in itertools.combinations(world.setting.names, 2)
+        if frozenset(pair) not in met
+    ]
+    if strangers:
+        pair = chance.choice(strangers)
+        world.met.add(frozenset(pair))
+        world.link(*pair, world.setting.narrow)
+
+
+def retire(world: World, machine: Machine, chance: random.Random) -> None:
+    """Two peers are peers no more."""
+    if machine.peers:
+        world.unlink(machine.name, chance.choice(sorted(machine.peers)))
+
+
+def widen(world: World, machine: Machine, chance: random.Random) -> None:
+    """One side of a link lets it carry every dataset."""
+    if machine.peers:
+        machine.peers[chance.choice(sorted(machine.peers))] = None
+        machine.stop()

@@ -1,0 +1,150 @@
+"""Play a schedule: its steps, then rest, then the promises, then every letter once more."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tests.cycle.sites import DAY
+from tests.simulation import faults, peering, post, users
+from tests.simulation.machine import Machine
+from tests.simulation.promises import check
+from tests.simulation.setting import Setting, Step
+from tests.simulation.watching import watched
+from tests.simulation.world import TWIN, BrokenPromise, World
+
+Handler = Callable[[World, Machine, random.Random], None]
+
+HANDLERS: Final[dict[str, Handler]] = {
+    handler.__name__: handler
+    for handler in (
+        users.insert,
+        users.edit,
+        users.delete,
+        users.reinsert,
+        users.swap,
+        users.same,
+        faults.sync,
+        faults.killed,
+        faults.raced,
+        faults.wait,
+        faults.silence,
+        faults.jump,
+        faults.backup,
+        faults.restore,
+        faults.restore_state,
+        faults.restore_rows,
+        faults.clone,
+        faults.unclone,
+        post.carry,
+        post.deliver,
+        post.lose,
+        post.replay,
+        peering.meet,
+        peering.retire,
+        peering.widen,
+    )
+}
+
+TURNS_MAX: Final = 40
+"""Rounds of cycles within which everything must come to rest."""
+
+ROUND: Final = 8 * DAY
+"""Beyond every timer but the retention time."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a schedule."""
+
+    broken: str | None
+    counts: Counter[str]
+
+    @property
+    def kind(self) -> str | None:
+        """The promise, without its particulars."""
+        return self.broken and self.broken.split(":")[0]
+
+
+def play(setting: Setting, steps: Sequence[Step]) -> Outcome:
+    """One schedule from start to end."""
+    world = World(setting)
+    broken = None
+    with watched(world):
+        try:
+            for step in steps:
+                _take(world, step)
+            rest(world)
+            check(world)
+            _replay_everything(world)
+        except BrokenPromise as problem:
+            broken = str(problem)
+        except Exception as problem:  # noqa: BLE001  whatever it is, it is found and can be shrunk
+            broken = f"{type(problem).__name__}: {problem}"
+    return Outcome(broken, world.counts)
+
+
+def _take(world: World, step: Step) -> None:
+    machines = [machine for _, machine in sorted(world.machines.items())]
+    machine = machines[step.site % len(machines)]
+    HANDLERS[step.kind](world, machine, random.Random(step.pick))
+
+
+def rest(world: World) -> None:
+    """Faults end, mail gets through: everything must come to rest by itself."""
+    for name in [name for name in world.machines if name.endswith(TWIN)]:
+        faults.unclone(world, world.machines[name], random.Random(0))
+    if world.restored:
+        _say_something(world)
+    quiet = turns = 0
+    while quiet < 2:
+        quiet = 0 if _round(world) else quiet + 1
+        # the second round of silence comes when every retention time is over, too
+        world.time += 40 * DAY if quiet else ROUND
+        turns += 1
+        if turns > TURNS_MAX:
+            raise BrokenPromise(f"restless: still not quiet after {turns} rounds")
+
+
+def _say_something(world: World) -> None:
+    """A restore is noticed by the next mail; users see to it that there is one."""
+    for machine in world.machines.values():
+        for dataset in sorted(machine.datasets):
+            world.accounts.created += 1
+            row = {"f0": world.accounts.value()}
+            machine.rows(dataset)[users.new_key(world)] = row
+
+
+def _round(world: World) -> int:
+    """One cycle of every site, all mail delivered; how many mails there were."""
+    before = world.counts["mails"] - len(world.network.in_transit)
+    for name in sorted(world.machines):
+        world.cycle(world.machines[name])
+        world.network.deliver_all()
+    return world.counts["mails"] - before
+
+
+def _replay_everything(world: World) -> None:
+    """Every letter ever sent comes again, newest first: that changes nothing."""
+    before = copy.deepcopy(_contents(world))
+    data = world.counts["data"]
+    for letter in reversed(world.archive):
+        world.network.deliver(letter)
+    rest(world)
+    check(world)
+    if _contents(world) != before and not world.restored:
+        raise BrokenPromise("replayed: old letters changed the outcome")
+    if world.counts["data"] != data and not world.is_rough:
+        raise BrokenPromise("replayed: old letters caused mails with data")
+
+
+def _contents(world: World) -> dict[tuple[str, str], object]:
+    return {
+        (name, dataset): world.rows(name, dataset)
+        for name in world.machines
+        for dataset in world.setting.datasets
+    }

@@ -1,0 +1,128 @@
+"""The promises, looked for in a world at rest."""
+
+from __future__ import annotations
+
+from mailsync.core.decisions import note_of
+from mailsync.core.model import CONFLICTS, NO_MARKER, Guid, Note, dots_of, is_alive
+from tests.simulation.machine import Row
+from tests.simulation.world import BrokenPromise, World
+
+
+def check(world: World) -> None:
+    """Every promise that can be seen in what there is now. Raises BrokenPromise."""
+    for error in world.errors:
+        raise BrokenPromise(error)
+    if not world.is_rough:
+        for suspicion in world.suspicions:
+            raise BrokenPromise(suspicion)
+    notes = {name: notes_at(world, name) for name in world.machines}
+    shown: set[int] = set()
+    for dataset in world.setting.datasets:
+        for group in world.components(dataset):
+            rows = _check_convergence(world, dataset, group)
+            shown |= {value for row in rows.values() for value in row.values()}
+            here = _check_journals(dataset, group, notes)
+            _check_deletes(world, dataset, group, rows, here)
+    _check_losses(world, shown, {note.value for each in notes.values() for note in each})
+    _check_identities(world)
+    for name in world.machines:
+        _check_rest(world, name)
+
+
+def notes_at(world: World, name: str) -> set[Note]:
+    """The conflicts in the journal of a site."""
+    with world.machines[name].store.peek() as transaction:
+        entries = [note_of(entry.note) for entry in transaction.journal.entries()]
+    return {note for note in entries if note is not None}
+
+
+def _check_convergence(world: World, dataset: str, group: list[str]) -> dict[Guid, Row]:
+    """Promise 1: the same records at all sites."""
+    first: dict[Guid, Row] | None = None
+    for name in group:
+        rows = world.rows(name, dataset)
+        if len(rows) != len(world.machines[name].rows(dataset)):
+            raise BrokenPromise(f"unrecorded: {name} has rows of {dataset} without a record")
+        if first is None:
+            first = rows
+        if rows != first:
+            guid = min(g for g in rows.keys() | first.keys() if rows.get(g) != first.get(g))
+            raise BrokenPromise(
+                f"diverged: {guid.hex()} is {rows.get(guid)} at {name}, {first.get(guid)} at {group[0]}"
+            )
+    return first or {}
+
+
+def _check_journals(dataset: str, group: list[str], notes: dict[str, set[Note]]) -> set[Note]:
+    """Promise 2, second half: every site that shares the dataset has every loss in its journal."""
+    of = {name: {note for note in notes[name] if note.record.dataset == dataset} for name in group}
+    for name in group:
+        if of[name] != of[group[0]]:
+            note = min(of[name] ^ of[group[0]], key=repr)
+            raise BrokenPromise(f"journals differ: {note} is not at both {name} and {group[0]}")
+    return of[group[0]]
+
+
+def _check_losses(world: World, shown: set[int], noted: set[object]) -> None:
+    """Promise 2: no value vanishes in silence."""
+    accounts = world.accounts
+    accounted = shown | accounts.overwritten | accounts.gone | accounts.lost | noted
+    for value in accounts.history:
+        if value not in accounted:
+            raise BrokenPromise(f"lost: value {value} vanished without a conflict")
+
+
+def _check_deletes(
+    world: World, dataset: str, group: list[str], rows: dict[Guid, Row], notes: set[Note]
+) -> None:
+    """Promise 3: deletes stay, and where an unseen edit overruled one, it is in the journal."""
+    noted = {note.record.guid for note in notes}
+    overruled = {note.record.guid for note in notes if note.field is None}
+    deletes = [d for d in world.accounts.deletes if d.dataset == dataset and d.site in group]
+    gone = {value for delete in deletes for value in delete.values}
+    deleted = {delete.guid for delete in deletes}
+    for guid, row in rows.items():
+        values = set(row.values())
+        if not values or values & world.accounts.undone:
+            continue
+        forced = world.has_expired and guid in overruled
+        if values <= gone and not values & world.accounts.ambiguous and not forced:
+            raise BrokenPromise(f"resurrected: {guid.hex()} {row}")
+        if guid in deleted and guid not in noted:
+            raise BrokenPromise(f"overruled in silence: the delete of {guid.hex()} {row}")
+
+
+def _check_identities(world: World) -> None:
+    """No row got two identities, save where a state store came back that did not know it."""
+    guids = {
+        record.id
+        for machine in world.machines.values()
+        for record in machine.records()
+        if record.dataset != CONFLICTS
+    }
+    if len(guids) > world.accounts.created:
+        raise BrokenPromise(
+            f"doubled: {len(guids)} records of {world.accounts.created} rows ever inserted"
+        )
+
+
+def _check_rest(world: World, name: str) -> None:
+    """Promise 6: nothing is kept that nobody needs."""
+    machine = world.machines[name]
+    for record in machine.records():
+        what = f"{name} keeps {record.dataset} {record.guid.hex()}"
+        if record.marker is not NO_MARKER:
+            raise BrokenPromise(f"marker: {what} as being written")
+        if not is_alive(record.entries):
+            raise BrokenPromise(f"tombstone: {what}")
+        if record.context.keys() != dots_of(record.entries):
+            raise BrokenPromise(f"ancestors: {what} with its ancestors")
+    with machine.store.peek() as transaction:
+        if transaction.outbox.items():
+            raise BrokenPromise(f"outbox: {name} still has mail to send")
+        if transaction.inbox.waiting() or transaction.inbox.quarantined():
+            raise BrokenPromise(f"inbox: {name} still has bundles to apply")
+        links = machine.site.links(transaction)
+        for peer, link in links.items():
+            if link.stale or link.rejoin:
+                raise BrokenPromise(f"unreconciled: {name} still waits for {peer}")

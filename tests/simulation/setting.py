@@ -1,0 +1,129 @@
+"""Schedules as values: where they play, and the steps that are played.
+
+A step names no thing that only exists in one run: it holds a number from which its handler draws
+among whatever is there. So any steps can be left out, and the rest still make sense.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Self
+
+from tests.cycle.sites import DAY
+
+YEAR: Final = 365 * DAY
+
+
+class Step(NamedTuple):
+    """One step: what, at which site (by number), and the seed of its choices."""
+
+    kind: str
+    site: int
+    pick: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.site}.{self.pick}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        kind, site, pick = text.split(".")
+        return cls(kind, int(site), int(pick))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a schedule plays."""
+
+    seed: int
+    mix: str
+    names: str
+    edges: tuple[tuple[str, str], ...]
+    fields: int
+    datasets: tuple[str, ...] = ("people",)
+    narrow: frozenset[str] | None = None
+    """The datasets that links carry at first; None: all."""
+    loss: int = 0
+    """Percent of letters."""
+    skews: dict[str, int] = field(default_factory=dict)
+
+
+BASE: Final[dict[str, float]] = {
+    "insert": 3,
+    "edit": 6,
+    "delete": 2,
+    "reinsert": 1,
+    "swap": 1,
+    "same": 1,
+    "sync": 12,
+    "carry": 7,
+    "deliver": 3,
+    "wait": 2,
+}
+"""How often each kind of step comes in every mix."""
+
+MIXES: Final[dict[str, dict[str, float]]] = {
+    "plain": {},
+    "mail": {"lose": 1, "replay": 1},
+    "crash": {"killed": 6, "raced": 3},
+    "clock": {"jump": 2, "killed": 2},
+    "restore": {"backup": 2, "restore": 1},
+    "restore-state": {"backup": 2, "restore_state": 1, "killed": 1},
+    "restore-rows": {"backup": 2, "restore_rows": 1, "killed": 1},
+    "clone": {"clone": 1, "unclone": 1},
+    "silence": {"silence": 2, "lose": 1},
+    "peers": {"meet": 1, "retire": 1, "killed": 1},
+    "datasets": {"widen": 2, "killed": 1},
+    "all": {
+        "killed": 3,
+        "raced": 1,
+        "lose": 1,
+        "replay": 1,
+        "jump": 0.3,
+        "backup": 1,
+        "restore": 0.5,
+        "silence": 0.3,
+        "meet": 0.5,
+        "widen": 0.5,
+    },
+}
+"""What each mix adds to it."""
+
+
+def setting_of(seed: int, mix: str) -> Setting:
+    """Where the schedule of this seed plays."""
+    chance = random.Random(f"setting {seed} {mix}")
+    names = "abcde"[: chance.choice([2, 2, 2, 3, 3, 4, 5])]
+    skews = {}
+    if mix in ("clock", "all"):
+        skews = {name: chance.choice([0, 0, -3 * YEAR, YEAR // 2, 5 * YEAR]) for name in names}
+    several = mix in ("datasets", "all")
+    return Setting(
+        seed,
+        mix,
+        names,
+        _edges(names, chance),
+        chance.choice([1, 2, 3]),
+        ("boats", "people") if several else ("people",),
+        frozenset({"people"}) if several else None,
+        chance.choice([0, 10, 30, 60]),
+        skews,
+    )
+
+
+def steps_of(seed: int, mix: str) -> list[Step]:
+    """The steps of the schedule of this seed."""
+    chance = random.Random(f"steps {seed} {mix}")
+    weights = BASE | MIXES[mix]
+    count = chance.choice([8, 15, 15, 30, 60])
+    kinds = chance.choices(list(weights), list(weights.values()), k=count)
+    return [Step(kind, chance.randrange(5), chance.randrange(100_000)) for kind in kinds]
+
+
+def _edges(names: str, chance: random.Random) -> tuple[tuple[str, str], ...]:
+    chain = list(itertools.pairwise(names))
+    star = [(names[0], name) for name in names[1:]]
+    ring = [*chain, (names[0], names[-1])] if len(names) > 2 else chain
+    mesh = list(itertools.combinations(names, 2))
+    return tuple(chance.choice([chain, star, ring, mesh]))

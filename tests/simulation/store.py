@@ -1,0 +1,100 @@
+"""The real state store on SQLite in memory: copied like a file, interrupted like a process.
+
+SQLite, its transactions and the product's SQL are the real ones; what is spared is the disk and
+the compilation of the same statements for every store anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import StaticPool
+
+from mailsync.core.ledger import Ledger
+from mailsync.core.model import Link
+from mailsync.store import schema
+from mailsync.store.state import StateStore
+from mailsync.store.transaction import Transaction
+from tests.simulation.interruptions import Interruptions, Point
+
+Watch = Callable[[Ledger], None]
+"""Sees what a transaction is about to save."""
+
+_compiled: dict[object, object] = {}
+
+
+class WatchedTransaction(Transaction):
+    """A transaction whose notes and links are seen before they are saved."""
+
+    def __init__(self, connection: Connection, store: SimulatedStore) -> None:
+        super().__init__(connection)
+        self._store = store
+
+    def save(self, ledger: Ledger, now: int) -> None:
+        self._store.watch(ledger)
+        super().save(ledger, now)
+
+    def save_links(self, links: Mapping[str, Link]) -> None:
+        self._store.expired |= any(link.stale for link in links.values())
+        super().save_links(links)
+
+
+class SimulatedStore(StateStore):
+    """A state store as one process opened it; the next process opens the same database."""
+
+    def __init__(
+        self, database: sqlite3.Connection, interruptions: Interruptions, watch: Watch
+    ) -> None:
+        super().__init__(Path("state.db"), _engine(database))
+        self.interruptions = interruptions
+        self.watch = watch
+        self.expired = False
+        """Was a peer ever given up as silent for too long?"""
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        with self._engine.begin() as connection:
+            yield WatchedTransaction(connection, self)
+            self.interruptions.at(Point.UNCOMMITTED)
+        self.interruptions.at(Point.COMMITTED)
+
+    @contextmanager
+    def peek(self) -> Iterator[Transaction]:
+        """A look from outside, which neither counts nor changes anything."""
+        with self._engine.begin() as connection:
+            yield Transaction(connection)
+
+
+def new_database() -> sqlite3.Connection:
+    """A database with the schema of today."""
+    return copy_of(_empty())
+
+
+def copy_of(content: bytes) -> sqlite3.Connection:
+    """A database with the content of a file copied with ``serialize``."""
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    database.deserialize(content)
+    return database
+
+
+@cache
+def _empty() -> bytes:
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    with _engine(database).begin() as connection:
+        schema.migrate(connection)
+    return database.serialize()
+
+
+def _engine(database: sqlite3.Connection) -> Engine:
+    engine = create_engine("sqlite://", poolclass=StaticPool, creator=lambda: database)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine.execution_options(compiled_cache=_compiled)

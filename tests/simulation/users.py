@@ -1,0 +1,152 @@
+"""What users do to their rows, entered into the accounts."""
+
+from __future__ import annotations
+
+import random
+
+from mailsync.core.model import NO_MARKER, Guid, Key, is_alive, same_fields
+from tests.simulation.accounts import Delete
+from tests.simulation.machine import Machine
+from tests.simulation.world import World
+
+ROWS_MAX = 5
+"""Beyond which users insert no more: what breaks, breaks with few rows."""
+
+
+def insert(world: World, machine: Machine, chance: random.Random) -> None:
+    rows = machine.rows(_dataset(machine, chance))
+    if len(rows) >= ROWS_MAX:
+        return
+    accounts = world.accounts
+    accounts.created += 1
+    row = {f"f{number}": accounts.value() for number in range(world.setting.fields)}
+    rows[new_key(world)] = row
+
+
+def new_key(world: World) -> Key:
+    """A key that no user took before, for values just written."""
+    return Key(f"u{world.accounts.count}")
+
+
+def edit(world: World, machine: Machine, chance: random.Random) -> None:
+    """A user changes a field, adds one, or empties one."""
+    dataset = _dataset(machine, chance)
+    rows = machine.rows(dataset)
+    if not rows:
+        return
+    key = chance.choice(sorted(rows))
+    _touch(world, machine, dataset, key)
+    row = rows[key]
+    name = chance.choice([*sorted(row), *sorted(row), "extra"])
+    old = [row[name]] if name in row else []
+    if len(row) > 1 and old and chance.random() < 0.1:
+        world.accounts.overwritten.update(old)
+        rows[key] = {other: value for other, value in row.items() if other != name}
+    else:
+        rows[key] = {**row, name: world.accounts.value(*old)}
+
+
+def delete(world: World, machine: Machine, chance: random.Random) -> None:
+    dataset = _dataset(machine, chance)
+    if rows := machine.rows(dataset):
+        remove(world, machine, dataset, chance.choice(sorted(rows)))
+
+
+def remove(world: World, machine: Machine, dataset: str, key: Key) -> None:
+    """A user deletes this row."""
+    row = machine.rows(dataset).pop(key)
+    record = machine.record_under(dataset, key)
+    restored = bool(world.restored)
+    in_doubt = restored
+    guid: Guid | None = None
+    if record is not None:
+        in_doubt = record.marker is not NO_MARKER or (
+            restored and not same_fields(record.shadow, row)
+        )
+        guid = None if in_doubt else record.guid
+    gone = Delete(_name(world, machine), dataset, frozenset(row.values()), guid)
+    world.accounts.deleted(gone, in_doubt=in_doubt)
+    machine.freed.setdefault(dataset, []).append(key)
+
+
+def reinsert(world: World, machine: Machine, chance: random.Random) -> None:
+    """A user inserts a row under the key of one that was deleted here."""
+    dataset = _dataset(machine, chance)
+    rows = machine.rows(dataset)
+    freed = sorted(set(machine.freed.get(dataset, ())) - rows.keys())
+    if not freed:
+        return
+    key = chance.choice(freed)
+    record = machine.record_under(dataset, key)
+    if record is not None:
+        world.accounts.reinserted(record.guid)
+    world.accounts.created += 1
+    rows[key] = {f"f{number}": world.accounts.value() for number in range(world.setting.fields)}
+
+
+def swap(world: World, machine: Machine, chance: random.Random) -> None:
+    """Two rows exchange their keys."""
+    dataset = _dataset(machine, chance)
+    rows = machine.rows(dataset)
+    if len(rows) < 2:
+        return
+    one, other = chance.sample(sorted(rows), 2)
+    for key in (one, other):
+        _touch(world, machine, dataset, key)
+        world.accounts.ambiguous.update(rows[key].values())
+    rows[one], rows[other] = rows[other], rows[one]
+
+
+def same(world: World, machine: Machine, chance: random.Random) -> None:
+    """Users at two sites write the same into the same field."""
+    dataset = _dataset(machine, chance)
+    other = chance.choice(list(world.machines.values()))
+    here, there = _keys(machine, dataset), _keys(other, dataset)
+    common = sorted(here.keys() & there.keys())
+    if other is machine or not common:
+        return
+    guid = chance.choice(common)
+    places = [(machine, here[guid]), (other, there[guid])]
+    for site, key in places:
+        _touch(world, site, dataset, key)
+    rows = [site.rows(dataset)[key] for site, key in places]
+    names = sorted(rows[0].keys() & rows[1].keys())
+    if not names:
+        return
+    name = chance.choice(names)
+    value = world.accounts.value(*(row[name] for row in rows))
+    world.accounts.ambiguous.add(value)
+    for site, key in places:
+        site.rows(dataset)[key] = {**site.rows(dataset)[key], name: value}
+
+
+def _touch(world: World, machine: Machine, dataset: str, key: Key) -> None:
+    """A row that was inserted by a process killed before it could note so is changed: it may
+    be taken for the user's own, and the record be inserted a second time.
+    """
+    record = machine.record_under(dataset, key)
+    if record is not None and record.marker is not NO_MARKER and record.shadow is None:
+        world.accounts.created += 1
+        values = machine.rows(dataset)[key].values()
+        world.accounts.ambiguous.update(values)
+        world.accounts.undone.update(values)
+
+
+def _keys(machine: Machine, dataset: str) -> dict[Guid, Key]:
+    rows = machine.rows(dataset)
+    return {
+        record.guid: record.key
+        for record in machine.records()
+        if record.dataset == dataset
+        and record.key is not None
+        and record.key in rows
+        and is_alive(record.entries)
+    }
+
+
+def _dataset(machine: Machine, chance: random.Random) -> str:
+    return chance.choice(sorted(machine.datasets))
+
+
+def _name(world: World, machine: Machine) -> str:
+    return next(name for name, other in world.machines.items() if other is machine)

@@ -1,0 +1,63 @@
+"""Looks over the product's shoulder: what each site showed another, and whom it took for restored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+from mailsync.core.inbound import Received, Verdict
+from mailsync.core.model import Bundle, Dot, RecordId
+from mailsync.cycle import receiving, sending
+from mailsync.cycle.site import Peer, Site
+from tests.simulation.world import World
+
+Shown = dict[tuple[str, str, RecordId], set[tuple[str, Dot, bool]]]
+"""By site, peer and record: the entries the peer has shown."""
+
+
+@contextmanager
+def watched(world: World) -> Iterator[None]:
+    """While ``world`` plays, enter what looks wrong into its suspicions."""
+    shown: Shown = {}
+    real_containers, real_process = sending._containers, receiving._process
+    real_receive = receiving.receive
+    at = [""]
+
+    def containers(site: Site, peer: Peer, bundle: Bundle, *rest: object) -> list[bytes]:
+        _suspect_echo(world, shown, site.name, peer.name, bundle)
+        return real_containers(site, peer, bundle, *rest)
+
+    def process(site: Site, *rest: object) -> None:
+        at[0] = site.name
+        real_process(site, *rest)  # type: ignore[arg-type]
+
+    def receive(
+        ledger: object, links: object, peer: str, bundle: Bundle, **rest: object
+    ) -> Received:
+        received = real_receive(ledger, links, peer, bundle, **rest)  # type: ignore[arg-type]
+        if received.verdict is Verdict.RESTORED and at[0] not in world.restored:
+            world.errors.append(f"{at[0]} thinks it was restored, but it was not")
+        world.counts["alarms"] += received.verdict is not Verdict.EXPECTED
+        _remember(shown, at[0], peer, bundle)
+        return received
+
+    with (
+        mock.patch.object(sending, "_containers", containers),
+        mock.patch.object(receiving, "_process", process),
+        mock.patch.object(receiving, "receive", receive),
+    ):
+        yield
+
+
+def _remember(shown: Shown, site: str, peer: str, bundle: Bundle) -> None:
+    for item in (*bundle.extractions, *bundle.deletes):
+        entries = shown.setdefault((site, peer, RecordId(item.dataset, item.guid)), set())
+        entries |= {(name, entry.dot, entry.killed) for name, entry in item.entries.items()}
+
+
+def _suspect_echo(world: World, shown: Shown, site: str, peer: str, bundle: Bundle) -> None:
+    for item in bundle.extractions:
+        entries = {(name, entry.dot, entry.killed) for name, entry in item.entries.items()}
+        if entries <= shown.get((site, peer, RecordId(item.dataset, item.guid)), set()):
+            world.suspicions.append(f"echo: {site} sends {item.guid.hex()} back to {peer}")

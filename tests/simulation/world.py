@@ -1,0 +1,152 @@
+"""Machines, the mail between them, time, and what is known of them from outside."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mailsync.carriers.base import Letter, SendResult, Sent
+from mailsync.carriers.memory import Network
+from mailsync.core.ledger import Ledger
+from mailsync.core.model import Guid
+from tests.cycle.sites import START
+from tests.simulation.accounts import Accounts
+from tests.simulation.interruptions import Interruptions
+from tests.simulation.machine import InterruptibleDataset, Machine, Row
+from tests.simulation.setting import Setting
+
+TWIN = "*"
+"""Behind the name of a cloned machine."""
+
+
+class BrokenPromise(AssertionError):
+    """One of the promises of mailsync does not hold."""
+
+
+@dataclass
+class World:
+    """Everything a schedule plays with."""
+
+    setting: Setting
+    machines: dict[str, Machine] = field(default_factory=dict)
+    network: Network = field(default_factory=Network)
+    archive: list[Letter] = field(default_factory=list)
+    """Every letter ever handed over."""
+    accounts: Accounts = field(default_factory=Accounts)
+    time: int = START
+    restored: set[str] = field(default_factory=set)
+    """Sites of which a backup or a clone came to life."""
+    cloned_at: int = 0
+    """How many deletes there were when a machine was cloned."""
+    met: set[frozenset[str]] = field(default_factory=set)
+    """Sites that became peers midway."""
+    counts: Counter[str] = field(default_factory=Counter)
+    suspicions: list[str] = field(default_factory=list)
+    """What would be a broken promise if nobody was restored or given up."""
+    errors: list[str] = field(default_factory=list)
+    """Promises seen broken on the way."""
+
+    def __post_init__(self) -> None:
+        self.network.judge = self._post
+        for name in self.setting.names:
+            interruptions = Interruptions()
+            self.machines[name] = Machine(
+                name,
+                self.network,
+                self.read_clock,
+                self._watch,
+                random.Random(f"{self.setting.seed}/{name}"),
+                {dataset: InterruptibleDataset(interruptions) for dataset in self.setting.datasets},
+                interruptions,
+                skew=self.setting.skews.get(name, 0),
+            )
+        for edge in self.setting.edges:
+            self.link(*edge, self.setting.narrow)
+
+    def read_clock(self) -> int:
+        self.time += 1
+        return self.time
+
+    def link(self, one: str, other: str, datasets: frozenset[str] | None) -> None:
+        """Make two sites peers. A running process keeps its configuration until it ends."""
+        for name, peer in ((one, other), (other, one)):
+            for machine in self.copies(name):
+                machine.peers[peer] = datasets
+                machine.stop()
+
+    def unlink(self, one: str, other: str) -> None:
+        for name, peer in ((one, other), (other, one)):
+            for machine in self.copies(name):
+                machine.peers.pop(peer, None)
+                machine.stop()
+
+    def copies(self, name: str) -> Iterator[Machine]:
+        """The machines that claim to be this site."""
+        return (machine for machine in self.machines.values() if machine.name == name)
+
+    def cycle(self, machine: Machine) -> bool:
+        """One cycle of one machine; False if it was killed."""
+        report = machine.cycle()
+        if report is None:
+            self.counts["crashes"] += 1
+            return False
+        for problem in report.problems:
+            raise BrokenPromise(f"{machine.name}: {type(problem).__name__}: {problem}")
+        for peer in report.peers.values():
+            self.counts["data"] += peer.sent.upserts + peer.sent.deletes
+        return True
+
+    def components(self, dataset: str) -> list[list[str]]:
+        """The sites that links with this dataset join to one another."""
+        left, found = set(self.machines), []
+        while left:
+            group, new = set[str](), {min(left)}
+            while new:
+                group |= new
+                new = {peer for name in new for peer in self._reach(name, dataset)} - group
+            left -= group
+            found.append(sorted(group))
+        return found
+
+    def _reach(self, name: str, dataset: str) -> Iterator[str]:
+        for peer in self.machines[name].peers:
+            both = (self.machines[name].peers[peer], self.machines[peer].peers.get(name))
+            if all(carried is None or dataset in carried for carried in both):
+                yield peer
+
+    def rows(self, name: str, dataset: str) -> dict[Guid, Row]:
+        """The rows of a dataset by the GUIDs of their records."""
+        machine = self.machines[name]
+        rows = machine.rows(dataset)
+        return {
+            record.guid: rows[record.key]
+            for record in machine.records()
+            if record.dataset == dataset and record.key in rows and record.key is not None
+        }
+
+    @property
+    def is_rough(self) -> bool:
+        """Was a site restored, or given up as silent for too long?"""
+        return bool(self.restored) or self.has_expired
+
+    @property
+    def has_expired(self) -> bool:
+        return any(machine.expired for machine in self.machines.values())
+
+    def _post(self, letter: Letter) -> SendResult:
+        self.counts["mails"] += 1
+        self.archive.append(letter)
+        return Sent(len(letter.container))
+
+    def _watch(self, machine: Machine, ledger: Ledger) -> None:
+        for note in ledger.notes.values():
+            value, winner = note.value, note.winner
+            if not isinstance(value, int) or not isinstance(winner, int):
+                continue
+            known = value in self.accounts.history.get(winner, ())
+            if known and value not in self.accounts.ambiguous:
+                self.suspicions.append(
+                    f"false conflict at {machine.name}: {winner}'s author had seen {value}"
+                )
