@@ -72,46 +72,56 @@ def _datasets(output: Output, site: Site, transaction: Transaction) -> None:
 
 
 def _peers(output: Output, site: Site, transaction: Transaction) -> None:
-    links = site.links(transaction)
+    from mailsync.cycle.health import clock_ahead, examine_links  # noqa: PLC0415  slow
+
     today = datetime.fromtimestamp(site.surroundings.now() / 1000, UTC).date().isoformat()
     spent = {
         (peer, way): size
         for peer, day, way, _, size in transaction.history.traffic()
         if day == today
     }
-    rows = []
-    for name, link in links.items():
-        queued = transaction.outbox.items(name)
-        unconfirmed = sum(len(flight.positions) for flight in link.flights)
-        oldest = min((flight.sent_at for flight in link.flights), default=None)
-        reason = next((item.reason for item in queued if item.reason), "")
-        rows.append(
-            (
-                name,
-                _time(link.heard_at),
-                unconfirmed,
-                _time(oldest),
-                len(queued),
-                spent.get((name, "sent"), 0),
-                spent.get((name, "received"), 0),
-                "behind: will reconcile" if link.stale else reason,
-            )
-        )
+    links = examine_links(site, transaction)
+    for link in links:
         output.line(
             "peer",
-            name=name,
+            name=link.peer,
             heard=_time(link.heard_at),
-            unconfirmed=unconfirmed,
-            oldest_unconfirmed=_time(oldest),
-            queued=len(queued),
-            sent_today=spent.get((name, "sent"), 0),
-            received_today=spent.get((name, "received"), 0),
+            unconfirmed=len(link.unconfirmed),
+            oldest_unconfirmed=_time(link.oldest_unconfirmed),
+            confirmed=link.confirmed,
+            received=link.received,
+            missing=len(link.missing),
+            queued=link.queued,
+            sent_today=spent.get((link.peer, "sent"), 0),
+            received_today=spent.get((link.peer, "received"), 0),
+            silent=link.silent,
             stale=link.stale,
-            reason=reason,
+            refused=link.refused,
+            refusing=link.refusing,
+            reason=link.refusal,
         )
+    rows = [
+        (
+            link.peer,
+            _time(link.heard_at),
+            len(link.unconfirmed),
+            len(link.missing),
+            link.queued,
+            spent.get((link.peer, "sent"), 0),
+            spent.get((link.peer, "received"), 0),
+        )
+        for link in links
+    ]
     if rows:
-        head = ("peer", "last heard", "unconfirmed", "since", "queued", "sent", "received", "")
+        head = ("peer", "last heard", "unconfirmed", "missing", "queued", "sent", "received")
         output.table(head, rows)
+    for link in links:
+        for sentence in link.sentences():
+            output.show(("! " if link.troubled else "  ") + sentence)
+    ahead = clock_ahead(site, transaction)
+    if ahead:
+        output.show(f"! Some site's clock is {ahead // 60_000} minutes ahead: its edits win.")
+        output.line("clock", ahead_seconds=ahead // 1000)
 
 
 def _waiting(output: Output, transaction: Transaction) -> int:

@@ -1,0 +1,137 @@
+"""How each link fares, in words a person without knowledge of the protocol understands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mailsync.core.model import Link
+from mailsync.core.positions import Positions
+from mailsync.cycle.site import Site
+from mailsync.store.transaction import Transaction
+
+SILENT_FACTOR = 4
+"""A peer is called silent after so many of its usual intervals."""
+
+SILENT_MIN_MS = 24 * 3600 * 1000
+"""... but not before a day."""
+
+AHEAD_MAX_MS = 5 * 60 * 1000
+"""A clock is called ahead from here on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkHealth:
+    """The state of one link. Times are milliseconds since 1970."""
+
+    peer: str
+    heard_at: int | None
+    silent: bool
+    confirmed: int
+    """Up to this position of ours the peer has confirmed everything."""
+    unconfirmed: Positions
+    oldest_unconfirmed: int | None
+    received: int
+    """Up to this position of the peer's we have everything."""
+    missing: Positions
+    """Positions of the peer's, below the newest one known, that have not come."""
+    queued: int
+    refusal: str
+    """Why the last attempt to hand a mail over failed."""
+    stale: bool
+    refused: frozenset[str]
+    """Datasets the peer does not take."""
+    refusing: frozenset[str]
+    """Datasets the peer offers that we do not take."""
+
+    @property
+    def troubled(self) -> bool:
+        """Is there something an operator should look at?"""
+        return bool(self.silent or self.stale or self.refusal or self.refused or self.refusing)
+
+    def sentences(self) -> Iterator[str]:
+        """What there is to say, one thing a sentence."""
+        yield f"{self.peer} holds our changes up to {self.confirmed}{self._open()}."
+        gaps = f", but {shown(self.missing)} did not come" if self.missing.intervals else ""
+        yield f"We hold those of {self.peer} up to {self.received}{gaps}."
+        if self.silent:
+            since = "never" if self.heard_at is None else f"last at {moment(self.heard_at)}"
+            yield f"{self.peer} is silent for longer than usual; heard {since}."
+        if self.stale:
+            yield f"{self.peer} was silent for too long; it will reconcile when it returns."
+        if self.queued:
+            why = f": {self.refusal}" if self.refusal else ""
+            yield f"{self.queued} mails wait to be handed over{why}."
+        for name in sorted(self.refused):
+            yield f"{self.peer} does not take {name}: it has no such section for us."
+        for name in sorted(self.refusing):
+            yield f"{self.peer} offers {name}, which has no section here."
+
+    def _open(self) -> str:
+        if self.oldest_unconfirmed is None:
+            return ""
+        return f"; {shown(self.unconfirmed)} on the way since {moment(self.oldest_unconfirmed)}"
+
+
+def examine_links(site: Site, transaction: Transaction) -> list[LinkHealth]:
+    """Every link's health, in the order of the configuration."""
+    now = site.surroundings.now()
+    return [_examine(site, transaction, link, now) for link in site.links(transaction).values()]
+
+
+def clock_ahead(site: Site, transaction: Transaction) -> int:
+    """By how many milliseconds some site's clock is ahead of ours, if by more than a little.
+
+    Its edits win over ours in every conflict until its clock is put right.
+    """
+    ahead = transaction.site().stamp - site.surroundings.now()
+    return ahead if ahead > AHEAD_MAX_MS else 0
+
+
+def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> LinkHealth:
+    queued = transaction.outbox.items(link.peer)
+    unconfirmed = Positions()
+    for flight in link.flights:
+        unconfirmed = unconfirmed | flight.positions
+    top = link.last.top if link.last is not None else 0
+    return LinkHealth(
+        peer=link.peer,
+        heard_at=link.heard_at,
+        silent=_is_silent(site, link, now),
+        confirmed=link.acked.contiguous,
+        unconfirmed=unconfirmed,
+        oldest_unconfirmed=min((flight.sent_at for flight in link.flights), default=None),
+        received=link.cover.contiguous,
+        missing=Positions.up_to(top) - link.cover,
+        queued=len(queued),
+        refusal=next((item.reason for item in queued if item.reason), ""),
+        stale=link.stale,
+        refused=link.refused,
+        refusing=link.refusing,
+    )
+
+
+def _is_silent(site: Site, link: Link, now: int) -> bool:
+    """Has the peer left something unconfirmed for several times as long as it usually takes?"""
+    oldest = min((flight.sent_at for flight in link.flights), default=None)
+    if oldest is None:
+        return False
+    usual = site.peers[link.peer].settings.resend_after * 1000
+    if link.round_trip is not None:
+        usual = link.round_trip.mean
+    limit = max(SILENT_FACTOR * usual, SILENT_MIN_MS)
+    heard = max(oldest, link.heard_at or 0)
+    return now - heard > limit
+
+
+def shown(positions: Positions) -> str:
+    """Positions as people write them: ``3-5, 9``; long lists are cut."""
+    pieces = [str(low) if low == high else f"{low}-{high}" for low, high in positions.intervals[:4]]
+    more = len(positions.intervals) - len(pieces)
+    return ", ".join(pieces) + (f" and {more} more" if more > 0 else "")
+
+
+def moment(milliseconds: int) -> str:
+    """A time in ISO 8601, UTC, to the minute."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="minutes")
