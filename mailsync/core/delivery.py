@@ -51,12 +51,13 @@ def carries(link: Link, record: Record) -> bool:
 
 def is_wanted(link: Link, record: Record) -> bool:
     """Is this state of the record within the peer's filter? Deletes and notes always are."""
-    fields = merged_fields(record)
-    if fields is None or record.dataset == CONFLICTS:
+    if record.dataset == CONFLICTS or not is_alive(record.entries):
         return True
     if record.withdrawn:
         return False
-    return link.outbound is None or link.outbound(record.dataset, fields)
+    if link.outbound is None:
+        return True
+    return link.outbound(record.dataset, merged_fields(record) or {})
 
 
 def has(link: Link, record: Record) -> bool:

@@ -7,14 +7,14 @@ and every attempt is counted before it is made.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from mailsync.carriers.base import Letter, Refused, Retry, Sender, Sent
 from mailsync.core import container, delivery, outbound, sealing, wire
-from mailsync.core.model import CONFLICTS, Bundle, DeleteOrder, Extraction, RecordId
+from mailsync.core.model import CONFLICTS, Bundle, DeleteOrder, Extraction, Record, RecordId
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.core.positions import Positions
 from mailsync.cycle.report import Report
@@ -75,9 +75,13 @@ def compose_for(site: Site, peer: Peer, *, everything: bool, due_by: int) -> Ite
     start = site.surroundings.now()
     with site.store.transaction() as transaction:
         _recall(site, transaction, peer, due_by)
+        acked = site.links(transaction)[peer.name].acked
+        candidates = list(transaction.records.outside(acked))
     while True:
         with site.store.transaction() as transaction:
-            composed = _compose_one(site, transaction, peer, start, everything=everything)
+            composed = _compose_one(
+                site, transaction, peer, candidates, start, everything=everything
+            )
         if composed is None:
             return
         yield composed
@@ -108,14 +112,19 @@ def _ground(site: Site, transaction: Transaction, items: list[Queued]) -> None:
 
 
 def _compose_one(
-    site: Site, transaction: Transaction, peer: Peer, start: int, *, everything: bool
+    site: Site,
+    transaction: Transaction,
+    peer: Peer,
+    candidates: Sequence[Record],
+    start: int,
+    *,
+    everything: bool,
 ) -> Composed | None:
     now = max(site.surroundings.now(), start + 1)
     links = site.links(transaction)
     link = links[peer.name]
     patience = delivery.patience(link, peer.settings.resend_after * 1000)
     resend_before = start if everything else start - patience
-    candidates = list(transaction.records.outside(link.acked))
     if not outbound.is_due(
         links,
         peer.name,
