@@ -22,6 +22,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from mailsync.core.delivery import (
     confirm,
@@ -40,10 +41,16 @@ from mailsync.core.model import (
     Extraction,
     Link,
     RecordId,
+    dots_of,
 )
 from mailsync.core.positions import Positions
 from mailsync.core.restoration import proves_our_restore, renew, rotate
 from mailsync.core.taking import is_whole, take, take_manifest
+from mailsync.errors import BadFormat
+
+
+STAMP_AHEAD_MAX: Final = 100 * 366 * 24 * 3600 * 1000
+"""Milliseconds that a write may be ahead of our clock."""
 
 
 class Verdict(enum.Enum):
@@ -91,8 +98,10 @@ def receive(
 ) -> Received:
     """Process one bundle; one store transaction. ``now``: milliseconds since 1970.
 
-    ``nonce``: 64 random bits, used if new streams must be started.
+    ``nonce``: 64 random bits, used if new streams must be started. Raises BadFormat for writes
+    from so far in the future that no clock of ours could ever follow.
     """
+    _check_stamps(bundle, now)
     link = replace(links[peer], heard_at=now)
     verdict = judge(link, ledger.site.position, bundle)
     if verdict is Verdict.RESTORED:
@@ -106,6 +115,14 @@ def receive(
         return Received(verdict, {**links, peer: replace(owing(link, now), stale=behind)})
     link = _follow_acknowledgement(ledger, link, bundle, renewed=renewed)
     return _take_all(ledger, {**links, peer: link}, peer, bundle, verdict, now)
+
+
+def _check_stamps(bundle: Bundle, now: int) -> None:
+    """Clocks may be years off; one that is a century ahead would take ours with it for ever."""
+    for item in _in_order(bundle):
+        for dot in item.context | dots_of(item.entries):
+            if dot.stamp > now + STAMP_AHEAD_MAX:
+                raise BadFormat("a record in it was written more than a century from now")
 
 
 def _follow_stream(ledger: Ledger, link: Link, bundle: Bundle, now: int) -> Link:

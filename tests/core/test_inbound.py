@@ -1,0 +1,63 @@
+"""What single bundles do to a site."""
+
+import pytest
+
+from mailsync.core.inbound import receive
+from mailsync.core.ledger import Ledger
+from mailsync.core.model import (
+    Bundle,
+    Dot,
+    Entry,
+    Extraction,
+    Guid,
+    Link,
+    Mark,
+    RecordId,
+    SiteState,
+    Stream,
+)
+from mailsync.core.positions import NOWHERE
+from mailsync.errors import BadFormat
+
+NOW = 1_790_000_000_000
+YEAR = 366 * 24 * 3600 * 1000
+GUID = Guid(bytes(16))
+
+
+def bundle(stamp: int, *, whole: bool = True) -> Bundle:
+    entry = Entry(Dot(stamp, 7, 1), "value")
+    item = Extraction(1, "people", GUID, {"name": entry}, whole=whole)
+    return Bundle(Stream(1, 5), Mark(1, 9), (), None, NOWHERE, extractions=(item,))
+
+
+def link() -> Link:
+    return Link("hub", frozenset({"people"}), Stream(1, 3))
+
+
+def ledger() -> Ledger:
+    return Ledger(SiteState(1), {})
+
+
+def test_a_write_from_a_clock_years_ahead_is_taken_and_ours_follows() -> None:
+    working = ledger()
+    receive(working, {"hub": link()}, "hub", bundle(NOW + 30 * YEAR), now=NOW, nonce=1)
+    assert working.stroke(NOW, 1).stamp > NOW + 30 * YEAR
+
+
+def test_a_write_from_a_clock_a_century_ahead_is_refused() -> None:
+    working = ledger()
+    with pytest.raises(BadFormat, match="century"):
+        receive(working, {"hub": link()}, "hub", bundle(NOW + 101 * YEAR), now=NOW, nonce=1)
+    assert working.changed == {}
+
+
+def test_some_fields_of_an_unknown_record_are_asked_for_whole() -> None:
+    working = ledger()
+    received = receive(working, {"hub": link()}, "hub", bundle(NOW, whole=False), now=NOW, nonce=1)
+    after = received.links["hub"]
+    assert working.changed == {}
+    assert after.lacking == {RecordId("people", GUID)}
+    assert 1 not in after.cover
+    again = receive(working, received.links, "hub", bundle(NOW), now=NOW, nonce=1)
+    assert again.links["hub"].lacking == frozenset()
+    assert 1 in again.links["hub"].cover
