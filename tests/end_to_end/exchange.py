@@ -166,7 +166,7 @@ class Template:
     def _moved(self, site: SiteDirectory, directory: Path) -> SiteDirectory:
         with self.exchange.server.imap(site.address) as client:
             client.select("INBOX")
-            client.store("1:*", "+FLAGS", r"(\Deleted)")
+            client.uid("STORE", "1:*", "+FLAGS", r"(\Deleted)")
             client.expunge()
         shutil.copytree(site.path, directory / site.name)
         return replace(site, path=directory / site.name)

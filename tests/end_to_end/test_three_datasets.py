@@ -339,7 +339,7 @@ def test_after_the_grace_time_our_mails_go_and_no_others(exchange: Exchange) -> 
     exchange.ship.execute("UPDATE defects SET note = 'ship'")
     exchange.shore.execute("UPDATE defects SET status = 'shore'")
     for site in exchange.sites:
-        site.set_for_mail('dispose_after = "0s"')
+        site.set_for_mail('dispose_after = "1s"')
     exchange.settle()
     exchange.settle()
     exchange.assert_equal()
