@@ -52,7 +52,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quiet", action="store_true", help="no progress")
-    parser.add_argument("--shrink", type=int, default=SHRUNK_MAX, help="failures of a kind to shrink")
+    parser.add_argument(
+        "--shrink", type=int, default=SHRUNK_MAX, help="failures of a kind to shrink"
+    )
     parser.add_argument("--replay", nargs="*", metavar="STEP", help="play these steps of one seed")
     return parser.parse_args()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mailsync.core.decisions import note_of
-from mailsync.core.model import CONFLICTS, NO_MARKER, Guid, Note, dots_of, is_alive
+from mailsync.core.model import ABSENT, CONFLICTS, NO_MARKER, Guid, Note, dots_of, is_alive
 from tests.simulation.machine import Row
 from tests.simulation.world import BrokenPromise, World
 
@@ -48,7 +48,8 @@ def _check_convergence(world: World, dataset: str, group: list[str]) -> dict[Gui
         if rows != first:
             guid = min(g for g in rows.keys() | first.keys() if rows.get(g) != first.get(g))
             raise BrokenPromise(
-                f"diverged: {guid.hex()} is {rows.get(guid)} at {name}, {first.get(guid)} at {group[0]}"
+                f"diverged: {guid.hex()} is {rows.get(guid)} at {name}, "
+                f"{first.get(guid)} at {group[0]}"
             )
     return first or {}
 
@@ -85,11 +86,19 @@ def _check_deletes(
         values = set(row.values())
         if not values or values & world.accounts.undone:
             continue
-        forced = world.has_expired and guid in overruled
+        forced = guid in overruled and (world.has_expired or _lost_a_field(world, group[0], guid))
         if values <= gone and not values & world.accounts.ambiguous and not forced:
             raise BrokenPromise(f"resurrected: {guid.hex()} {row}")
         if guid in deleted and guid not in noted:
             raise BrokenPromise(f"overruled in silence: the delete of {guid.hex()} {row}")
+
+
+def _lost_a_field(world: World, name: str, guid: Guid) -> bool:
+    """Did somebody empty a field of the record? That is an edit that leaves no value behind."""
+    return any(
+        record.guid == guid and any(entry.value is ABSENT for entry in record.entries.values())
+        for record in world.machines[name].records()
+    )
 
 
 def _check_identities(world: World) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.util import LRUCache
 
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link
@@ -25,7 +26,7 @@ from tests.simulation.interruptions import Interruptions, Point
 Watch = Callable[[Ledger], None]
 """Sees what a transaction is about to save."""
 
-_compiled: dict[object, object] = {}
+_compiled: LRUCache[object, object] = LRUCache(1000)
 
 
 class WatchedTransaction(Transaction):

@@ -1,4 +1,4 @@
-"""Looks over the product's shoulder: what each site showed another, and whom it took for restored."""
+"""Looks over the product's shoulder: what sites show one another, and whom they think restored."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
+from mailsync.core import inbound
 from mailsync.core.inbound import Received, Verdict
-from mailsync.core.model import Bundle, Dot, RecordId
+from mailsync.core.model import Bundle, DeleteOrder, Dot, Extraction, RecordId
 from mailsync.cycle import receiving, sending
 from mailsync.cycle.site import Peer, Site
 from tests.simulation.world import World
@@ -21,12 +22,11 @@ def watched(world: World) -> Iterator[None]:
     """While ``world`` plays, enter what looks wrong into its suspicions."""
     shown: Shown = {}
     real_containers, real_process = sending._containers, receiving._process
-    real_receive = receiving.receive
     at = [""]
 
     def containers(site: Site, peer: Peer, bundle: Bundle, *rest: object) -> list[bytes]:
         _suspect_echo(world, shown, site.name, peer.name, bundle)
-        return real_containers(site, peer, bundle, *rest)
+        return real_containers(site, peer, bundle, *rest)  # type: ignore[arg-type]
 
     def process(site: Site, *rest: object) -> None:
         at[0] = site.name
@@ -35,7 +35,7 @@ def watched(world: World) -> Iterator[None]:
     def receive(
         ledger: object, links: object, peer: str, bundle: Bundle, **rest: object
     ) -> Received:
-        received = real_receive(ledger, links, peer, bundle, **rest)  # type: ignore[arg-type]
+        received = inbound.receive(ledger, links, peer, bundle, **rest)  # type: ignore[arg-type]
         if received.verdict is Verdict.RESTORED and at[0] not in world.restored:
             world.errors.append(f"{at[0]} thinks it was restored, but it was not")
         world.counts["alarms"] += received.verdict is not Verdict.EXPECTED
@@ -51,7 +51,8 @@ def watched(world: World) -> Iterator[None]:
 
 
 def _remember(shown: Shown, site: str, peer: str, bundle: Bundle) -> None:
-    for item in (*bundle.extractions, *bundle.deletes):
+    items: list[Extraction | DeleteOrder] = [*bundle.extractions, *bundle.deletes]
+    for item in items:
         entries = shown.setdefault((site, peer, RecordId(item.dataset, item.guid)), set())
         entries |= {(name, entry.dot, entry.killed) for name, entry in item.entries.items()}
 

@@ -1,0 +1,35 @@
+"""Rules taken out of the product one by one: the schedules notice.
+
+Those that are noticed only after thousands of schedules are left to
+``python -m tests.simulation.ablate``.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.ablate import hunt
+from tests.simulation.ablations import ABLATIONS
+from tests.simulation.playing import play
+from tests.simulation.setting import setting_of, steps_of
+from tests.simulation.shrinking import shrink
+
+LATE = {"no_gate", "no_rejoin", "no_heal"}
+"""Rules against rare coincidences."""
+
+SCHEDULES = 1000
+
+
+@pytest.mark.parametrize("rule", sorted(ABLATIONS.keys() - LATE))
+def test_without_a_rule_a_promise_breaks(rule: str) -> None:
+    assert hunt(ABLATIONS[rule], SCHEDULES).broken is not None
+
+
+def test_a_failing_schedule_shrinks_to_steps_that_all_matter() -> None:
+    setting, steps = setting_of(0, "plain"), steps_of(0, "plain")
+    with ABLATIONS["no_known"].applied():
+        shrunk = shrink(setting, steps)
+        assert play(setting, shrunk).kind == play(setting, steps).kind == "echo"
+        for number in range(len(shrunk)):
+            shorter = shrunk[:number] + shrunk[number + 1 :]
+            assert play(setting, shorter).kind != "echo"

@@ -1,0 +1,40 @@
+"""The promises after random schedules of faults, on whole sites."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation.campaign import tasks
+from tests.simulation.playing import play
+from tests.simulation.setting import MIXES, Step, setting_of, steps_of
+
+SCHEDULES_PER_MIX = 8
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_promises_hold_after_random_schedules(mix: str) -> None:
+    for seed, _ in tasks(0, SCHEDULES_PER_MIX, [mix]):
+        outcome = play(setting_of(seed, mix), steps_of(seed, mix))
+        steps = " ".join(map(str, steps_of(seed, mix)))
+        assert outcome.broken is None, f"--seed {seed} --mix {mix} --replay {steps}"
+
+
+def test_one_seed_is_one_history() -> None:
+    setting, steps = setting_of(7, "all"), steps_of(7, "all")
+    assert play(setting, steps) == play(setting, steps)
+
+
+def test_a_step_survives_being_written_down() -> None:
+    assert [Step.parse(str(step)) for step in steps_of(3, "all")] == steps_of(3, "all")
+
+
+def test_the_command_counts_what_it_played() -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--schedules", "3", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    counted = json.loads(done.stdout.splitlines()[-1])
+    assert counted.keys() == {"schedules", "broken", "crashes", "mails", "lost", "seconds"}
+    assert (counted["schedules"], counted["broken"]) == (3, 0)
