@@ -48,7 +48,6 @@ from mailsync.core.restoration import proves_our_restore, renew, rotate
 from mailsync.core.taking import is_whole, take, take_manifest
 from mailsync.errors import BadFormat
 
-
 STAMP_AHEAD_MAX: Final = 100 * 366 * 24 * 3600 * 1000
 """Milliseconds that a write may be ahead of our clock."""
 

@@ -198,6 +198,9 @@ class Acknowledgement:
     """Records of which only some fields arrived and nothing else is here: send them whole."""
     refused: frozenset[str] = frozenset()
     """Datasets offered that the reader does not take; taken off this list, they are sent anew."""
+    stripped: int = 0
+    """How far up the carrier ladder mails came without their containers: 0 not at all, else one
+    more than the highest step at which they did."""
 
 
 @dataclass(frozen=True, slots=True)

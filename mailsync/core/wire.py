@@ -17,7 +17,7 @@ Rules
     confirmed, last = false / true mark
     full-seen = false / true tag
     holes, cover = count (gap length)*                   each interval: gap and length, less one
-    acknowledgement = (false / true stream) cover last lacking refused
+    acknowledgement = (false / true stream) cover last lacking refused stripped
     refused  = count name*
     manifest = false / true listing
     lacking  = listing
@@ -51,6 +51,8 @@ from mailsync.errors import BadFormat, OurError
 
 VERSION: Final = 1
 ROW_FORM: Final = 1
+STRIPPED_BELOW: Final = 24
+"""What fits into one byte; more steps than the ladder has today."""
 
 _Row = TypeVar("_Row", DeleteOrder, Extraction)
 _Thing = TypeVar("_Thing")
@@ -131,6 +133,7 @@ class _BundleWriter(RowWriter):
         self.count(len(acknowledgement.refused))
         for name in sorted(acknowledgement.refused):
             self.name(name)
+        self.number(acknowledgement.stripped, STRIPPED_BELOW)
 
     def _listing(self, records: Collection[RecordId]) -> None:
         grouped: dict[str, list[Guid]] = {}
@@ -201,7 +204,8 @@ class _BundleReader(RowReader):
         last: Mark | None = self._optional(self.mark)
         lacking = self._listing()
         refused = frozenset(self.name() for _ in range(self.count()))
-        return Acknowledgement(stream, cover, last, lacking, refused)
+        stripped = self.number(STRIPPED_BELOW)
+        return Acknowledgement(stream, cover, last, lacking, refused, stripped)
 
     def _listing(self) -> frozenset[RecordId]:
         records: set[RecordId] = set()
