@@ -6,18 +6,21 @@ inside, and promises nothing: what it carries may be lost, doubled, delayed, reo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, Self
 
 from mailsync.core.model import Place
 
 __all__ = [
+    "STEP_MAX",
     "Arrival",
+    "Bounce",
     "Letter",
     "Mailbox",
     "Place",
     "Profile",
+    "Quota",
     "Refused",
     "Retry",
     "SendResult",
@@ -28,6 +31,9 @@ __all__ = [
 
 Profile = Literal["robust", "thin"]
 """The form of a mail: one that survives gateways, or the fewest header bytes."""
+
+STEP_MAX = 2
+"""The last step of the carrier ladder; see :attr:`Letter.step`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,9 @@ class Letter:
     part: int = 1
     parts: int = 1
     profile: Profile = "robust"
+    step: int = 0
+    """Of the carrier ladder: 0 binary attachment, 1 text attachment, 2 text in the body. Each
+    passes filters that the one before does not."""
 
 
 class Sent(NamedTuple):
@@ -64,9 +73,30 @@ class Refused(NamedTuple):
 
     reason: str
     too_large: bool = False
+    limit: int | None = None
+    """Bytes of the largest whole mail that would be taken, if the carrier said so."""
 
 
 SendResult = Sent | Retry | Refused
+
+
+class Bounce(NamedTuple):
+    """What a report says of a mail that was not delivered. Anybody can write one: a hint."""
+
+    message_ids: tuple[str, ...]
+    """Whatever in the report looks like the mail's identifier."""
+    status: str
+    """The enhanced code (RFC 3463), e.g. ``5.1.1``; empty if there is none."""
+    is_final: bool
+    """False where the servers go on trying."""
+    reason: str
+
+
+class Quota(NamedTuple):
+    """Bytes used of those granted to the mailbox."""
+
+    used: int
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +113,15 @@ class Arrival:
     message_id: str = ""
     subject: str = ""
     problem: str | None = None
+    sender: str = ""
+    """The address in From: a hint, as everybody can write there what he likes."""
+    unfinished: bool = False
+    """Scanners put a placeholder first and the real mail later: worth another look."""
+    stripped: int = 0
+    """One more than the ladder's step at which a mail of ours seems to have lost its container."""
+    bounce: Bounce | None = None
+    in_junk: bool = False
+    """It lay where the account's spam filter puts things."""
 
 
 class Sender(Protocol):
@@ -94,6 +133,11 @@ class Sender(Protocol):
 
     async def __aexit__(self, *exc: object) -> None:
         """Disconnect."""
+        ...
+
+    @property
+    def size_limit(self) -> int | None:
+        """Bytes of the largest whole mail the carrier says it takes; None if it does not say."""
         ...
 
     async def send(self, letter: Letter) -> SendResult:
@@ -114,6 +158,14 @@ class Mailbox(Protocol):
 
     def arrivals(self, settled: Collection[Place]) -> AsyncIterator[Arrival]:
         """Every letter not in ``settled``, oldest first, without marking it in any way."""
+        ...
+
+    def again(self, places: Mapping[Place, int]) -> AsyncIterator[Arrival]:
+        """Letters seen before, with their size then: those that may have changed, as they are."""
+        ...
+
+    async def quota(self) -> Quota | None:
+        """How full the mailbox is; None if that is not known."""
         ...
 
     async def dispose(self, places: Collection[Place], folder: str | None) -> frozenset[Place]:

@@ -7,6 +7,8 @@ Rules
   chunks, and never beyond the cap; headers only decide whether to look, never whether to trust.
 * Nothing but the UIDs named is touched; EXPUNGE and CLOSE, which take other people's deleted
   mail along, are never used.
+* The folder of the account's spam filter is looked into too, where the server names it (RFC 6154):
+  for what says of itself that it is ours, never for anything else.
 * The library and the connection are ``imap_connection``'s affair, the syntax ``imap_wire``'s.
 """
 
@@ -14,51 +16,45 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Final, NamedTuple, Self
 
-from mailsync.carriers.base import Arrival, Place
+from mailsync.carriers.base import Arrival, Place, Quota
+from mailsync.carriers.bounce import READ_MAX, bounce_in, is_report
 from mailsync.carriers.endpoint import Endpoint, Security, one_line
+from mailsync.carriers.hints import addresses_in, header_field, is_hinted
 from mailsync.carriers.imap_connection import Declined, ImapConnection
-from mailsync.carriers.imap_wire import fetched, folder_name, numbers, response_code, uid_set
-from mailsync.carriers.message import Limits, contents_of, header_field, is_hinted
+from mailsync.carriers.imap_mails import Glance, beginning, glances_of, whole, with_trace
+from mailsync.carriers.imap_wire import (
+    folder_name,
+    marked_folder,
+    numbers,
+    quota_of,
+    response_code,
+    uid_set,
+)
+from mailsync.carriers.message import Limits, contents_of
 from mailsync.errors import BadConfiguration, Unreachable
 
 _log = logging.getLogger(__name__)
 
 _BATCH: Final = 100
 """Mails per command; the library's cost grows with the square of an answer's lines."""
-_CHUNK: Final = 262_144
-_HEADER: Final = 8_192
-_GLIMPSE: Final = 8_192
-"""Bytes of body in which an unaltered mail of ours shows its attachment, several times over."""
 _IDLE_SLICE: Final = 540.0
 """Seconds; routers forget silent connections after ten minutes."""
 
-_HEADER_ITEM: Final = (
-    f"BODY.PEEK[HEADER.FIELDS (FROM SUBJECT MESSAGE-ID X-MAILSYNC CONTENT-TYPE)]<0.{_HEADER}>"
-)
-_ADDRESS: Final = re.compile(r"[^\s<>()\[\],;:\"]+@[^\s<>()\[\],;:\"]+")
 _ENVELOPES: Final = ("multipart/", "message/", "application/")
 """Types of mail in which a container may lie although no header says so."""
-_TRACE: Final = re.compile(rb"(?i)mailsync|\.msync|iW1TeW5jDQ")
 
 
-class Quota(NamedTuple):
-    """Bytes used of those granted to the mailbox."""
+class _Folder(NamedTuple):
+    """A folder's name, as places have it and as commands have it."""
 
-    used: int
-    limit: int
-
-
-class _Glance(NamedTuple):
-    """What a look at a mail's outside shows."""
-
-    number: int
-    size: int
-    header: bytes
+    name: str
+    quoted: str
+    is_junk: bool = False
 
 
 class ImapMailbox:
@@ -89,15 +85,16 @@ class ImapMailbox:
             raise BadConfiguration(f"{endpoint}: IMAP is spoken over TLS from the start: imaps://")
         self._endpoint = endpoint
         self._password = password
-        self._folder = folder
-        self._quoted_folder = _quoted(folder)
+        self._main = _Folder(folder, _quoted(folder))
+        self._junk: _Folder | None = None
+        self._reading = self._main
         self._dedicated = dedicated
         self._peers = frozenset(peer.lower() for peer in peers)
         self._size_cap = size_cap
         self._timeout = timeout
         self._minimum_rate = minimum_rate
         self._connection: ImapConnection | None = None
-        self._entered = ""
+        self._entered: tuple[str, _Folder] | None = None
         self._validity = 0
 
     async def __aenter__(self) -> Self:
@@ -113,6 +110,7 @@ class ImapMailbox:
             minimum_rate=self._minimum_rate,
         )
         try:
+            self._junk = await self._find_junk()
             await self._enter("EXAMINE")
         except BaseException:
             self._connection.abort()
@@ -131,23 +129,53 @@ class ImapMailbox:
         return self._session.capabilities
 
     async def arrivals(self, settled: Collection[Place]) -> AsyncIterator[Arrival]:
-        """Every mail not in ``settled`` in the order of their UIDs, without marking it.
+        """Every mail not in ``settled``, by folder in the order of their UIDs, without marking it.
 
         A mail that is not ours comes without containers, so that its place can be settled and
         the mail is not looked at again. Raises ``Unreachable`` when the connection fails; ends
         early if the server renumbers the folder meanwhile.
         """
-        self._entered = ""  # a fresh look, and the validity as it is now
-        await self._enter("EXAMINE")
+        for folder in self._folders():
+            async with aclosing(self._arrivals_in(folder, settled)) as arrivals:  # type: ignore[type-var]
+                async for arrival in arrivals:
+                    yield arrival
+
+    async def again(self, places: Mapping[Place, int]) -> AsyncIterator[Arrival]:
+        """Mails seen before, with their size then: those whose size is another one now.
+
+        Raises as :meth:`arrivals`.
+        """
+        for folder in self._folders():
+            await self._enter("EXAMINE", folder)
+            sizes = {place.number: size for place, size in places.items() if self._holds(place)}
+            for batch in _batches(sorted(sizes)):
+                for glance in await glances_of(self._session, batch, self._size_cap):
+                    if glance.size == sizes[glance.number]:
+                        continue
+                    arrival = await self._arrival(glance, {glance.number})
+                    if arrival is not None:
+                        yield arrival
+                    await self._enter("EXAMINE", folder)
+
+    def _folders(self) -> list[_Folder]:
+        """Those to look into; the main one last, so that waiting goes on from there."""
+        return [self._main] if self._junk is None else [self._junk, self._main]
+
+    async def _arrivals_in(
+        self, folder: _Folder, settled: Collection[Place]
+    ) -> AsyncIterator[Arrival]:
+        self._entered = None  # a fresh look, and the validity as it is now
+        await self._enter("EXAMINE", folder)
         self._session.forget_news()
         validity = self._validity
-        known = {place.number for place in settled if place == self._place(place.number)}
+        known = {place.number for place in settled if self._holds(place)}
         fresh = [number for number in await self._search("ALL") if number not in known]
         for batch in _batches(fresh):
-            glances = await self._glances(batch)
+            await self._enter("EXAMINE", folder)
+            glances = await glances_of(self._session, batch, self._size_cap)
             candidates = await self._candidates(glances)
             for glance in glances:
-                await self._enter("EXAMINE")  # the caller may have disposed of something
+                await self._enter("EXAMINE", folder)  # the caller may have disposed of something
                 if self._validity != validity:
                     return
                 arrival = await self._arrival(glance, candidates)
@@ -161,8 +189,17 @@ class ImapMailbox:
         other mail, and nothing is. Folders are never created. Raises ``Unreachable``, and
         ``BadConfiguration`` for an impossible folder name.
         """
-        await self._enter("SELECT")
-        wanted = {place.number: place for place in places if place == self._place(place.number)}
+        gone: set[Place] = set()
+        for one in self._folders():
+            if any(place.folder == one.name for place in places):
+                gone |= await self._dispose_in(one, places, folder)
+        return frozenset(gone)
+
+    async def _dispose_in(
+        self, source: _Folder, places: Collection[Place], folder: str | None
+    ) -> set[Place]:
+        await self._enter("SELECT", source)
+        wanted = {place.number: place for place in places if self._holds(place)}
         gone: set[Place] = set()
         for batch in _batches(sorted(wanted)):
             try:
@@ -171,7 +208,7 @@ class ImapMailbox:
                 _log.warning("%s: mails not moved to %s: %s", self._endpoint, folder, error)
             left = set(await self._search(f"UID {uid_set(batch)}"))
             gone.update(wanted[number] for number in batch if number not in left)
-        return frozenset(gone)
+        return gone
 
     async def wait(self, seconds: float) -> bool:
         """Wait for new mail; True if there may be some since :meth:`arrivals` last began.
@@ -181,6 +218,8 @@ class ImapMailbox:
         session = self._session
         clock = asyncio.get_running_loop()
         end = clock.time() + seconds
+        if self._entered is None or self._entered[1] != self._main:
+            await self._enter("EXAMINE")
         while not session.has_news and (left := end - clock.time()) > 0:
             await session.listen(min(left, _IDLE_SLICE))
             if not session.has_news:  # proves the connection, and asks servers that push nothing
@@ -200,13 +239,10 @@ class ImapMailbox:
         if "QUOTA" not in self.capabilities:
             return None
         try:
-            lines = await self._session.command("GETQUOTAROOT", self._quoted_folder)
+            found = quota_of(await self._session.command("GETQUOTAROOT", self._main.quoted))
         except Declined:
             return None
-        storage = (re.search(rb"(?i)\(?STORAGE (\d{1,18}) (\d{1,18})", line) for line in lines)
-        # in units of 1024 bytes (RFC 2087, 3)
-        found = (Quota(int(match[1]) * 1024, int(match[2]) * 1024) for match in storage if match)
-        return next(found, None)
+        return None if found is None else Quota(*found)
 
     @property
     def _session(self) -> ImapConnection:
@@ -215,56 +251,46 @@ class ImapMailbox:
         return self._connection
 
     def _place(self, number: int) -> Place:
-        return Place(self._endpoint.account, self._folder, self._validity, number)
+        return Place(self._endpoint.account, self._reading.name, self._validity, number)
 
-    async def _enter(self, command: str) -> None:
-        """Open the folder by EXAMINE or SELECT, unless it is open that way."""
-        if self._entered == command:
-            return
-        self._entered = ""
+    def _holds(self, place: Place) -> bool:
+        return place == self._place(place.number)
+
+    async def _find_junk(self) -> _Folder | None:
+        """The folder of the spam filter, where the server says which it is."""
+        if "SPECIAL-USE" not in self.capabilities:
+            return None
         try:
-            lines = await self._session.command(command, self._quoted_folder)
+            lines = await self._session.command("LIST", '""', '"*"')
+        except Declined:
+            return None
+        name = marked_folder(lines, rb"\Junk")
+        if name is None:
+            return None
+        quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return None if quoted == self._main.quoted else _Folder(name, quoted, is_junk=True)
+
+    async def _enter(self, command: str, folder: _Folder | None = None) -> None:
+        """Open a folder, the main one by default, by EXAMINE or SELECT, unless it is open so."""
+        wanted = folder or self._main
+        if self._entered == (command, wanted):
+            return
+        self._entered = None
+        self._reading = wanted
+        try:
+            lines = await self._session.command(command, wanted.quoted)
         except Declined as error:
             raise BadConfiguration(
-                f"{self._endpoint}: folder {self._folder!r} cannot be opened: {error}"
+                f"{self._endpoint}: folder {wanted.name!r} cannot be opened: {error}"
             ) from None
         self._session.entered_folder()
         self._validity = response_code(lines, b"UIDVALIDITY") or 0
-        self._entered = command
+        self._entered = (command, wanted)
 
     async def _search(self, criteria: str) -> list[int]:
         return numbers((await self._session.command("SEARCH", criteria, prefix="UID"))[:-1])
 
-    async def _glances(self, batch: Sequence[int]) -> list[_Glance]:
-        """Sizes and header fields. One mail the server cannot show does not hide the others."""
-        items = f"(UID RFC822.SIZE {_HEADER_ITEM})"
-        try:
-            answers = await self._fetch(batch, items)
-        except Declined:
-            if len(batch) == 1:
-                return [_Glance(batch[0], 0, b"")]
-            middle = len(batch) // 2
-            return await self._glances(batch[:middle]) + await self._glances(batch[middle:])
-        return [
-            _Glance(number, _number(answers[number].get("RFC822.SIZE")), _section(answers[number]))
-            for number in batch
-            if number in answers
-        ]
-
-    async def _fetch(self, batch: Sequence[int], items: str) -> dict[int, dict[str, bytes]]:
-        """FETCH answers by UID. The server may ignore ranges, hence the generous size."""
-        await self._enter("EXAMINE")
-        lines = await self._session.command(
-            "FETCH", uid_set(batch), items, prefix="UID", size=self._size_cap
-        )
-        # mails may come in several answers, among them some nobody asked for
-        merged: dict[int, dict[str, bytes]] = {}
-        for answer in fetched(lines[:-1]):
-            if (number := _number(answer.get("UID"))) in batch:
-                merged.setdefault(number, {}).update(answer)
-        return merged
-
-    async def _candidates(self, glances: Sequence[_Glance]) -> frozenset[int]:
+    async def _candidates(self, glances: Sequence[Glance]) -> frozenset[int]:
         """The mails worth fetching whole."""
         sure = {glance.number for glance in glances if self._is_likely(glance.header)}
         unsure = [
@@ -276,25 +302,30 @@ class ImapMailbox:
         ]
         if not unsure:
             return frozenset(sure)
-        try:
-            answers = await self._fetch(unsure, f"(UID BODY.PEEK[TEXT]<0.{_GLIMPSE}>)")
-        except Declined:
-            return frozenset(sure)
-        traced = {number for number in answers if _TRACE.search(_section(answers[number]))}
+        traced = await with_trace(self._session, unsure, self._size_cap)
         return frozenset(sure | traced)
 
     def _is_likely(self, header: bytes) -> bool:
-        senders = _ADDRESS.findall(header_field(header, "from").lower())
-        return self._dedicated or is_hinted(header) or not self._peers.isdisjoint(senders)
+        senders = addresses_in(header_field(header, "from"))
+        return (
+            (self._dedicated and not self._reading.is_junk)
+            or is_hinted(header)
+            or not self._peers.isdisjoint(senders)
+        )
 
-    async def _arrival(self, glance: _Glance, candidates: Collection[int]) -> Arrival | None:
+    async def _arrival(self, glance: Glance, candidates: Collection[int]) -> Arrival | None:
         """What a mail brings; None if it is no longer there."""
         arrival = Arrival(
             place=self._place(glance.number),
             size=glance.size,
             message_id=one_line(header_field(glance.header, "message-id"), 250),
             subject=one_line(header_field(glance.header, "subject")),
+            sender=next(iter(addresses_in(header_field(glance.header, "from"))), ""),
+            in_junk=self._reading.is_junk,
         )
+        if is_report(glance.header):
+            start = await beginning(self._session, glance.number, READ_MAX)
+            return None if start is None else replace(arrival, bounce=bounce_in(start))
         if glance.number not in candidates:
             return arrival
         if glance.size > self._size_cap:
@@ -302,27 +333,15 @@ class ImapMailbox:
         try:
             raw = await self._whole(glance.number)
         except Declined as error:
-            return replace(arrival, problem=f"the server does not hand it out: {error}")
+            words = f"the server does not hand it out: {error}"
+            return replace(arrival, problem=words, unfinished=True)
         if raw is None:
             return None
-        containers, problem = contents_of(raw, Limits(size=self._size_cap))
-        return replace(arrival, size=len(raw), containers=containers, problem=problem)
+        contents = contents_of(raw, Limits(size=self._size_cap))
+        return replace(arrival, size=len(raw), **contents._asdict())
 
     async def _whole(self, number: int) -> bytes | None:
-        """A mail in chunks, as it is; a little beyond the cap where it is larger than it said."""
-        raw = bytearray()
-        while len(raw) <= self._size_cap:
-            items = f"(UID BODY.PEEK[]<{len(raw)}.{_CHUNK}>)"
-            answer = (await self._fetch([number], items)).get(number)
-            if answer is None:
-                return None
-            chunk = answer.get(f"BODY[]<{len(raw)}>")
-            if chunk is None or len(chunk) > _CHUNK:  # the server ignored the range
-                return _section(answer)
-            raw += chunk
-            if len(chunk) < _CHUNK:
-                break
-        return bytes(raw)
+        return await whole(self._session, number, self._size_cap)
 
     async def _remove(self, uids: str, folder: str | None) -> None:
         """Take mails out of the folder by the safest way offered, or leave them."""
@@ -348,12 +367,3 @@ def _quoted(folder: str) -> str:
 def _batches(values: Sequence[int]) -> Iterator[Sequence[int]]:
     for start in range(0, len(values), _BATCH):
         yield values[start : start + _BATCH]
-
-
-def _number(digits: bytes | None) -> int:
-    return int(digits) if digits is not None and re.fullmatch(rb"\d{1,18}", digits) else 0
-
-
-def _section(answer: dict[str, bytes]) -> bytes:
-    """The content of the one body section that was asked for, whatever range it is said to be."""
-    return next((value for name, value in answer.items() if name.startswith("BODY[")), b"")

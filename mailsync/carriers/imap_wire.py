@@ -89,6 +89,34 @@ def response_code(lines: Iterable[Line], name: bytes) -> int | None:
     return next((int(match[1]) for match in found if match), None)
 
 
+_LISTED: Final = re.compile(
+    rb'(?i)^(?:LIST )?\((?P<marks>[^)]*)\) (?:"(?:[^"\\]|\\.)"|NIL) '
+    rb'(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<atom>[^\s{"]+)|\{\d+\})'
+)
+
+
+def marked_folder(lines: Sequence[Line], mark: bytes) -> str | None:
+    """The first folder of a LIST answer with this mark (RFC 6154), as servers spell it."""
+    for line, after in pairwise([*lines, b""]):
+        match = _LISTED.match(line) if isinstance(line, bytes) else None
+        if match is None or mark.lower() not in match["marks"].lower().split():
+            continue
+        name = match["atom"] or match["quoted"]
+        if name is None:
+            name = bytes(after) if isinstance(after, bytearray) else b""
+        elif match["quoted"] is not None:
+            name = re.sub(rb"\\(.)", rb"\1", name)
+        if name.isascii() and name.decode("ascii").isprintable():
+            return name.decode("ascii") or None
+    return None
+
+
+def quota_of(lines: Iterable[Line]) -> tuple[int, int] | None:
+    """Bytes used and granted, of a GETQUOTAROOT answer (RFC 2087, 3: in units of 1024 bytes)."""
+    storage = (re.search(rb"(?i)\(?STORAGE (\d{1,18}) (\d{1,18})", line) for line in lines)
+    return next(((int(one[1]) * 1024, int(one[2]) * 1024) for one in storage if one), None)
+
+
 _FETCH: Final = re.compile(rb"\d+ FETCH \(")
 _LEXEME: Final = re.compile(
     rb'(?P<section>(?i:BODY)\[[^\]]*\](?:<\d+>)?)|"(?P<quoted>(?:[^"\\]|\\.)*)"'

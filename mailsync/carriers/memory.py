@@ -7,11 +7,11 @@ sorting, and brings it to its mailbox with ``deliver`` or ``deliver_all``. No cl
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
 
-from mailsync.carriers.base import Arrival, Letter, Place, SendResult, Sent
+from mailsync.carriers.base import Arrival, Letter, Place, Quota, SendResult, Sent
 
 _FOLDER: Final = "INBOX"
 
@@ -103,6 +103,11 @@ class MemorySender:
     async def __aexit__(self, *exc: object) -> None:
         """Nothing to disconnect from."""
 
+    @property
+    def size_limit(self) -> int | None:
+        """Says nothing: the network's judge decides."""
+        return None
+
     async def send(self, letter: Letter) -> SendResult:
         """Hand over one letter; the network's judge answers."""
         return self._network.post(letter)
@@ -137,6 +142,16 @@ class MemoryMailbox:
                     message_id=letter.message_id,
                     subject=letter.label,
                 )
+
+    async def again(self, places: Mapping[Place, int]) -> AsyncIterator[Arrival]:
+        """What lies in these places now, where its size is another one."""
+        async for arrival in self.arrivals(()):
+            if places.get(arrival.place, arrival.size) != arrival.size:
+                yield arrival
+
+    async def quota(self) -> Quota | None:
+        """No mailbox here is ever full."""
+        return None
 
     async def dispose(self, places: Collection[Place], folder: str | None) -> frozenset[Place]:
         """Move to ``folder``, or delete, exactly these letters; those that are now gone."""

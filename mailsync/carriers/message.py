@@ -26,11 +26,17 @@ from email.utils import format_datetime
 from itertools import islice
 from typing import Final, NamedTuple
 
-from mailsync.carriers.base import Letter
+from mailsync.carriers.base import STEP_MAX, Letter
+from mailsync.carriers.hints import (
+    LINE_START,
+    SUBJECT_TAG,
+    header_field,
+    hint_in,
+    is_hinted,
+    is_reply,
+)
 from mailsync.core import container
 from mailsync.errors import BadConfiguration, OurError
-
-SUBJECT_TAG: Final = "[mailsync]"
 
 _ADDRESS: Final = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9.-]{1,189}|\[[A-Za-z0-9.:]{1,60}\])"
@@ -47,10 +53,25 @@ the receiving site reads it by itself.
 
     Site: {site}
 
-To load it by hand, save the attached file and run:
+To load it by hand, save {what} and run:
 
     mailsync bundle import {file_name}
+
+{word} {label} {part}/{parts} {step}
 """
+
+_FORMS: Final = (
+    (
+        "Content-Type: application/octet-stream",
+        "Content-Transfer-Encoding: base64",
+    ),
+    (
+        # what is text already travels as it is, and filters against binaries let it pass
+        "Content-Type: text/plain; charset=us-ascii",
+        "Content-Transfer-Encoding: 7bit",
+    ),
+)
+_TEXT: Final = _FORMS[1]
 
 
 def mail_address(text: str) -> str:
@@ -90,14 +111,8 @@ def compose_message(
     ]
     encoded = encodebytes(letter.container).replace(b"\n", b"\r\n")
     if letter.profile == "thin":
-        return _entity([*headers, *_OPAQUE], encoded)
+        return _entity([*headers, *_FORMS[min(letter.step, 1)]], encoded)
     return _robust(headers, letter, boundary, site, encoded)
-
-
-_OPAQUE: Final = (
-    "Content-Type: application/octet-stream",
-    "Content-Transfer-Encoding: base64",
-)
 
 
 def _entity(headers: list[str], body: bytes) -> bytes:
@@ -106,28 +121,50 @@ def _entity(headers: list[str], body: bytes) -> bytes:
 
 def _robust(headers: list[str], letter: Letter, boundary: str, site: str, encoded: bytes) -> bytes:
     place = f" part {letter.part}/{letter.parts}" if letter.parts > 1 else ""
-    suffix = f"-{letter.part}of{letter.parts}" if letter.parts > 1 else ""
-    file_name = f"{letter.label}{suffix}.msync"
+    number = f"{letter.part}/{letter.parts}"
     outer = [
         *headers,
         f"Subject: {SUBJECT_TAG} {letter.label}{place}",
         "Auto-Submitted: auto-generated",
         # not "All": that would suppress the bounces we want to see
         "X-Auto-Response-Suppress: RN, NRN, OOF, AutoReply",
-        f"X-Mailsync: v=1; s={letter.label}; p={letter.part}/{letter.parts}",
-        f'Content-Type: multipart/mixed; boundary="{boundary}"',
+        f"X-Mailsync: v=1; s={letter.label}; p={number}; c={letter.step}",
     ]
-    explanation = _EXPLANATION.format(site=site, file_name=file_name).replace("\n", "\r\n")
-    text = _entity(
-        ["Content-Type: text/plain; charset=us-ascii", "Content-Transfer-Encoding: 7bit"],
-        explanation.encode("ascii"),
-    )
+    explanation = _explanation(letter, site)
+    if letter.step >= STEP_MAX:
+        return _entity([*outer, *_TEXT], explanation + b"\r\n" + encoded)
     attachment = _entity(
-        [*_OPAQUE, f'Content-Disposition: attachment; filename="{file_name}"'], encoded
+        [
+            *_FORMS[letter.step],
+            f'Content-Disposition: attachment; filename="{_file_name(letter)}"',
+        ],
+        encoded,
     )
     line = f"--{boundary}\r\n".encode("ascii")
     last = f"--{boundary}--\r\n".encode("ascii")
-    return _entity(outer, line + text + b"\r\n" + line + attachment + last)
+    return _entity(
+        [*outer, f'Content-Type: multipart/mixed; boundary="{boundary}"'],
+        line + _entity([*_TEXT], explanation) + b"\r\n" + line + attachment + last,
+    )
+
+
+def _file_name(letter: Letter) -> str:
+    part = f"-{letter.part}of{letter.parts}" if letter.parts > 1 else ""
+    return f"{letter.label}{part}{('.msync', '.txt', '.eml')[min(letter.step, STEP_MAX)]}"
+
+
+def _explanation(letter: Letter, site: str) -> bytes:
+    text = _EXPLANATION.format(
+        site=site,
+        what="this mail as a file" if letter.step >= STEP_MAX else "the attached file",
+        file_name=_file_name(letter),
+        word=LINE_START,
+        label=letter.label,
+        part=letter.part,
+        parts=letter.parts,
+        step=letter.step,
+    )
+    return text.replace("\n", "\r\n").encode("ascii")
 
 
 # --- reading -------------------------------------------------------------------------------
@@ -153,6 +190,10 @@ class Contents(NamedTuple):
 
     containers: tuple[bytes, ...] = ()
     problem: str | None = None
+    unfinished: bool = False
+    """What is missing may still come: scanners put a placeholder first."""
+    stripped: int = 0
+    """One more than the step of the carrier ladder at which it lost its container."""
 
 
 def containers_in(raw: bytes, limits: Limits = LIMITS) -> tuple[bytes, ...]:
@@ -178,28 +219,22 @@ def contents_of(raw: bytes, limits: Limits = LIMITS) -> Contents:
             return Contents(problem=f"more than {limits.containers} containers in one mail")
     if found:
         return Contents(tuple(found))
-    if damage:
-        return Contents(problem=f"the container in it is {damage}")
     if next(leaves, None) is not None:
         return Contents(problem=f"more than the {limits.parts} parts looked at")
-    if is_hinted(raw[: _body_start(raw, 0, len(raw), limits)]):
-        return Contents(problem="no container in it: its attachment was removed on the way")
-    return Contents()
+    return _without_container(raw[: _body_start(raw, 0, len(raw), limits)], raw, damage)
 
 
-def header_field(header: bytes, name: str) -> str:
-    """The first field of this name, unfolded, foreign bytes as ``?``; ``""`` if there is none."""
-    pattern = rb"(?im)^" + re.escape(name.encode("ascii")) + rb"[ \t]*:(.*(?:\n[ \t].*)*)"
-    match = re.search(pattern, header)
-    if match is None:
-        return ""
-    return " ".join(match[1].decode("ascii", "replace").replace("\ufffd", "?").split())
-
-
-def is_hinted(header: bytes) -> bool:
-    """Does this header say of itself that the mail is ours? A hint only, never a proof."""
-    return SUBJECT_TAG in header_field(header, "subject") or bool(
-        header_field(header, "x-mailsync")
+def _without_container(header: bytes, raw: bytes, damage: str | None) -> Contents:
+    """What a mail without an intact container once was."""
+    if damage:
+        return Contents(problem=f"the container in it is {damage}", unfinished=True)
+    hint = hint_in(header, raw)
+    if hint is None and (is_reply(header) or not is_hinted(header)):
+        return Contents()
+    return Contents(
+        problem="no container in it: its attachment was removed on the way",
+        unfinished=True,
+        stripped=0 if hint is None else min(hint.step, STEP_MAX) + 1,
     )
 
 

@@ -130,7 +130,8 @@ class SmtpSender:
             return Refused(str(error))
         limit = self.size_limit
         if limit is not None and len(raw) > limit:
-            return Refused(f"{len(raw)} bytes, but the server takes {limit}", too_large=True)
+            words = f"{len(raw)} bytes, but the server takes {limit}"
+            return Refused(words, too_large=True, limit=limit)
         if self._client is None or not self._client.is_connected:
             return Retry(f"{self._endpoint}: the connection is lost")
         result = await self._attempt(self._client, letter, raw)

@@ -125,6 +125,9 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
 
 
 def _waiting(output: Output, transaction: Transaction) -> int:
+    for warned in transaction.warnings.all():
+        output.show(f"warning: {warned.text} (since {_time(warned.since)})")
+        output.line("warning", text=warned.text, since=_time(warned.since))
     held = transaction.history.held()
     quarantined = transaction.inbox.quarantined()
     for item in held:

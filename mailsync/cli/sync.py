@@ -84,6 +84,9 @@ def show_report(output: Output, site: Site, report: Report) -> None:
             message=str(problem),
             advice=problem.advice,
         )
+    for words in report.warnings:
+        output.say(f"warning: {words}")
+        output.line("warning", text=words)
     for words in report.rejected:
         output.say(f"not used: {words}")
         output.line("rejected", reason=words)

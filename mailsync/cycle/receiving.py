@@ -20,13 +20,25 @@ from mailsync.core.model import CONFLICTS, Bundle, DeleteOrder, Extraction, Reco
 from mailsync.cycle.report import Report
 from mailsync.cycle.sending import day_of
 from mailsync.cycle.site import Peer, Site
+from mailsync.cycle.ways import (
+    note_bounce,
+    note_places,
+    note_quota,
+    note_stripped,
+    step_up,
+)
 from mailsync.errors import BadBundle, BadFormat, MailsyncError, UsageError
 from mailsync.store.history import Event
 from mailsync.store.inbox import Waiting
+from mailsync.store.mailbox import Look
 from mailsync.store.transaction import Transaction
 
 ATTEMPTS = 3
 """How often a bundle is tried before it is set aside."""
+
+LOOKS = tuple(minutes * 60_000 for minutes in (10, 60, 6 * 60, 24 * 60, 48 * 60))
+"""When a mail that is not complete is looked at again, in milliseconds since it was first seen:
+scanners put a placeholder first, and the mail itself minutes or days later."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,14 +54,46 @@ async def collect(site: Site, mailbox: Mailbox, report: Report) -> None:
     """Take everything new from the mailbox into the inbox. Raises Unreachable."""
     with site.store.transaction() as transaction:
         settled = transaction.mailbox.settled()
+        now = site.surroundings.now()
+        due = {one.place: one for one in transaction.mailbox.waiting() if one.look_at <= now}
+    found: dict[str, bool] = {}
     async with aclosing(mailbox.arrivals(settled)) as arrivals:  # type: ignore[type-var]
         async for arrival in arrivals:
-            admit(site, arrival, report)
-            report.progress("receiving", 1)
+            _try_to_admit(site, arrival, report, found)
+    if due:
+        sizes = {place: look.size for place, look in due.items()}
+        async with aclosing(mailbox.again(sizes)) as arrivals:  # type: ignore[type-var]
+            async for arrival in arrivals:
+                due.pop(arrival.place, None)
+                _try_to_admit(site, arrival, report, found)
+    for look in due.values():
+        with site.store.transaction() as transaction:
+            _look_later(transaction, look.place, look.size, look.note, now, report)
+    note_places(site, found, report)
+    note_quota(site, await mailbox.quota(), report)
 
 
-def admit(site: Site, arrival: Arrival, report: Report) -> None:
-    """One arrived letter: verified contents go to the inbox, in one transaction with its place."""
+def _try_to_admit(site: Site, arrival: Arrival, report: Report, found: dict[str, bool]) -> None:
+    """One mail, whatever is in it: a defect that it triggers must not hide the others."""
+    try:
+        peer = admit(site, arrival, report)
+    except _DEFECTS as error:
+        _log.exception("mail %s", arrival.message_id)
+        words = f"{type(error).__name__}: {error}"
+        with site.store.transaction() as transaction:
+            now = site.surroundings.now()
+            _look_later(transaction, arrival.place, 0, words, now, report)
+    else:
+        if peer:
+            found[peer] = found.get(peer, False) or arrival.in_junk
+    report.progress("receiving", 1)
+
+
+def admit(site: Site, arrival: Arrival, report: Report) -> str:
+    """One arrived letter: verified contents go to the inbox, in one transaction with its place.
+
+    The name of the peer whose it proved to be; empty if it is nobody's.
+    """
     now = site.surroundings.now()
     problem, peer = arrival.problem, ""
     with site.store.transaction() as transaction:
@@ -67,13 +111,43 @@ def admit(site: Site, arrival: Arrival, report: Report) -> None:
             received = report.peer(peer).received
             received.mails += 1
             received.bytes += arrival.size
+        elif problem is not None and arrival.unfinished:
+            note_stripped(site, transaction, arrival, now)
+            _look_later(transaction, arrival.place, arrival.size, problem, now, report)
         elif problem is not None:
-            words = f"mail {arrival.message_id or arrival.place.number}: {problem}"
-            transaction.mailbox.settle(arrival.place, "rejected", problem, now)
-            transaction.history.log(Event(now, "rejected", "", None, words))
-            report.rejected.append(words)
+            name = arrival.message_id or str(arrival.place.number)
+            _reject(transaction, arrival.place, name, problem, now, report)
+        elif arrival.bounce and note_bounce(site, transaction, arrival.bounce, report):
+            transaction.mailbox.settle(arrival.place, "bounce", "", now)
         else:
             transaction.mailbox.settle(arrival.place, "foreign", "", now)
+    return peer
+
+
+def _reject(
+    transaction: Transaction, place: Place, name: str, problem: str, now: int, report: Report
+) -> None:
+    words = f"mail {name}: {problem}"
+    transaction.mailbox.settle(place, "rejected", problem, now)
+    transaction.history.log(Event(now, "rejected", "", None, words))
+    report.rejected.append(words)
+
+
+def _look_later(
+    transaction: Transaction, place: Place, size: int, problem: str, now: int, report: Report
+) -> None:
+    """The mail may yet become what it should be; given up after the last of ``LOOKS``."""
+    before = transaction.mailbox.look(place)
+    since, looks = (now, 0) if before is None else (before.since, before.looks + 1)
+    if looks == len(LOOKS):
+        _reject(transaction, place, str(place.number), problem, now, report)
+        return
+    look_at = max(since + LOOKS[looks], now)
+    transaction.mailbox.wait(Look(place, since, looks, look_at, size, problem))
+    if before is None:
+        words = f"mail {place.number}: {problem}; it is looked at again"
+        transaction.history.log(Event(now, "incomplete", "", None, words))
+        report.rejected.append(words)
 
 
 def arrival_of(path: Path, number: int) -> Arrival:
@@ -167,9 +241,13 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         received = receive(
             ledger, links, waiting.peer, bundle, now=now, nonce=site.surroundings.bits(64)
         )
+        stripped = bundle.acknowledgement.stripped
+        link = step_up(transaction, received.links[waiting.peer], stripped, now)
+        if link.acked != links[waiting.peer].acked:
+            transaction.warnings.drop(f"route {waiting.peer}")
         conflicts = len(ledger.notes) + transaction.journal.enter_received(ledger, now)
         transaction.save(ledger, now)
-        transaction.save_links(received.links)
+        transaction.save_links({**received.links, waiting.peer: link})
         transaction.inbox.finish(waiting.number, "applied", received.verdict.name.lower())
         _log_received(transaction, waiting.peer, bundle, received, conflicts, now)
     _count(report, waiting.peer, received, conflicts)

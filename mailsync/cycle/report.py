@@ -47,6 +47,8 @@ class Report:
     """By dataset: record or file, and why it waits for a person."""
     rejected: list[str] = field(default_factory=list)
     """Mails that looked like ours and were not used, and why."""
+    warnings: list[str] = field(default_factory=list)
+    """What a person should know although everything goes on."""
     problems: list[MailsyncError] = field(default_factory=list)
     """What stopped a part of the cycle; everything else went on."""
     progress: Progress = silent

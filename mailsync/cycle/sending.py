@@ -149,7 +149,10 @@ def _compose_one(
             size_limit=size_limit,
             manifest=manifest,
         )
-        containers = _containers(site, peer, bundle, transaction.routes.get(peer.name))
+        route = transaction.routes.get(peer.name)
+        told = replace(bundle.acknowledgement, stripped=route.stripped)
+        bundle = replace(bundle, acknowledgement=told)
+        containers = _containers(site, peer, bundle, route)
         count = len(bundle.extractions) + len(bundle.deletes)
         if len(containers) == 1 or count <= 1:
             break

@@ -119,6 +119,24 @@ route = Table(
     Column("peer", Text, primary_key=True),
     Column("max_message", BigInteger),
     Column("step", Integer, nullable=False),
+    Column("stripped", Integer, nullable=False),
+)
+
+dispatch = Table(
+    "dispatch",
+    metadata,
+    Column("message_id", Text, primary_key=True),
+    Column("peer", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sent_at", BigInteger, nullable=False),
+)
+
+warning = Table(
+    "warning",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
 )
 
 inbox = Table(
@@ -157,6 +175,9 @@ place = Table(
     Column("state", Text, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
     Column("note", Text, nullable=False),
+    Column("look_at", BigInteger),
+    Column("looks", Integer, nullable=False, default=0),
+    Column("size", BigInteger, nullable=False, default=0),
     PrimaryKeyConstraint("account", "folder", "validity", "number"),
 )
 

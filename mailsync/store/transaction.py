@@ -18,6 +18,7 @@ from mailsync.store.mailbox import MailboxState
 from mailsync.store.outbox import Outbox
 from mailsync.store.records import StoredRecords
 from mailsync.store.routes import Routes
+from mailsync.store.warnings import Warnings
 
 
 class Transaction:
@@ -93,6 +94,11 @@ class Transaction:
         return Routes(self._connection)
 
     @cached_property
+    def warnings(self) -> Warnings:
+        """What a person should know."""
+        return Warnings(self._connection)
+
+    @cached_property
     def inbox(self) -> Inbox:
         """Verified bundles on their way to the record map."""
         return Inbox(self._connection)
@@ -119,6 +125,7 @@ class Transaction:
             (schema.inbox, done & (schema.inbox.c.received_at <= before)),
             (schema.part, schema.part.c.received_at <= before),
             (schema.event, schema.event.c.at <= before),
+            (schema.dispatch, schema.dispatch.c.sent_at <= before),
         ):
             _delete(self._connection, table, stale)
 

@@ -279,7 +279,7 @@ def test_an_altered_mail_is_still_recognised(alter: Callable[[bytes], bytes]) ->
     raw = composed(CONTENT)
     altered = alter(raw)
     assert altered != raw
-    assert contents_of(altered) == ((CONTENT,), None)
+    assert contents_of(altered)[:2] == ((CONTENT,), None)
 
 
 def test_several_containers_come_in_their_order_and_each_once() -> None:
@@ -305,7 +305,7 @@ def test_a_cut_container_is_reported() -> None:
 
 
 def test_foreign_mail_is_no_problem() -> None:
-    assert contents_of(foreign_mail()) == ((), None)
+    assert contents_of(foreign_mail())[:2] == ((), None)
 
 
 # --- hostile mails -------------------------------------------------------------------------
@@ -363,12 +363,12 @@ def test_depth_is_bounded_and_within_the_bound_found() -> None:
 
 def test_ten_thousand_levels_of_nesting_do_not_overflow() -> None:  # T9
     head = b"Content-Type: message/rfc822\r\n\r\n"
-    assert contents_of(head * 10_000) == ((), None)
+    assert contents_of(head * 10_000)[:2] == ((), None)
     many = b"".join(
         b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (level, level)
         for level in range(10_000)
     )
-    assert contents_of(many) == ((), None)
+    assert contents_of(many)[:2] == ((), None)
 
 
 def test_ten_thousand_parts_are_not_all_looked_at() -> None:  # T9
@@ -378,9 +378,9 @@ def test_ten_thousand_parts_are_not_all_looked_at() -> None:  # T9
 
 
 def test_endless_headers_and_lines_are_passed_over() -> None:  # T9
-    assert contents_of(b"X: " + b"y" * 2_000_000 + b"\r\n\r\nbody") == ((), None)
-    assert contents_of(b"X-Long: y\r\n" * 100_000) == ((), None)
-    assert contents_of(b"Content-Type: multipart/x; boundary" + b" " * 100_000) == ((), None)
+    assert contents_of(b"X: " + b"y" * 2_000_000 + b"\r\n\r\nbody")[:2] == ((), None)
+    assert contents_of(b"X-Long: y\r\n" * 100_000)[:2] == ((), None)
+    assert contents_of(b"Content-Type: multipart/x; boundary" + b" " * 100_000)[:2] == ((), None)
 
 
 def test_a_container_behind_an_endless_header_is_found_by_itself() -> None:
@@ -399,7 +399,7 @@ def test_a_mail_above_the_size_limit_is_not_looked_into() -> None:
 def test_a_flood_of_containers_is_refused() -> None:
     flood = b"".join(container(1, seed) for seed in range(200))
     contents = contents_of(mail_with(flood, "application/octet-stream", "binary"))
-    assert contents == ((), "more than 64 containers in one mail")
+    assert contents[:2] == ((), "more than 64 containers in one mail")
 
 
 def test_the_date_is_written_with_its_zone() -> None:

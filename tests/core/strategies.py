@@ -69,6 +69,7 @@ acknowledgements = st.builds(
     st.none() | marks,
     st.frozensets(record_ids, max_size=4),
     st.frozensets(names, max_size=3),
+    st.integers(0, 23),
 )
 
 delete_orders = st.builds(
