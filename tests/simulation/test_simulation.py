@@ -10,9 +10,9 @@ import pytest
 
 from tests.simulation.campaign import tasks
 from tests.simulation.playing import play
-from tests.simulation.setting import MIXES, Step, setting_of, steps_of
+from tests.simulation.setting import MIXES, Setting, Step, setting_of, steps_of
 
-SCHEDULES_PER_MIX = 8
+SCHEDULES_PER_MIX = 6
 
 
 @pytest.mark.parametrize("mix", MIXES)
@@ -21,6 +21,16 @@ def test_promises_hold_after_random_schedules(mix: str) -> None:
         outcome = play(setting_of(seed, mix), steps_of(seed, mix))
         steps = " ".join(map(str, steps_of(seed, mix)))
         assert outcome.broken is None, f"--seed {seed} --mix {mix} --replay {steps}"
+
+
+def test_a_clone_is_noticed_and_nobody_is_harmed() -> None:
+    setting = Setting(0, "clone", "ab", (("a", "b"),), 2)
+    started = ["insert.0.1", "sync.0.0", "deliver.0.0", "sync.1.0", "deliver.0.0", "clone.0.0"]
+    apart = ["insert.0.2", "insert.1.3"]
+    exchange = ["sync.0.0", "sync.1.0", *["deliver.0.0"] * 4, "wait.0.1", "sync.2.0"]
+    outcome = play(setting, [*map(Step.parse, started + apart + (exchange + apart) * 3)])
+    assert outcome.counts["alarms"] > 0
+    assert outcome.broken is None
 
 
 def test_one_seed_is_one_history() -> None:
