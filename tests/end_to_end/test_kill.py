@@ -1,7 +1,7 @@
 """``kill -9`` at any moment loses nothing, doubles nothing, and leaves no litter.
 
 ``KILLS`` in the environment says how many in all (default 100), ``SEED`` the first seed; there
-is one for each test of 25 kills. The moments are fractions of what a whole sync takes here, so
+is one for each test of 20 kills. The moments are fractions of what a whole sync takes here, so
 a seed repeats them as well as two machines ever agree.
 """
 
@@ -38,7 +38,7 @@ from tests.end_to_end.site_directory import (
 
 KILLS = int(os.environ.get("KILLS", "100"))
 SEED = int(os.environ.get("SEED", "1"))
-KILLS_EACH = min(KILLS, 25)
+KILLS_EACH = min(KILLS, 20)
 SEEDS = range(SEED, SEED + -(-KILLS // KILLS_EACH))
 
 FIELDS = ("title", "status", "note")
