@@ -324,11 +324,11 @@ ABLATIONS: Final[dict[str, Ablation]] = {
     "no_shadow": Ablation(
         "the dataset is compared with the merged record",
         _compare_with_the_merged_record,
-        ("plain",),
+        core=(PLAIN,),
     ),
     "no_marker": Ablation("writes are not announced by a marker", _set_no_marker, ("crash",)),
     "blind_write": Ablation("the dataset is written without comparing", _write_blindly, ("crash",)),
-    "lww_no_log": Ablation("the last writer wins, nothing is noted", _note_nothing, ("plain",)),
+    "lww_no_log": Ablation("the last writer wins, nothing is noted", _note_nothing, core=(PLAIN,)),
     "no_notes": Ablation("conflicts are noted at home only", _keep_notes_at_home, ("plain",)),
     "early_prune": Ablation(
         "ancestors are forgotten before all peers confirmed", _prune_early, core=(PLAIN,)

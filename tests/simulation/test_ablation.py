@@ -14,8 +14,8 @@ from tests.simulation.playing import play
 from tests.simulation.setting import setting_of, steps_of
 from tests.simulation.shrinking import shrink
 
-LATE = {"no_gate", "no_rejoin", "no_heal"}
-"""Rules against rare coincidences."""
+LATE = {"no_gate", "no_rejoin", "no_heal", "no_marker", "blind_write", "no_notes"}
+"""Rules against rare coincidences, or whose schedules of whole sites take long."""
 
 SCHEDULES = 1000
 
