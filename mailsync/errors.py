@@ -126,6 +126,8 @@ class Unreachable(OperatorError):
 class DatasetError(OperatorError):
     """Nothing of this dataset was changed. Correct its source or its section, then sync again."""
 
+    exit_code = Exit.PARTLY
+
 
 class DatasetMissing(DatasetError):
     """Check source and table in the dataset's section; mailsync never creates or empties one."""
