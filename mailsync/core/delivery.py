@@ -69,7 +69,9 @@ def is_settled(link: Link, record: Record) -> bool:
     """:func:`has`, and no older bundle of the peer can still be on its way."""
     if not carries(link, record):
         return True
-    return has(link, record) and (link.last is None or link.cover.contiguous >= link.last.top)
+    if link.last is None or link.refusing:  # what we refuse stays a gap for ever
+        return has(link, record)
+    return has(link, record) and link.cover.contiguous >= link.last.top
 
 
 def is_known(sighting: Sighting, peer: str, confirmed: Positions) -> bool:
@@ -196,3 +198,11 @@ def without(flights: tuple[Flight, ...], positions: Positions) -> tuple[Flight, 
 def owing(link: Link, now: int) -> Link:
     """The link with an acknowledgement due, since now if not since earlier."""
     return link if link.owe_since is not None else replace(link, owe_since=now)
+
+
+def not_later(link: Link, now: int) -> Link:
+    """The link without times to come: the clock was set back since, and timers start again."""
+    flights = tuple(f._replace(sent_at=min(f.sent_at, now)) for f in link.flights)
+    owe_since = None if link.owe_since is None else min(link.owe_since, now)
+    heard_at = None if link.heard_at is None else min(link.heard_at, now)
+    return replace(link, flights=flights, owe_since=owe_since, heard_at=heard_at)

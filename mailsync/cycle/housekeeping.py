@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from mailsync.core import forgetting
+from mailsync.core.delivery import is_pending
 from mailsync.core.model import Link
+from mailsync.core.positions import Positions
 from mailsync.cycle.site import Site
 from mailsync.store.history import Event
 from mailsync.store.transaction import Transaction
@@ -23,6 +25,7 @@ def tidy(site: Site) -> None:
         ledger = transaction.ledger()
         for record in list(transaction.records.prunable()):
             forgetting.prune(ledger, links, record)
+        transaction.records.age(now)
         retention = max((peer.settings.retention for peer in site.peers.values()), default=0)
         for record in list(transaction.records.gone(now - retention * 1000)):
             links = forgetting.purge(ledger, links, ledger.get(record.id) or record)
@@ -34,10 +37,18 @@ def tidy(site: Site) -> None:
 def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link:
     """The link, stale if the peer has left something unconfirmed for its retention time."""
     limit = now - site.peers[link.peer].settings.retention * 1000
-    waiting = [flight.sent_at for flight in link.flights]
     silent = link.heard_at is None or link.heard_at < limit
-    if link.stale or not waiting or min(waiting) >= limit or not silent:
+    overdue = Positions.covering(
+        interval
+        for flight in link.flights
+        if flight.sent_at < limit
+        for interval in flight.positions.intervals
+    )
+    if link.stale or not silent or not overdue.intervals:
         return link
+    unsettled = transaction.records.outside(link.acked)
+    if not any(record.position in overdue and is_pending(link, record) for record in unsettled):
+        return link  # the peer has it from elsewhere, or does not take it
     words = "silent for its whole retention time; it will reconcile when it returns"
     transaction.history.log(Event(now, "stale", link.peer, None, words))
     return forgetting.expire(link)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from mailsync.carriers.base import Mailbox, Sender
 from mailsync.config import PeerSettings, Settings, load
+from mailsync.core.delivery import not_later
 from mailsync.core.model import Link, Stream
 from mailsync.core.sealing import PrivateKeys, PublicKeys
 from mailsync.cycle.mail import MailCarrier
@@ -96,7 +97,8 @@ class Site:
             transaction.add_link(peer, Stream(1, self.surroundings.bits(64)))
         if self.peers.keys() - stored.keys():
             stored = transaction.links()
-        return {name: self._configured(stored[name]) for name in self.peers}
+        now = self.surroundings.now()
+        return {name: self._configured(not_later(stored[name], now)) for name in self.peers}
 
     def _configured(self, link: Link) -> Link:
         chosen = self.peers[link.peer].settings.datasets

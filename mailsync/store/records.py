@@ -120,6 +120,11 @@ class StoredRecords(Mapping[RecordId, Record]):
         """Tombstones and stubs that have not changed since ``before``."""
         return self.where(schema.record.c.gone == 1, schema.record.c.changed_at <= before)
 
+    def age(self, now: int) -> None:
+        """The clock was set back: what changed in times to come counts as changed now."""
+        later = and_(schema.record.c.gone == 1, schema.record.c.changed_at > now)
+        self._connection.execute(update(schema.record).where(later).values(changed_at=now))
+
     def count(self, dataset: str) -> int:
         """How many records the dataset holds, as far as we know."""
         query = (

@@ -162,3 +162,30 @@ def test_much_data_for_small_mails_goes_in_bundles_that_fit_one_each(tmp_path: P
     sites.clock.now += 2 * DAY
     again = sites.sync("alice").peers["bob"].sent
     assert (again.mails, again.upserts) == (1, 200 - arrived)
+
+
+def test_a_clock_set_back_does_not_hold_up_what_was_lost(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.sync("alice")
+    sites.network.in_transit.clear()
+    sites.clock.now -= 1000 * DAY
+    sites.sync("alice")
+    sites.clock.now += 2 * DAY
+    sites.sync("alice")
+    sites.network.deliver_all()
+    sites.sync("bob")
+    assert len(sites.rows("bob")) == 1
+
+
+def test_what_the_peer_got_from_elsewhere_does_not_make_it_stale(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    sites.add("alice", {"bob": "", "carol": ""})
+    sites.add("bob", {"alice": "", "carol": ""})
+    sites.add("carol", {"alice": "", "bob": ""})
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    for _ in range(40):
+        sites.round()
+        sites.clock.now += DAY
+    for site in sites.sites.values():
+        with site.store.transaction() as transaction:
+            assert not any(link.stale for link in site.links(transaction).values())
