@@ -19,6 +19,7 @@ from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.core.positions import Positions
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
+from mailsync.cycle.ways import learn_size
 from mailsync.errors import Exit, MailsyncError, OperatorError
 from mailsync.store.history import Event
 from mailsync.store.outbox import Queued
@@ -33,9 +34,6 @@ MAIL_OVERHEAD = 2_048
 
 BASE64_GROWTH = 1.3685
 """Of base64 in lines of 76 characters (RFC 2045, 6.8)."""
-
-MESSAGE_MIN = 16_384
-"""Bytes; no server refuses mails as small as this for their size."""
 
 RETRY_AFTER_MS = 10 * 60 * 1000
 """An uncertain submission is tried again after at least ten minutes (RFC 5321, 4.5.3.2.6)."""
@@ -249,6 +247,7 @@ async def deliver(site: Site, peers: frozenset[str], report: Report, *, due_by: 
     if not queued or site.carrier is None:
         return
     async with site.carrier.sender() as sender:
+        _learn_limit(site, sender.size_limit, {item.peer for item in queued})
         given_up: set[str] = set()
         for item in queued:
             if item.label in given_up:
@@ -263,6 +262,9 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
     peer = site.peers[item.peer]
     with site.store.transaction() as transaction:
         transaction.outbox.begin_attempt(item.number)
+        begun_at = site.surroundings.now()
+        transaction.routes.dispatch(item.message_id, item.peer, _mail_size(item), begun_at)
+        step = transaction.routes.get(item.peer).step
     letter = Letter(
         recipient=peer.address,
         container=item.container,
@@ -271,6 +273,7 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
         part=item.part,
         parts=item.parts,
         profile=peer.settings.profile,
+        step=step,
     )
     result = await sender.send(letter)
     now = site.surroundings.now()
@@ -300,7 +303,7 @@ def _put_back(
     if isinstance(result, Retry):
         return TemporarilyNotTaken(words)
     if result.too_large:
-        _learn_size(transaction, item)
+        learn_size(transaction, item.peer, _mail_size(item), result.limit)
         bundle = [
             other for other in transaction.outbox.items(item.peer) if other.label == item.label
         ]
@@ -309,12 +312,20 @@ def _put_back(
     return MailNotTaken(words)
 
 
-def _learn_size(transaction: Transaction, item: Queued) -> None:
-    """Some server on the way refused a mail for its size: the next ones are half as large."""
-    route = transaction.routes.get(item.peer)
-    refused = int(len(item.container) * BASE64_GROWTH) + MAIL_OVERHEAD
-    halved = max(min(refused, route.max_message or refused) // 2, MESSAGE_MIN)
-    transaction.routes.learn(item.peer, route._replace(max_message=halved))
+def _mail_size(item: Queued) -> int:
+    """Bytes of the whole mail, about."""
+    return int(len(item.container) * BASE64_GROWTH) + MAIL_OVERHEAD
+
+
+def _learn_limit(site: Site, limit: int | None, peers: set[str]) -> None:
+    """The first server on the way said what it takes: mails composed from now on obey."""
+    if limit is None:
+        return
+    with site.store.transaction() as transaction:
+        for peer in peers:
+            route = transaction.routes.get(peer)
+            if limit < min(site.peers[peer].settings.max_message, route.max_message or limit + 1):
+                learn_size(transaction, peer, limit, limit)
 
 
 def day_of(now: int) -> str:

@@ -44,7 +44,10 @@ def note_stripped(site: Site, transaction: Transaction, arrival: Arrival, now: i
         return
     step = max(route.step, min(arrival.stripped, STEP_MAX))
     transaction.routes.learn(peer, route._replace(stripped=arrival.stripped, step=step))
-    transaction.save_links({peer: owing(site.links(transaction)[peer], now)})
+    link = site.links(transaction)[peer]
+    if step > route.step:
+        link = replace(link, flights=())
+    transaction.save_links({peer: owing(link, now)})
     words = "its mails arrive without their attachments; it is told to send them in another form"
     transaction.history.log(Event(now, "stripped", peer, None, words))
 

@@ -57,6 +57,12 @@ mail_location = maildir:{root}/mail/%u
 mail_max_userip_connections = 200
 mail_plugins = quota
 mail_fsync = never
+namespace inbox {{
+  inbox = yes
+  mailbox Junk {{
+    special_use = \\Junk
+  }}
+}}
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN username_format=%Lu {root}/users/%Lu
