@@ -146,7 +146,8 @@ class ImapMailbox:
         Raises as :meth:`arrivals`.
         """
         for folder in self._folders():
-            await self._enter("EXAMINE", folder)
+            if not await self._opens(folder):
+                continue
             sizes = {place.number: size for place, size in places.items() if self._holds(place)}
             for batch in _batches(sorted(sizes)):
                 for glance in await glances_of(self._session, batch, self._size_cap):
@@ -165,7 +166,8 @@ class ImapMailbox:
         self, folder: _Folder, settled: Collection[Place]
     ) -> AsyncIterator[Arrival]:
         self._entered = None  # a fresh look, and the validity as it is now
-        await self._enter("EXAMINE", folder)
+        if not await self._opens(folder):
+            return
         self._session.forget_news()
         validity = self._validity
         known = {place.number for place in settled if self._holds(place)}
@@ -270,6 +272,17 @@ class ImapMailbox:
         quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
         return None if quoted == self._main.quoted else _Folder(name, quoted, is_junk=True)
 
+    async def _opens(self, folder: _Folder) -> bool:
+        """Open a folder for reading; one that is not the operator's choice may fail to."""
+        try:
+            await self._enter("EXAMINE", folder)
+        except BadConfiguration as error:
+            if not folder.is_junk:
+                raise
+            _log.warning("%s", error)
+            return False
+        return True
+
     async def _enter(self, command: str, folder: _Folder | None = None) -> None:
         """Open a folder, the main one by default, by EXAMINE or SELECT, unless it is open so."""
         wanted = folder or self._main
@@ -288,7 +301,11 @@ class ImapMailbox:
         self._entered = (command, wanted)
 
     async def _search(self, criteria: str) -> list[int]:
-        return numbers((await self._session.command("SEARCH", criteria, prefix="UID"))[:-1])
+        try:
+            lines = await self._session.command("SEARCH", criteria, prefix="UID")
+        except Declined as error:  # busy, or too many of us: it may pass
+            raise Unreachable(f"{self._endpoint}: {error}") from None
+        return numbers(lines[:-1])
 
     async def _candidates(self, glances: Sequence[Glance]) -> frozenset[int]:
         """The mails worth fetching whole."""

@@ -1,0 +1,318 @@
+"""Faults of mailboxes: on Dovecot and Postfix where they can be made there, scripted elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import imaplib
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mailsync.carriers.base import Quota
+from mailsync.carriers.endpoint import Endpoint
+from mailsync.carriers.imap import ImapMailbox
+from mailsync.carriers.smtp import SmtpSender
+from mailsync.core.model import Key
+from mailsync.cycle.report import Report
+from mailsync.errors import Exit, Unreachable
+from tests.carriers.letters import foreign_mail
+from tests.cycle.sites import DAY, Sites, pair
+from tests.faults.post import Carrier, Post, by_post, cycle, logged, read_from
+from tests.servers.mail import PASSWORD, MailServer
+from tests.servers.stub import Answer, Hangup, imap_stub
+
+PATIENCE = 30
+"""Seconds a mail may take on loopback."""
+
+
+def edited(sites: Sites, **fields: int | str) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada", **fields}
+
+
+# --- on real servers -----------------------------------------------------------------------
+
+
+def on_servers(directory: Path, server: MailServer) -> tuple[Sites, dict[str, str]]:
+    """Alice and Bob with mailboxes of their own; their addresses."""
+    sites = pair(directory)
+    number = len(server.users)
+    users = {name: server.add_user(f"{name}{number}@mail.example").lower() for name in sites.sites}
+    for name, site in sites.sites.items():
+        others = [user for other, user in users.items() if other != name]
+        site.peers = {peer: replace(one, address=users[peer]) for peer, one in site.peers.items()}
+        site.carrier = Carrier(
+            lambda user=users[name], name=name: SmtpSender(  # type: ignore[misc]
+                server.endpoint("smtps", user), PASSWORD, address=user, site=name
+            ),
+            lambda user=users[name], others=others: ImapMailbox(  # type: ignore[misc]
+                server.endpoint("imaps", user), PASSWORD, peers=others, timeout=20
+            ),
+        )
+    return sites, users
+
+
+def change(server: MailServer, user: str, do: Callable[[imaplib.IMAP4_SSL], object]) -> None:
+    """What another mail program does to the mailbox."""
+    with server.imap(user) as client:
+        client.select("INBOX")
+        do(client)
+
+
+def uids(server: MailServer, user: str, folder: str = "INBOX") -> list[bytes]:
+    with server.imap(user, folder) as client:
+        return bytes(client.uid("SEARCH", "ALL")[1][0]).split()
+
+
+async def until(work: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not await work():
+            await asyncio.sleep(0.05)
+
+
+async def test_f11_the_spam_filter_takes_our_mail(tmp_path: Path, mail_server: MailServer) -> None:
+    sites, users = on_servers(tmp_path, mail_server)
+    edited(sites)
+    await cycle(sites, "alice")
+    await until(lambda: _is(len(uids(mail_server, users["bob"])) == 1))
+
+    def to_junk(client: imaplib.IMAP4_SSL) -> None:
+        client.create("Junk")
+        client.append("Junk", None, None, foreign_mail("Win a prize", bytes(300_000)))
+        client.uid("MOVE", "1", "Junk")
+
+    change(mail_server, users["bob"], to_junk)
+    report = await cycle(sites, "bob")
+    assert sites.contents("bob") == sites.contents("alice") != []
+    (warning,) = report.warnings
+    assert warning.startswith("mail from alice is being sorted into Junk")
+    with sites.sites["bob"].store.transaction() as transaction:
+        assert transaction.mailbox.counts() == {"ours": 1, "foreign": 1}
+        assert [one.name for one in transaction.warnings.all()] == ["junk alice"]
+    sites.clock.now += 8 * DAY
+    await cycle(sites, "bob")  # disposed of there, and nothing else is
+    assert len(uids(mail_server, users["bob"], "Junk")) == 1
+
+
+async def _is(fact: bool) -> bool:  # noqa: FBT001  the answer of until
+    return fact
+
+
+async def test_f24_copies_in_two_folders(tmp_path: Path, mail_server: MailServer) -> None:
+    sites, users = on_servers(tmp_path, mail_server)
+    edited(sites)
+    await cycle(sites, "alice")
+    await until(lambda: _is(len(uids(mail_server, users["bob"])) == 1))
+
+    def copy(client: imaplib.IMAP4_SSL) -> None:
+        client.create("Junk")
+        client.uid("COPY", "1", "Junk")
+        client.uid("COPY", "1", "INBOX")
+
+    change(mail_server, users["bob"], copy)
+    report = await cycle(sites, "bob")
+    assert report.peer("alice").received.mails == 3
+    assert report.peer("alice").received.upserts == 1
+
+
+async def test_f26_another_program_reads_and_moves(tmp_path: Path, mail_server: MailServer) -> None:
+    sites, users = on_servers(tmp_path, mail_server)
+    edited(sites)
+    await cycle(sites, "alice")
+    await until(lambda: _is(len(uids(mail_server, users["bob"])) == 1))
+
+    def away(client: imaplib.IMAP4_SSL) -> None:
+        client.create("Elsewhere")
+        client.uid("MOVE", "1", "Elsewhere")
+
+    change(mail_server, users["bob"], away)
+    await cycle(sites, "bob")
+    assert sites.contents("bob") == []
+    sites.clock.now += 2 * DAY
+    await cycle(sites, "alice")
+    await until(lambda: _is(len(uids(mail_server, users["bob"])) == 1))
+    change(mail_server, users["bob"], lambda client: client.uid("STORE", "2", "+FLAGS", r"(\Seen)"))
+    await cycle(sites, "bob")
+    assert sites.contents("bob") == sites.contents("alice")
+
+
+async def test_f27_foreign_deleted_mail_survives_our_disposal(
+    tmp_path: Path, mail_server: MailServer
+) -> None:
+    sites, users = on_servers(tmp_path, mail_server)
+    mail_server.deliver(users["bob"], [foreign_mail()])
+    change(
+        mail_server, users["bob"], lambda client: client.uid("STORE", "1", "+FLAGS", r"(\Deleted)")
+    )
+    edited(sites)
+    await cycle(sites, "alice")
+    await until(lambda: _is(len(uids(mail_server, users["bob"])) == 2))
+    await cycle(sites, "bob")
+    sites.clock.now += 8 * DAY
+    await cycle(sites, "bob")
+    assert uids(mail_server, users["bob"]) == [b"1"]
+
+
+# --- scripted ------------------------------------------------------------------------------
+
+
+def says(text: str) -> Answer:
+    return lambda _line: text.encode()
+
+
+Ranges = Callable[[bytes, int, int], bytes]
+
+
+def honest(raw: bytes, at: int, size: int) -> bytes:
+    return b"BODY[]<%d> " % at + literal(raw[at : at + size])
+
+
+def whole(raw: bytes, _at: int, _size: int) -> bytes:
+    return b"BODY[] " + literal(raw)
+
+
+def literal(data: bytes) -> bytes:
+    return b"{%d}\r\n%s" % (len(data), data)
+
+
+def server_with(raw: bytes, size: int, ranges: Ranges = honest) -> dict[str, Answer]:
+    """An inbox with one mail that is there, announced with this size, and one that is not."""
+    header = raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+    def fetch(line: str) -> bytes:
+        if match := re.search(r"BODY.PEEK\[\]<(\d+)\.(\d+)>", line):
+            item = ranges(raw, int(match[1]), int(match[2]))
+        else:
+            item = b"RFC822.SIZE %d BODY[HEADER]<0> %s" % (size, literal(header))
+        return b"* 1 FETCH (UID 4 %s)\r\nTAG OK done\r\n" % item
+
+    return {"SEARCH": says("* SEARCH 4 9\r\nTAG OK done\r\n"), "FETCH": fetch}
+
+
+@pytest.fixture
+def sent(tmp_path: Path) -> tuple[Sites, Post, bytes]:
+    """Alice and Bob, and the mail that Alice wrote to him."""
+    sites, post = by_post(tmp_path)
+    post.hold = True
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "text": "x" * 100}
+    sites.sync("alice")
+    return sites, post, post.sent[0]
+
+
+def imap(endpoint: Endpoint) -> Callable[[], ImapMailbox]:
+    return lambda: ImapMailbox(endpoint, "x", peers=["alice@example.org"], timeout=5)
+
+
+async def read(
+    sent: tuple[Sites, Post, bytes], script: dict[str, Answer], capabilities: str = "UIDPLUS"
+) -> Report:
+    """Bob reads from a scripted server."""
+    sites, post, _ = sent
+    async with imap_stub(script, capabilities=capabilities) as stub:
+        read_from(sites, post, imap(stub.endpoint))
+        return await cycle(sites, "bob")
+
+
+def same(sent: tuple[Sites, Post, bytes]) -> bool:
+    return sent[0].contents("bob") == sent[0].contents("alice") != []
+
+
+@pytest.mark.parametrize("size", [0, 10, 5_000_000])
+async def test_f16_the_server_lies_about_sizes(sent: tuple[Sites, Post, bytes], size: int) -> None:
+    await read(sent, server_with(sent[2], size))
+    assert same(sent)
+
+
+async def test_f25_a_listed_mail_is_not_there(sent: tuple[Sites, Post, bytes]) -> None:
+    report = await read(sent, server_with(sent[2], len(sent[2])))
+    assert report.exit_code == Exit.OK
+    assert same(sent)
+
+
+@pytest.mark.parametrize(
+    ("used", "warned"), [(799, False), (800, True), (1_000, True), (2_000, True)]
+)
+async def test_f28_our_mailbox_is_nearly_full(
+    sent: tuple[Sites, Post, bytes], used: int, *, warned: bool
+) -> None:
+    quota = says(f'* QUOTAROOT "INBOX" ""\r\n* QUOTA "" (STORAGE {used} 1000)\r\nTAG OK\r\n')
+    report = await read(sent, {"GETQUOTAROOT": quota}, "QUOTA UIDPLUS")
+    assert bool(report.warnings) is warned
+    with sent[0].sites["bob"].store.transaction() as transaction:
+        assert bool(transaction.warnings.all()) is warned
+
+
+def test_f28_a_warning_ends_with_its_cause_and_is_logged_once(tmp_path: Path) -> None:
+    sites, post = by_post(tmp_path)
+    post.quota = Quota(95, 100)
+    for _ in range(3):
+        assert len(sites.sync("bob").warnings) == 1
+    assert len(logged(sites, "bob", "warning")) == 1
+    post.quota = Quota(10, 100)
+    assert sites.sync("bob").warnings == []
+    with sites.sites["bob"].store.transaction() as transaction:
+        assert transaction.warnings.all() == []
+
+
+async def test_f29_idle_is_dead() -> None:
+    async with imap_stub({"NOOP": lambda _: b""}) as stub:
+        mailbox = ImapMailbox(stub.endpoint, "x", timeout=0.3)
+        async with asyncio.timeout(PATIENCE), mailbox:
+            assert [arrival async for arrival in mailbox.arrivals(())] == []
+            with pytest.raises(Unreachable):
+                await mailbox.wait(0.1)
+
+
+@pytest.mark.parametrize("ranges", [honest, whole])
+async def test_f30_ranges_are_ignored(sent: tuple[Sites, Post, bytes], ranges: Ranges) -> None:
+    await read(sent, server_with(sent[2], len(sent[2]), ranges))
+    assert same(sent)
+
+
+def hang_up(_line: str) -> bytes:
+    raise Hangup
+
+
+@pytest.mark.parametrize(
+    "throttled",
+    [
+        pytest.param({"EXAMINE": hang_up}, id="hangs up"),
+        pytest.param({"SEARCH": says("* BYE Suggested Backoff Time: 299\r\n")}, id="BYE"),
+        pytest.param({"greeting": says("* BYE too many connections\r\n")}, id="full"),
+        pytest.param({"SEARCH": says("* SEARCH {99999999999}\r\n")}, id="huge literal"),
+    ],
+)
+async def test_f31_f36_a_server_that_throttles_or_attacks_costs_one_look(
+    sent: tuple[Sites, Post, bytes], throttled: dict[str, Answer]
+) -> None:
+    sites = sent[0]
+    sites.rows("bob")[Key("2")] = {"name": "Bob"}
+    report = await read(sent, throttled)
+    assert isinstance(report.problems[0], Unreachable)
+    assert report.exit_code == Exit.TEMPORARY
+    assert report.peer("alice").sent.upserts == 1  # what could be done was done
+    await read(sent, server_with(sent[2], len(sent[2])))
+    assert len(sites.rows("bob")) == 2
+
+
+async def test_f31_throttled(sent: tuple[Sites, Post, bytes]) -> None:
+    tries = iter([b"TAG NO [LIMIT] too many\r\n", b"* SEARCH\r\nTAG OK\r\n"])
+    report = await read(sent, {"SEARCH": lambda _: next(tries, b"TAG NO\r\n")})
+    assert report.exit_code != Exit.FAILED
+    await read(sent, server_with(sent[2], len(sent[2])))
+    assert same(sent)
+
+
+@pytest.mark.parametrize(
+    "answer", ["* SEARCH {99999999999}\r\n", "* 1 FETCH (UID 4 BODY[] {99999999999}\r\n"]
+)
+async def test_f36_a_literal_of_a_hundred_gigabytes(
+    sent: tuple[Sites, Post, bytes], answer: str
+) -> None:
+    script = server_with(sent[2], 100)
+    script["SEARCH" if "SEARCH" in answer else "FETCH"] = says(answer)
+    async with asyncio.timeout(PATIENCE):
+        report = await read(sent, script)
+    assert isinstance(report.problems[0], Unreachable)
