@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import binascii
 import quopri
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -306,6 +307,30 @@ def test_a_cut_container_is_reported() -> None:
 
 def test_foreign_mail_is_no_problem() -> None:
     assert contents_of(foreign_mail())[:2] == ((), None)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("profile", ["robust", "thin"])
+def test_every_step_of_the_ladder_is_read(profile: Profile, step: int) -> None:
+    raw = composed(CONTENT, profile, step=step)
+    assert contents_of(raw)[:2] == ((CONTENT,), None)
+    binaries = {part.get_content_type() for part in parsed(raw).walk()} - {"text/plain"}
+    assert ("application/octet-stream" in binaries) == (step == 0)
+    assert parsed(raw).is_multipart() == (profile == "robust" and step < 2)
+    assert all(len(line) <= 76 for line in raw.partition(b"\r\n\r\n")[2].splitlines())
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("headers", [True, False])
+def test_a_stripped_mail_says_at_which_step_it_was_sent(step: int, *, headers: bool) -> None:
+    raw = re.sub(rb"iW1TeW5j[A-Za-z0-9+/=\r\n]*", b"", composed(CONTENT, step=step))
+    if not headers:
+        raw = b"\r\n".join(
+            line for line in raw.split(b"\r\n") if not line.startswith((b"X-Mailsync", b"Subject"))
+        )
+    contents = contents_of(raw)
+    assert (contents.unfinished, contents.stripped) == (True, step + 1)
+    assert contents_of(b"In-Reply-To: <1@x>\r\n" + raw).stripped == 0
 
 
 # --- hostile mails -------------------------------------------------------------------------
