@@ -27,7 +27,7 @@ from mailsync.cycle.ways import (
     note_stripped,
     step_up,
 )
-from mailsync.errors import BadBundle, BadFormat, MailsyncError, UsageError
+from mailsync.errors import BadBundle, BadFormat, MailsyncError, OurError, UsageError
 from mailsync.store.history import Event
 from mailsync.store.inbox import Waiting
 from mailsync.store.mailbox import Look
@@ -218,7 +218,7 @@ def process_inbox(site: Site, report: Report) -> None:
             waiting = transaction.inbox.take(number)
         try:
             _process(site, waiting, report)
-        except (BadFormat, *_DEFECTS) as error:
+        except (BadFormat, OurError, *_DEFECTS) as error:
             _set_aside(site, waiting, error, report)
         report.progress("merging", 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from mailsync.cycle.receiving import admit, arrival_of, collect, dispose, proces
 from mailsync.cycle.report import Report
 from mailsync.cycle.sending import ALWAYS, compose_for, deliver
 from mailsync.cycle.site import Site
-from mailsync.errors import MailsyncError
+from mailsync.errors import MailsyncError, OurError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,11 @@ def _try(report: Report, work: Callable[[], None]) -> bool:
         work()
     except MailsyncError as problem:
         report.problems.append(problem)
+        return False
+    except Exception as defect:  # noqa: BLE001  a defect in one dataset must not stop the others
+        _log.exception("a defect")
+        words = f"this is a defect in mailsync: {type(defect).__name__}: {defect}"
+        report.problems.append(OurError(words))
         return False
     return True
 

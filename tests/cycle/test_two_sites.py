@@ -1,5 +1,6 @@
 """What two sites do to each other's datasets, told step by step."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import pytest
 
 from mailsync.core.model import Key
 from mailsync.cycle.report import Report
-from mailsync.cycle.run import Extent, import_files
-from mailsync.datasets.base import Newcomer
+from mailsync.cycle.run import Extent, import_files, run_cycle
+from mailsync.datasets.base import Newcomer, Outcome, Write
 from mailsync.datasets.memory import MemoryDataset
 from tests.cycle.sites import DAY, HOUR, Sites, pair
 
@@ -268,3 +269,29 @@ def test_a_saved_attachment_is_as_good_as_its_mail(sites: Sites, tmp_path: Path)
     settle(sites)
     assert agreed(sites)
     assert len(sites.rows("bob")) == 1
+
+
+class Defective(MemoryDataset):
+    """A dataset whose adapter has a defect."""
+
+    def apply(self, writes: Sequence[Write]) -> list[Outcome]:
+        raise ZeroDivisionError(len(writes))
+
+
+def test_a_defect_met_in_one_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    for name, peer in (("alice", "bob"), ("bob", "alice")):
+        sites.add(name, {peer: ""}, ("people", "boats"))
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.rows("alice", "boats")[Key("1")] = {"name": "Argo"}
+    sites.sync("alice")
+    sites.network.deliver_all()
+    sites.sites["bob"].datasets["people"] = Defective()
+    report = asyncio.run(run_cycle(sites.sites["bob"], Extent(), Report()))
+    assert [str(problem) for problem in report.problems] == [
+        "this is a defect in mailsync: ZeroDivisionError: 1"
+    ]
+    assert len(sites.rows("bob", "boats")) == 1
+    sites.sites["bob"].datasets["people"] = MemoryDataset()
+    sites.sync("bob")
+    assert agreed(sites)
