@@ -121,7 +121,7 @@ def test_every_kind_of_link_brings_both_ends_to_the_same(
     arrived = exchange.mailbox(exchange.shore).values()
     assert all((b"Subject:" in mail) is ("thin" not in options) for mail in arrived)
     if "max_message" in options:
-        assert first["sent"]["mails"] > 2 * first["sent"]["bundles"]
+        assert first["sent"]["mails"] > first["sent"]["bundles"]  # a photo fits no mail
         assert max(map(len, arrived)) < 20_000  # with the servers' trace headers
     else:
         assert first["sent"]["mails"] == first["sent"]["bundles"]
