@@ -1,12 +1,15 @@
 """The protocol's promises after random histories of faults, on the core alone."""
 
+from dataclasses import replace
+
 import pytest
 
 from mailsync.core import outbound, record_map
 from mailsync.core.ledger import Ledger
-from mailsync.core.model import merged_fields
+from mailsync.core.model import NO_MARKER, Record, desired_fields, merged_fields
 from mailsync.core.wire import decode, encode
 from tests.core.histories import FEATURES, run
+from tests.core.world import World
 
 SEEDS_PER_MIX = 40
 
@@ -48,3 +51,37 @@ def test_comparing_with_the_merged_record_instead_of_the_shadow_is_caught(
     real = record_map._base
     monkeypatch.setattr(record_map, "_base", lambda r, c: (merged_fields(r), real(r, c)[1]))
     assert _some_promise_breaks([frozenset()])
+
+
+def test_writing_without_comparing_first_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def blind(world: World, name: str, record: Record) -> bool:
+        if record.key is None:
+            return record.marker is None
+        if record.marker is None:
+            world.data[name].pop(record.key, None)
+        else:
+            assert record.marker is not NO_MARKER
+            fields = record.marker.items()
+            world.data[name][record.key] = {k: v for k, v in fields if isinstance(v, int)}
+        return True
+
+    monkeypatch.setattr(World, "_write", blind)
+    assert _some_promise_breaks([frozenset(), frozenset({"crash"})])
+
+
+def test_writing_without_a_marker_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, settle = World._write, record_map.settle
+
+    def marked(record: Record) -> Record:
+        return replace(record, marker=desired_fields(record))
+
+    monkeypatch.setattr(
+        record_map, "begin", lambda ledger, record, key: ledger.keep(replace(record, key=key))
+    )
+    monkeypatch.setattr(
+        World, "_write", lambda world, name, record: write(world, name, marked(record))
+    )
+    monkeypatch.setattr(
+        record_map, "settle", lambda ledger, record, etag: settle(ledger, marked(record), etag)
+    )
+    assert _some_promise_breaks([frozenset({"crash"})], 1000)
