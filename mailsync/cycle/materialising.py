@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mailsync.core import record_map
-from mailsync.core.model import Guid, Key, NoMarker, Record, desired_fields
+from mailsync.core.model import Key, NoMarker, Record, desired_fields
 from mailsync.core.unifying import unify
 from mailsync.cycle.detecting import detect_changes
 from mailsync.cycle.report import Report
@@ -36,13 +36,14 @@ class _Written(NamedTuple):
     """What became of a batch."""
 
     changed: list[Key]
-    refused: dict[Guid, str]
+    refused: dict[str, str]
+    """By the local key of a record that is there, else by GUID: why."""
 
 
 def materialise_dataset(site: Site, name: str, report: Report) -> None:
     """Bring the dataset to what the record map says. Raises DatasetError."""
     dataset = site.dataset(name)
-    refused: dict[Guid, str] = {}
+    refused: dict[str, str] = {}
     for _ in range(ATTEMPTS):
         changed: list[Key] = []
         again = False
@@ -57,8 +58,7 @@ def materialise_dataset(site: Site, name: str, report: Report) -> None:
         if not changed and not again:
             break
         _detect_again(site, dataset, name, changed)
-    held = report.held.setdefault(name, {})
-    held.update({guid.hex(): reason for guid, reason in refused.items()})
+    report.held[name] = refused | report.held.get(name, {})
 
 
 def _begin(site: Site, dataset: Dataset, name: str, after: int) -> _Begun | None:
@@ -125,7 +125,7 @@ def _carry_out(site: Site, dataset: Dataset, batch: Sequence[Record]) -> _Writte
     _settle(site, batch, outcomes)
     changed = [w.key for w, o in zip(writes, outcomes, strict=True) if o.result is Result.CHANGED]
     refused = {
-        w.guid: o.reason
+        w.guid.hex() if w.expected is None else w.key: o.reason
         for w, o in zip(writes, outcomes, strict=True)
         if o.result is Result.REFUSED
     }
