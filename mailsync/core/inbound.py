@@ -27,7 +27,6 @@ from typing import Final
 from mailsync.core.delivery import (
     confirm,
     owing,
-    resighted,
     without,
 )
 from mailsync.core.ledger import Ledger
@@ -43,6 +42,7 @@ from mailsync.core.model import (
     RecordId,
     dots_of,
 )
+from mailsync.core.offering import offer
 from mailsync.core.positions import Positions
 from mailsync.core.restoration import proves_our_restore, renew, rotate
 from mailsync.core.taking import is_whole, take, take_manifest
@@ -112,7 +112,7 @@ def receive(
     if verdict is Verdict.UNAWARE:
         behind = link.stale or (renewed and ledger.site.horizon > 0)
         return Received(verdict, {**links, peer: replace(owing(link, now), stale=behind)})
-    link = _follow_acknowledgement(ledger, link, bundle, renewed=renewed)
+    link = _follow_acknowledgement(ledger, links, link, bundle, renewed=renewed)
     return _take_all(ledger, {**links, peer: link}, peer, bundle, verdict, now)
 
 
@@ -140,10 +140,12 @@ def _follow_stream(ledger: Ledger, link: Link, bundle: Bundle, now: int) -> Link
     )
 
 
-def _follow_acknowledgement(ledger: Ledger, link: Link, bundle: Bundle, *, renewed: bool) -> Link:
+def _follow_acknowledgement(
+    ledger: Ledger, links: Mapping[str, Link], link: Link, bundle: Bundle, *, renewed: bool
+) -> Link:
     """Rule 4, and whether the peer is, or no longer is, behind our purge horizon."""
     if _is_newest(link, bundle) and bundle.acknowledgement.stream == link.out:
-        link = _acknowledged(ledger, link, bundle)
+        link = _acknowledged(ledger, links, link, bundle)
     if renewed and not link.stale and not Positions.up_to(ledger.site.horizon) <= link.acked:
         link = replace(link, stale=True, fulls=frozenset())
     if link.stale and bundle.full_seen is not None and bundle.full_seen in link.fulls:
@@ -151,7 +153,7 @@ def _follow_acknowledgement(ledger: Ledger, link: Link, bundle: Bundle, *, renew
     return link
 
 
-def _acknowledged(ledger: Ledger, link: Link, bundle: Bundle) -> Link:
+def _acknowledged(ledger: Ledger, links: Mapping[str, Link], link: Link, bundle: Bundle) -> Link:
     """The link after the peer's word of our stream; records it asks for whole are marked so."""
     told = bundle.acknowledgement
     link = confirm(link, told, link.heard_at or 0)
@@ -163,11 +165,8 @@ def _acknowledged(ledger: Ledger, link: Link, bundle: Bundle) -> Link:
             again.append(record.position)
     flights = without(link.flights, Positions.of(again))
     accepted = link.refused - told.refused
-    for record in list(ledger.all()) if accepted else ():
-        if record.dataset in accepted:
-            known = record.known - {link.peer}
-            again_whole = replace(record, whole_for=record.whole_for | {link.peer})
-            ledger.bump(resighted(again_whole, ledger.next_position), known)
+    if accepted:
+        offer(ledger, {**links, link.peer: link}, link.peer, accepted)
     return replace(link, flights=flights, refused=told.refused)
 
 

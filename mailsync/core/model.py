@@ -250,6 +250,8 @@ class Link:
     datasets: frozenset[str]
     """Names of the datasets this link carries."""
     out: Stream
+    offered: frozenset[str] = frozenset()
+    """Datasets it carried when records were last offered."""
     outbound: Callable[[str, Fields], bool] | None = field(default=None, compare=False)
     """Outbound filter: is a record of that dataset, with these fields, for the peer?"""
     acked: Positions = NOWHERE

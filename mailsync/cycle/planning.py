@@ -11,7 +11,7 @@ from mailsync.core.model import CONFLICTS
 from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.receiving import process_inbox
 from mailsync.cycle.report import Report
-from mailsync.cycle.sending import ALWAYS, Composed, compose_for
+from mailsync.cycle.sending import ALWAYS, Composed, compose_for, offer_widened
 from mailsync.cycle.site import Peer, Site
 from mailsync.errors import MailsyncError
 
@@ -51,6 +51,7 @@ def plan_sync(site: Site, peers: frozenset[str] | None = None) -> Plan:
     with site.store.rehearsal() as store:
         rehearsed = replace(site, store=store)
         report = Report()
+        offer_widened(rehearsed)
         for name in site.settings.datasets:
             try:
                 detect_dataset(rehearsed, name, report)

@@ -13,7 +13,7 @@ from mailsync.cycle.housekeeping import tidy
 from mailsync.cycle.materialising import materialise_dataset
 from mailsync.cycle.receiving import admit, arrival_of, collect, dispose, process_inbox
 from mailsync.cycle.report import Report
-from mailsync.cycle.sending import ALWAYS, compose_for, deliver
+from mailsync.cycle.sending import ALWAYS, compose_for, deliver, offer_widened
 from mailsync.cycle.site import Site
 from mailsync.errors import MailsyncError, OurError
 
@@ -52,6 +52,7 @@ async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
 
     The caller holds the store's lock.
     """
+    offer_widened(site)
     usable = [name for name in site.settings.datasets if _detected(site, name, report)]
     if extent.receiving and site.carrier is not None:
         try:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from mailsync.carriers.base import Letter, Refused, Retry, Sender, Sent
 from mailsync.core import container, delivery, outbound, sealing, wire
 from mailsync.core.model import CONFLICTS, Bundle, DeleteOrder, Extraction, Record, RecordId
+from mailsync.core.offering import offer
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.core.positions import Positions
 from mailsync.cycle.report import Report
@@ -83,6 +84,23 @@ def compose_for(site: Site, peer: Peer, *, everything: bool, due_by: int) -> Ite
         if composed is None:
             return
         yield composed
+
+
+def offer_widened(site: Site) -> None:
+    """Make due what links carry that did not before: a section of the configuration was added."""
+    now = site.surroundings.now()
+    with site.store.transaction() as transaction:
+        links = site.links(transaction)
+        changed = {name: link for name, link in links.items() if link.datasets != link.offered}
+        if not changed:
+            return
+        ledger = transaction.ledger()
+        for name, link in changed.items():
+            if link.sent and link.datasets - link.offered:
+                offer(ledger, links, name, link.datasets - link.offered)
+            changed[name] = replace(link, offered=link.datasets)
+        transaction.save(ledger, now)
+        transaction.save_links(changed)
 
 
 def _recall(site: Site, transaction: Transaction, peer: Peer, due_by: int) -> None:

@@ -127,6 +127,7 @@ def link_state(link: Link) -> bytes:
     return cbor2.dumps(
         {
             "out": link.out,
+            "offered": sorted(link.offered),
             "acked": link.acked.intervals,
             "acked_last": link.acked_last,
             "sent": link.sent,
@@ -156,6 +157,7 @@ def link_of(peer: str, state: bytes) -> Link:
         peer=peer,
         datasets=frozenset(),
         out=Stream(*kept["out"]),
+        offered=frozenset(kept["offered"]),
         acked=_positions(kept["acked"]),
         acked_last=_mark(kept["acked_last"]),
         sent=tuple(Mark(*mark) for mark in kept["sent"]),

@@ -295,3 +295,18 @@ def test_a_defect_met_in_one_dataset_does_not_stop_the_others(tmp_path: Path) ->
     sites.sites["bob"].datasets["people"] = MemoryDataset()
     sites.sync("bob")
     assert agreed(sites)
+
+
+def test_a_dataset_offered_later_arrives_whole(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    sites.add("alice", {"bob": 'datasets = ["people"]'}, ("people", "boats"))
+    sites.add("bob", {"alice": ""}, ("people", "boats"))
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.rows("alice", "boats")[Key("1")] = {"name": "Argo"}
+    settle(sites)
+    assert (len(sites.rows("bob")), len(sites.rows("bob", "boats"))) == (1, 0)
+    kept = dict(sites.sites["alice"].datasets)
+    sites.add("alice", {"bob": ""}, ("people", "boats")).datasets.update(kept)
+    settle(sites)
+    assert sites.contents("bob", "boats") == [[("name", "Argo")]]
+    assert sites.round() == 0
