@@ -37,7 +37,8 @@ PATIENCE_MIN = 15 * 60 * 1000
 """Milliseconds; a way that once was fast is not flooded when it has a slow quarter of an hour."""
 
 PATIENCE_MAX = 7 * 24 * 3600 * 1000
-"""Milliseconds; a silent peer is tried once a week until it expires."""
+"""Milliseconds; a silent peer is tried once a week until it expires, however long it once was
+silent before."""
 
 MEMORY_LIMIT = 1000
 """Marks remembered of our own stream, confirmed ones too: a restored peer may name an old one."""
@@ -113,11 +114,12 @@ def patience(link: Link, initial: int) -> int:
     ``initial`` until the way's own delay is known; then by RFC 6298: mean and four deviations,
     doubled for each time in a row that sending again did not help, up to PATIENCE_MAX.
     """
+    limit = max(initial, PATIENCE_MAX)
     known = initial
     if link.round_trip is not None:
         measured = link.round_trip.mean + 4 * link.round_trip.deviation
         known = max(measured, min(initial, PATIENCE_MIN))
-    return min(known << min(link.misses, 16), max(known, PATIENCE_MAX))
+    return min(known << min(link.misses, 16), limit)
 
 
 def next_mark(link: Link, top: int, tag: int) -> Mark:

@@ -189,3 +189,18 @@ def test_what_the_peer_got_from_elsewhere_does_not_make_it_stale(tmp_path: Path)
     for site in sites.sites.values():
         with site.store.transaction() as transaction:
             assert not any(link.stale for link in site.links(transaction).values())
+
+
+def test_a_long_silence_does_not_teach_endless_patience(sites: Sites) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "number": 1}
+    sites.sync("alice")
+    sites.network.deliver_all()
+    sites.sync("bob")
+    sites.clock.now += 25 * DAY
+    sites.sync("bob")
+    sites.network.deliver_all()
+    sites.sync("alice")
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "number": 2}
+    sites.sync("alice")
+    sites.network.in_transit.clear()
+    assert resends(sites, 8) == [7]
