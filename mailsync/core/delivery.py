@@ -12,9 +12,10 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from mailsync.core.merge import noted_dataset
+from mailsync.core.merge import subject_of
 from mailsync.core.model import (
     CONFLICTS,
     Acknowledgement,
@@ -46,7 +47,7 @@ MEMORY_LIMIT = 1000
 
 def carries(link: Link, record: Record) -> bool:
     """Does the link carry the record's dataset (for a note: the dataset it is about)?"""
-    name = noted_dataset(record.entries) if record.dataset == CONFLICTS else record.dataset
+    name = subject_of(record.dataset, record.entries)
     return name in link.datasets and name not in link.refused
 
 
@@ -66,6 +67,11 @@ def has(link: Link, record: Record) -> bool:
     return link.peer in record.known or record.position in link.acked
 
 
+def other_holders(links: Mapping[str, Link], record: Record, peer: str) -> frozenset[str]:
+    """The peers besides this one that certainly hold the record's state."""
+    return frozenset(name for name, link in links.items() if name != peer and has(link, record))
+
+
 def is_settled(link: Link, record: Record) -> bool:
     """:func:`has`, and no older bundle of the peer can still be on its way."""
     if not carries(link, record):
@@ -81,7 +87,7 @@ def is_known(sighting: Sighting, peer: str, confirmed: Positions) -> bool:
 
 
 def resighted(record: Record, position: int) -> Record:
-    """The record as if all its writes had come in at ``position`` (0: nobody learnt them there).
+    """The record as if all its writes had come in at ``position``.
 
     Needed where a peer covered positions without being sent what came in at them, because the
     record was not for it.

@@ -31,7 +31,7 @@ from mailsync.core.delivery import (
 )
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import (
-    noted_dataset,
+    subject_of,
 )
 from mailsync.core.model import (
     CONFLICTS,
@@ -193,7 +193,7 @@ def _take_all(
         if item.position in link.cover:
             continue
         record = ledger.get(record_id)
-        subject = _subject(item)
+        subject = subject_of(item.dataset, item.entries)
         if subject is not None and subject not in link.datasets:
             refused.add(subject)
             skipped.add(item.position)
@@ -228,10 +228,4 @@ def _take_all(
 
 def _in_order(bundle: Bundle) -> Iterator[Extraction | DeleteOrder]:
     """Records first, then conflict notes, so that a note finds its winner in place."""
-    items: list[Extraction | DeleteOrder] = [*bundle.extractions, *bundle.deletes]
-    yield from sorted(items, key=lambda item: (item.dataset == CONFLICTS, item.position))
-
-
-def _subject(item: Extraction | DeleteOrder) -> str | None:
-    """The dataset the item is about; None for the rest of a note that is here already."""
-    return noted_dataset(item.entries) if item.dataset == CONFLICTS else item.dataset
+    yield from sorted(bundle.items, key=lambda item: (item.dataset == CONFLICTS, item.position))

@@ -124,6 +124,11 @@ def note_entries(note: Note) -> dict[str, Entry]:
     }
 
 
+def subject_of(dataset: str, entries: Mapping[str, Entry]) -> str | None:
+    """The dataset a record is about: its own, or for a note the noted one, if it says so."""
+    return noted_dataset(entries) if dataset == CONFLICTS else dataset
+
+
 def noted_dataset(entries: Mapping[str, Entry]) -> str | None:
     """The dataset a note record is about."""
     entry = entries.get("dataset")

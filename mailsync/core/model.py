@@ -224,6 +224,11 @@ class Bundle:
     ask: bool = False
     """The sender was restored and needs an answer."""
 
+    @property
+    def items(self) -> tuple[Extraction | DeleteOrder, ...]:
+        """Everything the set holds: extraction records, then delete orders."""
+        return (*self.extractions, *self.deletes)
+
 
 class Flight(NamedTuple):
     """Positions handed to the carrier at a time (milliseconds since 1970), not yet confirmed."""

@@ -13,18 +13,17 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from mailsync.core.delivery import has, resighted
+from mailsync.core.delivery import other_holders, resighted
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import noted_dataset
-from mailsync.core.model import CONFLICTS, Link
+from mailsync.core.merge import subject_of
+from mailsync.core.model import Link
 
 
 def offer(ledger: Ledger, links: Mapping[str, Link], peer: str, datasets: AbstractSet[str]) -> None:
     """Make every record of these datasets, and every note about them, due to the peer."""
     for record in list(ledger.all()):
-        subject = noted_dataset(record.entries) if record.dataset == CONFLICTS else record.dataset
-        if subject not in datasets:
+        if subject_of(record.dataset, record.entries) not in datasets:
             continue
-        others = {name for name, link in links.items() if name != peer and has(link, record)}
+        others = other_holders(links, record, peer)
         whole = replace(record, whole_for=record.whole_for | {peer})
         ledger.bump(resighted(whole, ledger.next_position), others)

@@ -104,8 +104,7 @@ def compose(
         full_seen=link.full_seen,
         ask=link.rejoin,
     )
-    items: list[Extraction | DeleteOrder] = [*deletes, *extractions]
-    positions = Positions.of(item.position for item in items)
+    positions = Positions.of(item.position for item in bundle.items)
     return bundle, sent(link, bundle, positions, now)
 
 
@@ -241,8 +240,7 @@ def _explicit_context(link: Link, record: Record) -> frozenset[Dot]:
 
 def weight(bundle: Bundle) -> int:
     """About how many bytes the bundle's records take before compression."""
-    items: list[Extraction | DeleteOrder] = [*bundle.deletes, *bundle.extractions]
-    return sum(_weight(item.entries) for item in items)
+    return sum(_weight(item.entries) for item in bundle.items)
 
 
 def _weight(entries: Mapping[str, Entry]) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mailsync.core.delivery import carries, has, is_known, is_wanted
+from mailsync.core.delivery import carries, has, is_known, is_wanted, other_holders
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import delete_note, field_note, join, killed, newest_dot, revived
 from mailsync.core.model import (
@@ -120,7 +120,7 @@ def _merge(
         ledger.keep(replace(merged, known=record.known | {peer}))
     elif not is_wanted(link, merged) or (newest and has(link, record)):
         # the peer holds what is not for it, or shows less than it has confirmed: tell it again
-        others = {name for name, other in links.items() if name != peer and has(other, record)}
+        others = other_holders(links, record, peer)
         ledger.bump(replace(merged, whole_for=merged.whole_for | {peer}), others)
     else:
         ledger.keep(merged)
@@ -222,7 +222,7 @@ def _take_withdrawal(
     ):
         ledger.bump(replace(record, withdrawn=True), {peer})
     elif newest and has(link, record):
-        others = {name for name, other in links.items() if name != peer and has(other, record)}
+        others = other_holders(links, record, peer)
         ledger.bump(replace(record, whole_for=record.whole_for | {peer}), others)
 
 

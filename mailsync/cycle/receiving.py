@@ -16,7 +16,7 @@ from typing import NamedTuple
 from mailsync.carriers.base import Arrival, Mailbox, Place
 from mailsync.core import container, parts, sealing, wire
 from mailsync.core.inbound import Received, Verdict, receive
-from mailsync.core.model import CONFLICTS, Bundle, DeleteOrder, Extraction, RecordId
+from mailsync.core.model import CONFLICTS, Bundle, RecordId
 from mailsync.cycle.report import Report
 from mailsync.cycle.sending import day_of
 from mailsync.cycle.site import Peer, Site
@@ -236,8 +236,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
             transaction.inbox.finish(waiting.number, "ignored", "no peer any more")
             return
         ledger = transaction.ledger()
-        items: list[Extraction | DeleteOrder] = [*bundle.extractions, *bundle.deletes]
-        transaction.records.fetch(RecordId(item.dataset, item.guid) for item in items)
+        transaction.records.fetch(RecordId(item.dataset, item.guid) for item in bundle.items)
         received = receive(
             ledger, links, waiting.peer, bundle, now=now, nonce=site.surroundings.bits(64)
         )

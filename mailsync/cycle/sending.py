@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mailsync.carriers.base import Letter, Refused, Retry, Sender, Sent
 from mailsync.core import container, delivery, outbound, sealing, wire
-from mailsync.core.model import CONFLICTS, Bundle, DeleteOrder, Extraction, Record, RecordId
+from mailsync.core.model import CONFLICTS, Bundle, Record, RecordId
 from mailsync.core.offering import offer
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.core.positions import Positions
@@ -224,8 +224,7 @@ def _queue(
     containers: list[bytes],
 ) -> None:
     label = site.surroundings.octets(4).hex()
-    items: list[Extraction | DeleteOrder] = [*bundle.extractions, *bundle.deletes]
-    positions = Positions.of(item.position for item in items)
+    positions = Positions.of(item.position for item in bundle.items)
     for number, content in enumerate(containers, start=1):
         transaction.outbox.add(
             Queued(
