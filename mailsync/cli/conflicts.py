@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from mailsync.cli.invocation import Invocation
+from mailsync.cli.output import moment
 
 if TYPE_CHECKING:
     from mailsync.core.model import Absent, Value
@@ -40,7 +40,7 @@ def show_list(invocation: Invocation, *, closed_too: bool) -> None:
                 _shown(conflict.winner),
                 _shown(conflict.loser),
                 " over ".join(conflict.sites),
-                _when(conflict),
+                moment(conflict.entry.noted_at),
             )
         )
     if rows:
@@ -67,7 +67,9 @@ def show_one(invocation: Invocation, conflict_id: str) -> None:
         record = transaction.records.get(conflict.note.record)
         standing = None if record is None else merged_fields(record)
     output = invocation.output
-    output.show(f"conflict {conflict.id}  {_when(conflict)}  {conflict.closed or 'open'}")
+    output.show(
+        f"conflict {conflict.id}  {moment(conflict.entry.noted_at)}  {conflict.closed or 'open'}"
+    )
     output.show(f"record   {conflict.note.record.dataset} {conflict.note.record.guid.hex()}")
     output.show(f"field    {conflict.field or '(the whole record: a delete met an edit)'}")
     output.show(f"winner   {_shown(conflict.winner)}   {conflict.sites[0]}")
@@ -136,7 +138,7 @@ def _columns(conflict: Conflict) -> dict[str, object]:
         "winner": None if isinstance(conflict.winner, Absent) else conflict.winner,
         "loser": None if isinstance(conflict.loser, Absent) else conflict.loser,
         "sites": list(conflict.sites),
-        "when": _when(conflict),
+        "when": moment(conflict.entry.noted_at),
         "closed": conflict.closed,
     }
 
@@ -149,8 +151,3 @@ def _shown(value: Value | Absent) -> str:
     if isinstance(value, bytes):
         return f"({len(value)} bytes)"
     return "NULL" if value is None else str(value)
-
-
-def _when(conflict: Conflict) -> str:
-    moment = datetime.fromtimestamp(conflict.entry.noted_at / 1000, UTC)
-    return moment.isoformat(timespec="seconds")

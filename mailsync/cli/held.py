@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import click
 
 from mailsync.cli.invocation import Invocation
+from mailsync.cli.output import moment
 from mailsync.errors import UsageError
 
 LOCK_SECONDS = 30
@@ -32,11 +31,11 @@ def show_list(invocation: Invocation) -> None:
         bundles = transaction.inbox.quarantined()
     output = invocation.output
     for item in records:
-        output.line("held", **{**item._asdict(), "since": _time(item.since)})
+        output.line("held", **{**item._asdict(), "since": moment(item.since)})
     for number, peer, reason, at in bundles:
-        output.line("bundle", number=number, peer=peer, reason=reason, since=_time(at))
-    rows = [(f"{item.dataset} {item.name}", _time(item.since), item.reason) for item in records]
-    rows += [(f"bundle {number} of {peer}", _time(at), why) for number, peer, why, at in bundles]
+        output.line("bundle", number=number, peer=peer, reason=reason, since=moment(at))
+    rows = [(f"{item.dataset} {item.name}", moment(item.since), item.reason) for item in records]
+    rows += [(f"bundle {number} of {peer}", moment(at), why) for number, peer, why, at in bundles]
     if rows:
         output.table(("what", "since", "why"), rows)
     else:
@@ -76,7 +75,3 @@ def _decide(invocation: Invocation, number: int, state: str) -> None:
             raise UsageError(f"there is no bundle {number} set aside; see: mailsync held list")
         transaction.inbox.reopen(number, state)
     invocation.output.line("summary", number=number, state=state)
-
-
-def _time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

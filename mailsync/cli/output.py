@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -125,6 +125,13 @@ class Output:
         finally:
             if started:
                 bar.stop()
+
+
+def moment(milliseconds: int | None) -> str:
+    """A time as people and scripts read it: ISO 8601, UTC; "never" for None."""
+    if milliseconds is None:
+        return "never"
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _write(text: str, stream: TextIO) -> None:

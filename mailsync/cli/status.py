@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mailsync.cli.invocation import Invocation
+from mailsync.cli.output import moment
 from mailsync.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,9 +86,9 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
         output.line(
             "peer",
             name=link.peer,
-            heard=_time(link.heard_at),
+            heard=moment(link.heard_at),
             unconfirmed=len(link.unconfirmed),
-            oldest_unconfirmed=_time(link.oldest_unconfirmed),
+            oldest_unconfirmed=moment(link.oldest_unconfirmed),
             confirmed=link.confirmed,
             received=link.received,
             missing=len(link.missing),
@@ -103,7 +104,7 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
     rows = [
         (
             link.peer,
-            _time(link.heard_at),
+            moment(link.heard_at),
             len(link.unconfirmed),
             len(link.missing),
             link.queued,
@@ -126,16 +127,16 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
 
 def _waiting(output: Output, transaction: Transaction) -> int:
     for warned in transaction.warnings.all():
-        output.show(f"warning: {warned.text} (since {_time(warned.since)})")
-        output.line("warning", text=warned.text, since=_time(warned.since))
+        output.show(f"warning: {warned.text} (since {moment(warned.since)})")
+        output.line("warning", text=warned.text, since=moment(warned.since))
     held = transaction.history.held()
     quarantined = transaction.inbox.quarantined()
     for item in held:
-        output.show(f"held: {item.dataset} {item.name}: {item.reason} (since {_time(item.since)})")
+        output.show(f"held: {item.dataset} {item.name}: {item.reason} (since {moment(item.since)})")
         output.line("held", **item._asdict())
     for number, peer, reason, at in quarantined:
-        output.show(f"set aside: bundle {number} of {peer}: {reason} ({_time(at)})")
-        output.line("quarantined", number=number, peer=peer, reason=reason, since=_time(at))
+        output.show(f"set aside: bundle {number} of {peer}: {reason} ({moment(at)})")
+        output.line("quarantined", number=number, peer=peer, reason=reason, since=moment(at))
     return len(held) + len(quarantined)
 
 
@@ -159,19 +160,19 @@ def _story(output: Output, site: Site, transaction: Transaction, guid: bytes) ->
         record = transaction.records.get(RecordId(dataset, Guid(guid)))
         if record is None:
             continue
-        output.show(f"{dataset} {guid.hex()}: first seen {_time(first_sight(record.guid))}")
+        output.show(f"{dataset} {guid.hex()}: first seen {moment(first_sight(record.guid))}")
         output.show(f"  here: {record.key or 'nowhere'}; known to: {', '.join(record.had) or '-'}")
         for name, entry in sorted(record.entries.items()):
             gone = " (deleted)" if entry.killed or isinstance(entry.value, Absent) else ""
             author = names.get(entry.dot.site, f"{entry.dot.site:016x}")
-            output.show(f"  {name}: {author}, {_time(entry.dot.stamp)}{gone}")
+            output.show(f"  {name}: {author}, {moment(entry.dot.stamp)}{gone}")
             output.line(
                 "field",
                 dataset=dataset,
                 guid=guid,
                 field=name,
                 site=author,
-                when=_time(entry.dot.stamp),
+                when=moment(entry.dot.stamp),
                 deleted=bool(gone),
             )
 
@@ -179,19 +180,12 @@ def _story(output: Output, site: Site, transaction: Transaction, guid: bytes) ->
 def _show_event(output: Output, event: Event) -> None:
     guid = "" if event.guid is None else f" {event.guid.hex()}"
     peer = f" {event.peer}" if event.peer else ""
-    output.show(f"{_time(event.at)} {event.kind}{peer}{guid}: {event.text}")
+    output.show(f"{moment(event.at)} {event.kind}{peer}{guid}: {event.text}")
     output.line(
         "event",
-        at=_time(event.at),
+        at=moment(event.at),
         what=event.kind,
         peer=event.peer or None,
         guid=event.guid,
         text=event.text,
     )
-
-
-def _time(milliseconds: int | None) -> str:
-    """A moment as people and scripts read it: ISO 8601, UTC; "never" for None."""
-    if milliseconds is None:
-        return "never"
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
