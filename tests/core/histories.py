@@ -8,9 +8,10 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
-from mailsync.core.model import Bundle, Fields
+from mailsync.core.model import Bundle, Fields, Key
 from tests.core.world import BrokenPromise, World
 
 TOPOLOGIES = {
@@ -58,7 +59,7 @@ FEATURES: list[frozenset[str]] = [
 Action = tuple[str, Callable[[], object]]
 
 
-def _tagged(_dataset: str, fields: Fields) -> bool:
+def tagged(_dataset: str, fields: Fields) -> bool:
     value = fields.get("f0")
     return isinstance(value, int) and value % 10 == 0
 
@@ -66,7 +67,8 @@ def _tagged(_dataset: str, fields: Fields) -> bool:
 def _user_actions(world: World, budget: collections.Counter[str], fields: int) -> Iterator[Action]:
     for name, data in sorted(world.data.items()):
         if budget["insert"] and len(data) < 3:
-            yield f"insert {name}", partial(world.insert, name, fields)
+            new = Key(f"u{world.count}")
+            yield f"insert {name} {new}", partial(world.insert, name, new, fields)
         for key in sorted(data):
             if budget["edit"]:
                 for column in sorted(data[key]):
@@ -103,7 +105,8 @@ def _write_actions(world: World, name: str, features: frozenset[str]) -> Iterato
         yield f"write {name}", partial(world.write_all, name)
     if "crash" in features:
         for record_id in unwritten:
-            yield f"begin {name}", partial(world.write_step, name, record_id)
+            label = f"begin {name} {record_id.guid.hex()}"
+            yield label, partial(world.write_step, name, record_id)
 
 
 def _link_actions(
@@ -130,15 +133,48 @@ def _fate_actions(world: World, budget: collections.Counter[str]) -> Iterator[Ac
             yield f"restore {name}", partial(world.restore, name)
 
 
-def run(
+@dataclass
+class History:
+    """A world, and the chances of what happens next in it."""
+
+    world: World
+    chance: random.Random
+    features: frozenset[str]
+    topology: str
+    fields: int
+    budget: collections.Counter[str]
+    weights: dict[str, float]
+
+    def choose(self) -> Action:
+        """The next step, not yet taken."""
+        by_kind: dict[str, list[Action]] = collections.defaultdict(list)
+        for action in (
+            *_user_actions(self.world, self.budget, self.fields),
+            *_program_actions(self.world, self.features, self.budget),
+            *_fate_actions(self.world, self.budget),
+        ):
+            by_kind[action[0].split()[0]].append(action)
+        kinds = sorted(by_kind)
+        kind = self.chance.choices(kinds, [self.weights[k] for k in kinds])[0]
+        actions = by_kind[kind]
+        if kind == "deliver" and self.chance.random() < 0.7:
+            action = actions[-1 - min(int(self.chance.expovariate(0.25)), len(actions) - 1)]
+        else:
+            action = self.chance.choice(actions)
+        self.world.trace.append(action[0])
+        self.budget["edit" if kind == "move" else kind] -= 1
+        return action
+
+
+def history(
     seed: int, features: frozenset[str], carry: Callable[[Bundle], Bundle] = lambda b: b
-) -> tuple[World, str | None]:
-    """One history. Returns the world and the broken promise, if any."""
+) -> History:
+    """A world at its beginning."""
     chance = random.Random(seed)
     topology = chance.choice(sorted(TOPOLOGIES))
     names, edges = TOPOLOGIES[topology]
     leaves = [name for name in names if sum(name in edge for edge in edges) == 1]
-    scope = {leaves[-1]: _tagged} if "filter" in features and leaves else {}
+    scope = {leaves[-1]: tagged} if "filter" in features and leaves else {}
     world = World(names, edges, seed, scope, carry)
     if "skew" in features:
         for site in world.sites.values():
@@ -156,41 +192,24 @@ def run(
     )
     weights = {**WEIGHTS, **({"expire": 1, "purge": 2} if "purge" in features else {})}
     world.purging = "action" if "purge" in features else "never" if restoring else "always"
+    return History(world, chance, features, topology, fields, budget, weights)
+
+
+def run(
+    seed: int, features: frozenset[str], carry: Callable[[Bundle], Bundle] = lambda b: b
+) -> tuple[World, str | None]:
+    """One history. Returns the world and the broken promise, if any."""
+    told = history(seed, features, carry)
+    world = told.world
     try:
-        for _ in range(chance.choice([20, 60, 150, 300])):
-            _one_step(world, chance, features, budget, fields, weights)
+        for _ in range(told.chance.choice([20, 60, 150, 300])):
+            _label, do = told.choose()
+            do()
         world.trace.append("quiet")
         world.check_quiet()
     except BrokenPromise as broken:
-        return world, f"{broken} ({topology}, {fields} fields)"
+        return world, f"{broken} ({told.topology}, {told.fields} fields)"
     return world, None
-
-
-def _one_step(
-    world: World,
-    chance: random.Random,
-    features: frozenset[str],
-    budget: collections.Counter[str],
-    fields: int,
-    weights: dict[str, float],
-) -> None:
-    by_kind: dict[str, list[Action]] = collections.defaultdict(list)
-    for action in (
-        *_user_actions(world, budget, fields),
-        *_program_actions(world, features, budget),
-        *_fate_actions(world, budget),
-    ):
-        by_kind[action[0].split()[0]].append(action)
-    kinds = sorted(by_kind)
-    kind = chance.choices(kinds, [weights[k] for k in kinds])[0]
-    actions = by_kind[kind]
-    if kind == "deliver" and chance.random() < 0.7:
-        label, do = actions[-1 - min(int(chance.expovariate(0.25)), len(actions) - 1)]
-    else:
-        label, do = chance.choice(actions)
-    world.trace.append(label)
-    budget["edit" if kind == "move" else kind] -= 1
-    do()
 
 
 def main() -> int:

@@ -120,9 +120,8 @@ class World:
         self.history[new] = seen
         return new
 
-    def insert(self, name: str, fields: int, tag: int = 0) -> None:
+    def insert(self, name: str, key: Key, fields: int, tag: int = 0) -> None:
         self.created += 1
-        key = Key(f"u{self.count}")
         self.data[name][key] = {f"f{i}": self.value(tag=tag) for i in range(fields)}
 
     def edit(self, name: str, key: Key, column: str, tag: int | None = None) -> None:
