@@ -29,6 +29,7 @@ from mailsync.errors import DatasetReadOnly, DiskFull, Exit, MailsyncError, NotI
 from mailsync.files import require_private
 from mailsync.keys import card_fingerprint, load_keys
 from mailsync.store import schema
+from mailsync.store.statements import Session
 from mailsync.store.transaction import Transaction
 
 SAMPLE: Final = 1_000
@@ -185,8 +186,9 @@ def silence(settings: Settings, chosen: frozenset[str]) -> Iterator[Finding]:
     )
     try:
         with engine.connect() as connection:
-            links = Transaction(connection).links()
-    except DatabaseError:
+            session = Session(connection.connection, engine.dialect)
+            links = Transaction(session).links()
+    except (DatabaseError, sqlite3.DatabaseError):
         return  # found, and told, by the check of the state store
     for name in settings.peers:
         if name in chosen:

@@ -11,7 +11,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import cbor2
 
@@ -73,27 +73,44 @@ class Peers:
         return self._sets[mask]
 
 
-def record_row(record: Record, peers: Peers, dataset: int, changed_at: int) -> dict[str, Any]:
+class RecordRow(NamedTuple):
+    """The columns of a record."""
+
+    dataset: int
+    guid: bytes
+    position: int
+    key: str | None
+    etag: bytes | None
+    state: bytes
+    shadow: bytes | None
+    marker: bytes | None
+    unwritten: int
+    prunable: int
+    gone: int
+    changed_at: int
+
+
+def record_row(record: Record, peers: Peers, dataset: int, changed_at: int) -> RecordRow:
     """The columns of a record."""
     merged = merged_fields(record)
     shadow = record.shadow
-    return {
-        "dataset": dataset,
-        "guid": bytes(record.guid),
-        "position": record.position,
-        "key": record.key,
-        "etag": record.etag,
-        "state": _state(record, peers),
-        "shadow": SAME if shadow is not None and same_fields(shadow, merged) else _fields(shadow),
-        "marker": None if isinstance(record.marker, NoMarker) else _marker(record.marker),
-        "unwritten": int(needs_writing(record)),
-        "prunable": int(record.context.keys() != dots_of(record.entries) or bool(record.whole_for)),
-        "gone": int(desired_fields(record) is None and _is_spent(record)),
-        "changed_at": changed_at,
-    }
+    return RecordRow(
+        dataset=dataset,
+        guid=bytes(record.guid),
+        position=record.position,
+        key=record.key,
+        etag=record.etag,
+        state=_state(record, peers),
+        shadow=SAME if shadow is not None and same_fields(shadow, merged) else _fields(shadow),
+        marker=None if isinstance(record.marker, NoMarker) else _marker(record.marker),
+        unwritten=int(needs_writing(record)),
+        prunable=int(record.context.keys() != dots_of(record.entries) or bool(record.whole_for)),
+        gone=int(desired_fields(record) is None and _is_spent(record)),
+        changed_at=changed_at,
+    )
 
 
-def record_of(row: Any, peers: Peers, dataset: str) -> Record:
+def record_of(row: RecordRow, peers: Peers, dataset: str) -> Record:
     """The record of a row."""
     dots, entries, known, had, whole_for, blind_to, withdrawn = cbor2.loads(row.state)
     context: dict[Dot, Sighting] = {}

@@ -5,10 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy.dialects import postgresql
 
 from mailsync.store import schema
+from mailsync.store.statements import Session, Statement, parameters
+
+_event = schema.event.c
+_LOG = Statement(insert(schema.event).values(parameters(schema.event, "number")))
+_events = select(_event.at, _event.kind, _event.peer, _event.guid, _event.text).order_by(
+    _event.number
+)
+_EVENTS = Statement(_events)
+_EVENTS_OF = Statement(_events.where(_event.guid == bindparam("guid")))
+
+_held = schema.held.c
+_HOLD = Statement(insert(schema.held).values(parameters(schema.held)))
+_RELEASE = Statement(
+    delete(schema.held).where(
+        _held.dataset == bindparam("dataset"), _held.name == bindparam("name")
+    )
+)
+_HELD = Statement(select(schema.held).order_by(_held.dataset, _held.name))
+
+_traffic = schema.traffic.c
+_counted = postgresql.insert(schema.traffic).values(parameters(schema.traffic))
+_METER = Statement(
+    _counted.on_conflict_do_update(
+        index_elements=["peer", "day", "direction"],
+        set_={name: _traffic[name] + _counted.excluded[name] for name in ("mails", "bytes")},
+    )
+)
+_TRAFFIC = Statement(
+    select(
+        _traffic.peer, _traffic.day, _traffic.direction, _traffic.mails, _traffic.bytes
+    ).order_by(_traffic.day, _traffic.peer)
+)
 
 
 class Event(NamedTuple):
@@ -33,56 +65,39 @@ class HeldItem(NamedTuple):
 class History:
     """The log, the list of what waits for a person, and the meter."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Within the connection's open transaction."""
-        self._connection = connection
+    def __init__(self, session: Session) -> None:
+        """Within the session's open transaction."""
+        self._session = session
 
     def log(self, event: Event) -> None:
         """One line for the log."""
-        self._connection.execute(insert(schema.event).values(**event._asdict()))
+        self._session.run(_LOG, **event._asdict())
 
     def events(self, *, peer: str | None = None, guid: bytes | None = None) -> list[Event]:
         """The log, oldest first, of one peer or one record if given."""
-        columns = schema.event.c
-        query = select(columns.at, columns.kind, columns.peer, columns.guid, columns.text)
-        if peer is not None:
-            query = query.where(columns.peer == peer)
-        if guid is not None:
-            query = query.where(columns.guid == guid)
-        return [Event(*row) for row in self._connection.execute(query.order_by(columns.number))]
+        if guid is None:
+            rows = self._session.rows(_EVENTS)
+        else:
+            rows = self._session.rows(_EVENTS_OF, guid=guid)
+        events = [Event(*row) for row in rows]
+        return [event for event in events if peer is None or event.peer == peer]
 
     def hold(self, dataset: str, reasons: Mapping[str, str], now: int) -> None:
         """Exactly these records or files of the dataset are held now, for these reasons."""
-        columns = schema.held.c
-        before = {item.name: item for item in self.held() if item.dataset == dataset}
-        self._connection.execute(delete(schema.held).where(columns.dataset == dataset))
-        for name, reason in sorted(reasons.items()):
-            known = before.get(name)
-            since = known.since if known is not None and known.reason == reason else now
-            values = {"dataset": dataset, "name": name, "reason": reason, "since": since}
-            self._connection.execute(insert(schema.held).values(**values))
+        before = {item.name: item.reason for item in self.held() if item.dataset == dataset}
+        for name, _ in before.items() - reasons.items():
+            self._session.run(_RELEASE, dataset=dataset, name=name)
+        for name, reason in sorted(reasons.items() - before.items()):
+            self._session.run(_HOLD, **HeldItem(dataset, name, reason, now)._asdict())
 
     def held(self) -> list[HeldItem]:
         """Everything that waits for a person."""
-        query = select(schema.held).order_by(schema.held.c.dataset, schema.held.c.name)
-        return [HeldItem(*row) for row in self._connection.execute(query)]
+        return [HeldItem(*row) for row in self._session.rows(_HELD)]
 
     def meter(self, peer: str, day: str, direction: str, size: int) -> None:
         """Count one mail of ``size`` bytes, ``sent`` or ``received``, on a day (ISO 8601)."""
-        values = {"peer": peer, "day": day, "direction": direction, "mails": 1, "bytes": size}
-        table = schema.traffic
-        statement = sqlite.insert(table).values(**values)
-        self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["peer", "day", "direction"],
-                set_={"mails": table.c.mails + 1, "bytes": table.c.bytes + size},
-            )
-        )
+        self._session.run(_METER, peer=peer, day=day, direction=direction, mails=1, bytes=size)
 
     def traffic(self) -> list[tuple[str, str, str, int, int]]:
         """Peer, day, direction, mails, bytes."""
-        query = select(schema.traffic).order_by(schema.traffic.c.day, schema.traffic.c.peer)
-        return [
-            (peer, day, direction, mails, size)
-            for peer, day, direction, mails, size in self._connection.execute(query)
-        ]
+        return self._session.rows(_TRAFFIC)

@@ -4,10 +4,45 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy.dialects import postgresql
 
 from mailsync.store import schema
+from mailsync.store.statements import Session, Statement, parameters
+
+_inbox, _part = schema.inbox.c, schema.part.c
+_same = _inbox.number == bindparam("same")
+_KNOWN = Statement(select(_inbox.number).where(_inbox.digest == bindparam("digest")))
+_admitted = postgresql.insert(schema.inbox).values(parameters(schema.inbox, "number"))
+_ADMIT = Statement(
+    _admitted.on_conflict_do_update(
+        index_elements=["digest"],
+        set_={
+            name: _admitted.excluded[name]
+            for name in ("content", "state", "attempts", "received_at")
+        },
+        where=or_(_inbox.state == "applied", _inbox.state == "ignored"),
+    )
+)
+_WAITING = Statement(select(_inbox.number).where(_inbox.state == "waiting").order_by(_inbox.number))
+_COUNT_ATTEMPT = Statement(update(schema.inbox).where(_same).values(attempts=_inbox.attempts + 1))
+_TAKE = Statement(select(_inbox.number, _inbox.peer, _inbox.content, _inbox.attempts).where(_same))
+_decided = update(schema.inbox).where(_same)
+_decided = _decided.values(state=bindparam("state"), reason=bindparam("reason"))
+_KEEP = Statement(_decided)
+_FINISH = Statement(_decided.values(content=b""))
+_REOPEN = Statement(_decided.values(attempts=0))
+_QUARANTINED = Statement(
+    select(_inbox.number, _inbox.peer, _inbox.reason, _inbox.received_at).where(
+        _inbox.state == "quarantined"
+    )
+)
+_whole = (_part.peer == bindparam("peer")) & (_part.bundle == bindparam("bundle"))
+_ADD_PART = Statement(
+    postgresql.insert(schema.part).values(parameters(schema.part)).on_conflict_do_nothing()
+)
+_PARTS = Statement(select(_part.part, _part.parts, _part.slice).where(_whole))
+_DROP_PARTS = Statement(delete(schema.part).where(_whole))
 
 
 class Waiting(NamedTuple):
@@ -22,9 +57,9 @@ class Waiting(NamedTuple):
 class Inbox:
     """Verified bundles and parts of bundles, in the order they came."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Within the connection's open transaction."""
-        self._connection = connection
+    def __init__(self, session: Session) -> None:
+        """Within the session's open transaction."""
+        self._session = session
 
     def admit(self, peer: str, digest: bytes, content: bytes, now: int) -> bool:
         """Put a verified bundle into the inbox; False if it has been here before.
@@ -32,90 +67,56 @@ class Inbox:
         Then it is processed once more: it changes nothing, but its sender, who seems not to have
         heard of it, is owed an acknowledgement.
         """
-        before = select(schema.inbox.c.number).where(schema.inbox.c.digest == digest)
-        repeated = self._connection.execute(before).first() is not None
-        values = {
-            "peer": peer,
-            "digest": digest,
-            "content": content,
-            "state": "waiting",
-            "attempts": 0,
-            "received_at": now,
-            "reason": "",
-        }
-        statement = sqlite.insert(schema.inbox).values(**values)
-        again = {name: values[name] for name in ("content", "state", "attempts", "received_at")}
-        self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["digest"],
-                set_=again,
-                where=schema.inbox.c.state.in_(["applied", "ignored"]),
-            )
+        repeated = bool(self._session.rows(_KNOWN, digest=digest))
+        self._session.run(
+            _ADMIT,
+            peer=peer,
+            digest=digest,
+            content=content,
+            state="waiting",
+            attempts=0,
+            received_at=now,
+            reason="",
         )
         return not repeated
 
     def waiting(self) -> list[int]:
         """Numbers of the bundles to process, in the order they came."""
-        query = select(schema.inbox.c.number).where(schema.inbox.c.state == "waiting")
-        return list(self._connection.execute(query.order_by(schema.inbox.c.number)).scalars())
+        return [number for (number,) in self._session.rows(_WAITING)]
 
     def take(self, number: int) -> Waiting:
         """One bundle of the inbox, its attempt counted."""
-        same = schema.inbox.c.number == number
-        self._connection.execute(
-            update(schema.inbox).where(same).values(attempts=schema.inbox.c.attempts + 1)
-        )
-        row = self._connection.execute(select(schema.inbox).where(same)).one()
-        return Waiting(row.number, row.peer, row.content, row.attempts)
+        self._session.run(_COUNT_ATTEMPT, same=number)
+        (row,) = self._session.rows(_TAKE, same=number)
+        return Waiting(*row)
 
     def finish(self, number: int, state: str, reason: str = "") -> None:
         """The bundle was ``applied``, ``ignored`` or ``quarantined``; only the latter is kept."""
-        values: dict[str, str | bytes] = {"state": state, "reason": reason}
-        if state != "quarantined":
-            values["content"] = b""
-        same = schema.inbox.c.number == number
-        self._connection.execute(update(schema.inbox).where(same).values(**values))
+        statement = _KEEP if state == "quarantined" else _FINISH
+        self._session.run(statement, same=number, state=state, reason=reason)
 
     def reopen(self, number: int, state: str) -> None:
         """A person decided on a quarantined bundle: ``waiting`` again, or ``ignored``."""
-        values: dict[str, str | int | bytes] = {"state": state, "attempts": 0, "reason": ""}
         if state == "ignored":
-            values["content"] = b""
-        same = schema.inbox.c.number == number
-        self._connection.execute(update(schema.inbox).where(same).values(**values))
+            self.finish(number, state)
+        else:
+            self._session.run(_REOPEN, same=number, state=state, reason="")
 
     def quarantined(self) -> list[tuple[int, str, str, int]]:
         """Bundles set aside: number, peer, reason, time."""
-        columns = schema.inbox.c
-        query = select(columns.number, columns.peer, columns.reason, columns.received_at)
-        rows = self._connection.execute(query.where(columns.state == "quarantined"))
-        return [(number, peer, reason, at) for number, peer, reason, at in rows]
+        return self._session.rows(_QUARANTINED)
 
     def add_part(
         self, peer: str, bundle: bytes, number: int, count: int, piece: bytes, now: int
     ) -> None:
         """Keep one part of a bundle until the others are here."""
-        values = {
-            "peer": peer,
-            "bundle": bundle,
-            "part": number,
-            "parts": count,
-            "slice": piece,
-            "received_at": now,
-        }
-        statement = sqlite.insert(schema.part).values(**values).on_conflict_do_nothing()
-        self._connection.execute(statement)
+        values = {"part": number, "parts": count, "slice": piece, "received_at": now}
+        self._session.run(_ADD_PART, peer=peer, bundle=bundle, **values)
 
     def parts(self, peer: str, bundle: bytes) -> list[tuple[int, int, bytes]]:
         """The parts of a bundle that are here: number, count, slice."""
-        columns = schema.part.c
-        query = select(columns.part, columns.parts, columns.slice).where(
-            columns.peer == peer, columns.bundle == bundle
-        )
-        return [(number, count, piece) for number, count, piece in self._connection.execute(query)]
+        return self._session.rows(_PARTS, peer=peer, bundle=bundle)
 
     def drop_parts(self, peer: str, bundle: bytes) -> None:
         """The bundle is whole: its parts are not needed any more."""
-        columns = schema.part.c
-        same = (columns.peer == peer) & (columns.bundle == bundle)
-        self._connection.execute(delete(schema.part).where(same))
+        self._session.run(_DROP_PARTS, peer=peer, bundle=bundle)

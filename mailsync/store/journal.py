@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql
 
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import ABSENT, CONFLICTS, Absent, Guid, Record, RecordId, Value
 from mailsync.store import schema
 from mailsync.store.codec import value_bytes, value_of
 from mailsync.store.records import StoredRecords
+from mailsync.store.statements import Session, Statement, parameters
+
+_conflict = schema.conflict.c
+_ENTER = Statement(
+    postgresql.insert(schema.conflict).values(parameters(schema.conflict)).on_conflict_do_nothing()
+)
+_ENTRIES = Statement(
+    select(_conflict.guid, _conflict.winner, _conflict.noted_at).order_by(
+        _conflict.noted_at, _conflict.guid
+    )
+)
 
 
 class JournalEntry(NamedTuple):
@@ -26,16 +37,14 @@ class JournalEntry(NamedTuple):
 class Journal:
     """Every conflict this site knows of."""
 
-    def __init__(self, connection: Connection, records: StoredRecords) -> None:
-        """Within the connection's open transaction; ``records`` holds the notes."""
-        self._connection = connection
+    def __init__(self, session: Session, records: StoredRecords) -> None:
+        """Within the session's open transaction; ``records`` holds the notes."""
+        self._session = session
         self._records = records
 
     def enter(self, guid: Guid, winner: Value | Absent, now: int) -> None:
         """Enter a note, once, with the value that won."""
-        values = {"guid": bytes(guid), "winner": value_bytes(winner), "noted_at": now}
-        statement = sqlite.insert(schema.conflict).values(**values)
-        self._connection.execute(statement.on_conflict_do_nothing())
+        self._session.run(_ENTER, guid=bytes(guid), winner=value_bytes(winner), noted_at=now)
 
     def enter_received(self, ledger: Ledger, now: int) -> int:
         """Enter the notes that came from a peer, with what stands here now as their winner.
@@ -54,13 +63,12 @@ class Journal:
 
     def entries(self) -> Iterator[JournalEntry]:
         """Every conflict, oldest first."""
-        rows = {row.guid: row for row in self._connection.execute(select(schema.conflict)).all()}
-        order = sorted(rows.values(), key=lambda row: (row.noted_at, row.guid))
-        self._records.fetch(RecordId(CONFLICTS, Guid(row.guid)) for row in order)
-        for row in order:
-            note = self._records.get(RecordId(CONFLICTS, Guid(row.guid)))
+        rows = self._session.rows(_ENTRIES)
+        self._records.fetch(RecordId(CONFLICTS, Guid(guid)) for guid, _, _ in rows)
+        for guid, winner, noted_at in rows:
+            note = self._records.get(RecordId(CONFLICTS, Guid(guid)))
             if note is not None:
-                yield JournalEntry(note, value_of(row.winner), row.noted_at)
+                yield JournalEntry(note, value_of(winner), noted_at)
 
 
 def _standing(ledger: Ledger, note: Record) -> Value | Absent:

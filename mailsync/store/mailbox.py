@@ -4,11 +4,38 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy.dialects import postgresql
 
 from mailsync.core.model import Place
 from mailsync.store import schema
+from mailsync.store.statements import Session, Statement, parameters
+
+_place = schema.place.c
+_key = [_place.account, _place.folder, _place.validity, _place.number]
+_is_waiting = _place.state == "waiting"
+_put = postgresql.insert(schema.place).values(parameters(schema.place))
+_SETTLE = Statement(
+    _put.on_conflict_do_update(
+        index_elements=_key,
+        set_={name: _put.excluded[name] for name in ("state", "note", "seen_at", "look_at")},
+    )
+)
+_WAIT = Statement(
+    _put.on_conflict_do_update(
+        index_elements=_key, set_={column.name: column for column in _put.excluded}
+    )
+)
+_looks = select(
+    *_key, _place.seen_at, _place.looks, _place.look_at, _place.size, _place.note
+).where(_is_waiting)
+_WAITING = Statement(_looks)
+_LOOK = Statement(_looks.where(and_(*(column == bindparam(column.name) for column in _key))))
+_SETTLED = Statement(select(*_key))
+_DISPOSABLE = Statement(
+    select(*_key).where(_place.state == "ours", _place.seen_at <= bindparam("before"))
+)
+_COUNTS = Statement(select(_place.state, func.count()).group_by(_place.state))
 
 
 class Look(NamedTuple):
@@ -30,77 +57,45 @@ class Look(NamedTuple):
 class MailboxState:
     """Mails by account, folder, UIDVALIDITY and UID."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Within the connection's open transaction."""
-        self._connection = connection
+    def __init__(self, session: Session) -> None:
+        """Within the session's open transaction."""
+        self._session = session
 
     def settled(self) -> set[Place]:
         """Mails that need no look for now: those with an end, and those that wait for theirs."""
-        columns = schema.place.c
-        query = select(columns.account, columns.folder, columns.validity, columns.number)
-        return {Place(*row) for row in self._connection.execute(query)}
+        return {Place(*row) for row in self._session.rows(_SETTLED)}
 
     def settle(self, place: Place, state: str, note: str, now: int) -> None:
         """What became of a mail: ``ours``, ``foreign``, ``rejected`` or ``gone``."""
-        values = {**place._asdict(), "state": state, "seen_at": now, "note": note}
-        statement = sqlite.insert(schema.place).values(**values)
-        self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["account", "folder", "validity", "number"],
-                set_={"state": state, "note": note, "seen_at": now, "look_at": None},
-            )
-        )
+        values = {"state": state, "note": note, "seen_at": now}
+        self._session.run(_SETTLE, **place._asdict(), **values, look_at=None, looks=0, size=0)
 
     def wait(self, look: Look) -> None:
         """Look again at a mail at its time."""
-        values = {
+        self._session.run(
+            _WAIT,
             **look.place._asdict(),
-            "state": "waiting",
-            "seen_at": look.since,
-            "note": look.note,
-            "look_at": look.look_at,
-            "looks": look.looks,
-            "size": look.size,
-        }
-        statement = sqlite.insert(schema.place).values(**values)
-        self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["account", "folder", "validity", "number"], set_=values
-            )
+            state="waiting",
+            seen_at=look.since,
+            note=look.note,
+            look_at=look.look_at,
+            looks=look.looks,
+            size=look.size,
         )
 
     def waiting(self) -> list[Look]:
         """The mails that are not complete yet."""
-        return self._looks(schema.place.c.state == "waiting")
+        return [Look(Place(*row[:4]), *row[4:]) for row in self._session.rows(_WAITING)]
 
     def look(self, place: Place) -> Look | None:
         """What is known of a mail that is not complete yet."""
-        columns = schema.place.c
-        same = and_(*(columns[name] == value for name, value in place._asdict().items()))
-        return next(iter(self._looks(same & (columns.state == "waiting"))), None)
-
-    def _looks(self, condition: ColumnElement[bool]) -> list[Look]:
-        return [
-            Look(
-                Place(row.account, row.folder, row.validity, row.number),
-                row.seen_at,
-                row.looks,
-                row.look_at,
-                row.size,
-                row.note,
-            )
-            for row in self._connection.execute(select(schema.place).where(condition))
-        ]
+        rows = self._session.rows(_LOOK, **place._asdict())
+        return Look(place, *rows[0][4:]) if rows else None
 
     def disposable(self, before: int) -> list[Place]:
         """Mails verified as ours, durably taken, whose grace time is over."""
-        columns = schema.place.c
-        query = select(columns.account, columns.folder, columns.validity, columns.number).where(
-            columns.state == "ours", columns.seen_at <= before
-        )
-        return [Place(*row) for row in self._connection.execute(query)]
+        return [Place(*row) for row in self._session.rows(_DISPOSABLE, before=before)]
 
     def counts(self) -> dict[str, int]:
         """How many mails of each kind were seen."""
-        query = select(schema.place.c.state, func.count()).group_by(schema.place.c.state)
-        return {state: count for state, count in self._connection.execute(query)}  # noqa: C416
+        return dict(self._session.rows(_COUNTS))

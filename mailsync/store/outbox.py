@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from mailsync.core.positions import Positions
 from mailsync.store import schema
 from mailsync.store.codec import positions_bytes, positions_of
+from mailsync.store.statements import Session, Statement, parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,54 +37,67 @@ class Queued:
     """Given by the store."""
 
 
+_outbox = schema.outbox.c
+_same = _outbox.number == bindparam("same")
+_ADD = Statement(insert(schema.outbox).values(parameters(schema.outbox, "number")))
+_items = select(*(_outbox[each.name] for each in fields(Queued))).order_by(_outbox.number)
+_ITEMS = Statement(_items)
+_ITEMS_OF = Statement(_items.where(_outbox.peer == bindparam("peer")))
+_BEGIN_ATTEMPT = Statement(
+    update(schema.outbox).where(_same).values(attempts=_outbox.attempts + 1, perhaps_taken=1)
+)
+_FAIL_ATTEMPT = Statement(
+    update(schema.outbox)
+    .where(_same)
+    .values({name: bindparam(name) for name in ("next_attempt_at", "reason", "perhaps_taken")})
+)
+_REMOVE = Statement(delete(schema.outbox).where(_same))
+
+
 class Outbox:
     """What waits to be handed to a carrier, in the order it was composed."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Within the connection's open transaction."""
-        self._connection = connection
+    def __init__(self, session: Session) -> None:
+        """Within the session's open transaction."""
+        self._session = session
 
     def add(self, item: Queued) -> None:
         """Put one part into the outbox."""
-        values = {**asdict(item), "positions": positions_bytes(item.positions)}
+        values = asdict(item) | {
+            "positions": positions_bytes(item.positions),
+            "perhaps_taken": int(item.perhaps_taken),
+        }
         del values["number"]
-        self._connection.execute(insert(schema.outbox).values(**values))
+        self._session.run(_ADD, **values)
 
     def items(self, peer: str | None = None) -> list[Queued]:
-        """The outbox in the order it was filled."""
-        query = select(schema.outbox).order_by(schema.outbox.c.number)
-        if peer is not None:
-            query = query.where(schema.outbox.c.peer == peer)
-        return [_queued(dict(row)) for row in self._connection.execute(query).mappings()]
+        """The outbox in the order it was filled; of one peer if given."""
+        if peer is None:
+            return [_queued(row) for row in self._session.rows(_ITEMS)]
+        return [_queued(row) for row in self._session.rows(_ITEMS_OF, peer=peer)]
 
     def begin_attempt(self, number: int) -> None:
         """Count an attempt before it is made: from now on it is not certain that it failed."""
-        attempts = schema.outbox.c.attempts + 1
-        self._update(number, attempts=attempts, perhaps_taken=1)
+        self._session.run(_BEGIN_ATTEMPT, same=number)
 
     def fail_attempt(
         self, number: int, next_attempt_at: int, reason: str, *, perhaps_taken: bool
     ) -> None:
         """The attempt failed, or may have; when to try again."""
-        self._update(
-            number,
+        self._session.run(
+            _FAIL_ATTEMPT,
+            same=number,
             next_attempt_at=next_attempt_at,
             reason=reason,
             perhaps_taken=int(perhaps_taken),
         )
 
-    def _update(self, number: int, **values: object) -> None:
-        same = schema.outbox.c.number == number
-        self._connection.execute(update(schema.outbox).where(same).values(**values))
-
     def remove(self, numbers: Iterable[int]) -> None:
         """The parts were taken by the carrier, or are not needed any more."""
-        same = schema.outbox.c.number.in_(list(numbers))
-        self._connection.execute(delete(schema.outbox).where(same))
+        self._session.run_each(_REMOVE, [{"same": number} for number in numbers])
 
 
-def _queued(columns: dict[str, object]) -> Queued:
-    raw = columns.pop("positions")
-    assert isinstance(raw, bytes)  # noqa: S101 - the column is not nullable
-    perhaps_taken = bool(columns.pop("perhaps_taken"))
-    return Queued(**columns, positions=positions_of(raw), perhaps_taken=perhaps_taken)  # type: ignore[arg-type]
+def _queued(row: tuple[Any, ...]) -> Queued:
+    item = Queued(*row)
+    raw: Any = item.positions
+    return replace(item, positions=positions_of(raw), perhaps_taken=bool(item.perhaps_taken))

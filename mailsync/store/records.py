@@ -3,30 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql
 
 from mailsync.core.model import Etag, Guid, Key, Record, RecordId
 from mailsync.core.positions import Positions
 from mailsync.store import schema
-from mailsync.store.codec import Peers, record_of, record_row
+from mailsync.store.codec import Peers, RecordRow, record_of, record_row
+from mailsync.store.statements import Session, Statement, parameters
 
 CHUNK = 500
 """Records fetched or written by one statement."""
+
+POSITION_MAX = 2**63 - 1
+
+_T = TypeVar("_T")
+
+_dataset, _record = schema.dataset.c, schema.record.c
+_DATASETS = Statement(select(_dataset.number, _dataset.name))
+_ADD_DATASET = Statement(insert(schema.dataset).values(name=bindparam("name")))
+
+
+def _where(*conditions: ColumnElement[bool]) -> Select[Any]:
+    columns = (_record[name] for name in RecordRow._fields)
+    return select(*columns).where(*conditions).order_by(_record.position)
+
+
+def _among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    return column.in_(bindparam(name, expanding=True))
+
+
+_of_dataset = _record.dataset == bindparam("dataset")
+_has_key = _record.key.is_not(None)
+_is_gone = _record.gone == 1
+_IDS = Statement(select(_record.dataset, _record.guid))
+_COUNT_ALL = Statement(select(func.count()).select_from(schema.record))
+_COUNT = Statement(
+    select(func.count()).select_from(schema.record).where(_of_dataset, _record.shadow.is_not(None))
+)
+_ALL = Statement(_where())
+_BY_GUID = Statement(_where(_of_dataset, _among(_record.guid, "guids")))
+_BY_KEY = Statement(_where(_of_dataset, _among(_record.key, "keys")))
+_BETWEEN = Statement(_where(_record.position.between(bindparam("low"), bindparam("high"))))
+_UNWRITTEN = Statement(
+    _where(_of_dataset, _record.unwritten == 1, _record.position > bindparam("after")).limit(
+        bindparam("limit")
+    )
+)
+_PRUNABLE = Statement(_where(_record.prunable == 1))
+_GONE = Statement(_where(_is_gone, _record.changed_at <= bindparam("before")))
+_AGE = Statement(
+    update(schema.record)
+    .where(_is_gone, _record.changed_at > bindparam("now"))
+    .values(changed_at=bindparam("now"))
+)
+_KNOWN = Statement(select(_record.key, _record.etag, _record.marker).where(_of_dataset, _has_key))
+_FREE_KEYS = Statement(
+    update(schema.record)
+    .where(_of_dataset, _among(_record.guid, "guids"), _has_key)
+    .values(key=None)
+)
+_DROP = Statement(delete(schema.record).where(_of_dataset, _record.guid == bindparam("guid")))
+
+_new = postgresql.insert(schema.record).values(parameters(schema.record))
+_kept = {name: _new.excluded[name] for name in RecordRow._fields[2:]}
+# a record that only settles is not news: its age counts from its last change
+_moved = _new.excluded.position != _record.position
+_changed_at = case((_moved, _new.excluded.changed_at), else_=_record.changed_at)
+_SAVE = Statement(
+    _new.on_conflict_do_update(
+        index_elements=["dataset", "guid"], set_={**_kept, "changed_at": _changed_at}
+    )
+)
 
 
 class StoredRecords(Mapping[RecordId, Record]):
     """The record map, loaded as it is read. ``fetch`` loads many at once ahead of use."""
 
-    def __init__(self, connection: Connection, peers: Peers) -> None:
-        """Reads through ``connection``, within its transaction."""
-        self._connection = connection
+    def __init__(self, session: Session, peers: Peers) -> None:
+        """Within the session's open transaction."""
+        self._session = session
         self._peers = peers
         self._loaded: dict[RecordId, Record | None] = {}
-        rows = connection.execute(select(schema.dataset.c.number, schema.dataset.c.name))
-        self._names: dict[int, str] = {number: name for number, name in rows}  # noqa: C416
+        self._read_datasets()
+
+    def _read_datasets(self) -> None:
+        self._names: dict[int, str] = dict(self._session.rows(_DATASETS))
+        self._numbers = {name: number for number, name in self._names.items()}
 
     def __getitem__(self, record_id: RecordId) -> Record:
         if record_id not in self._loaded:
@@ -37,13 +102,12 @@ class StoredRecords(Mapping[RecordId, Record]):
         return record
 
     def __iter__(self) -> Iterator[RecordId]:
-        rows = self._connection.execute(select(schema.record.c.dataset, schema.record.c.guid))
-        for number, guid in rows.all():
+        for number, guid in self._session.rows(_IDS):
             yield RecordId(self._names[number], Guid(guid))
 
     def __len__(self) -> int:
-        count = select(func.count()).select_from(schema.record)
-        return self._connection.execute(count).scalar_one()
+        ((count,),) = self._session.rows(_COUNT_ALL)
+        return int(count)
 
     def fetch(self, record_ids: Iterable[RecordId]) -> None:
         """Load these records in few statements."""
@@ -53,134 +117,94 @@ class StoredRecords(Mapping[RecordId, Record]):
                 self._loaded[record_id] = None
                 wanted.setdefault(record_id.dataset, []).append(bytes(record_id.guid))
         for name, guids in wanted.items():
-            for start in range(0, len(guids), CHUNK):
-                chunk = guids[start : start + CHUNK]
-                for record in self.where(self._in(name), schema.record.c.guid.in_(chunk)):
+            for chunk in _chunks(guids):
+                for record in self._found(_BY_GUID, dataset=self._number(name), guids=chunk):
                     self._loaded[record.id] = record
 
-    def where(self, *conditions: Any) -> Iterator[Record]:
-        """The records that meet these conditions, in the order of their positions."""
-        query = select(schema.record).where(*conditions).order_by(schema.record.c.position)
-        for row in self._connection.execute(query).all():
-            yield record_of(row, self._peers, self._names[row.dataset])
+    def all(self) -> list[Record]:
+        """Every record, in the order of their positions."""
+        return self._found(_ALL)
 
     def outside(self, positions: Positions) -> Iterator[Record]:
-        """The records whose position is not among these."""
-        column, gaps, start = schema.record.c.position, [], 1
+        """The records whose position is not among these, in the order of their positions."""
+        start = 1
         for low, high in positions.intervals:
             if low > start:
-                gaps.append(and_(column >= start, column < low))
+                yield from self._found(_BETWEEN, low=start, high=low - 1)
             start = high + 1
-        return self.where(or_(*gaps, column >= start))
+        yield from self._found(_BETWEEN, low=start, high=POSITION_MAX)
 
     def unwritten(self, dataset: str, after: int, limit: int) -> list[Record]:
         """Up to ``limit`` records, at positions beyond ``after``, of which the dataset holds
         something else than it should.
         """
-        query = (
-            select(schema.record)
-            .where(
-                self._in(dataset),
-                schema.record.c.unwritten == 1,
-                schema.record.c.position > after,
-            )
-            .order_by(schema.record.c.position)
-            .limit(limit)
-        )
-        rows = self._connection.execute(query).all()
-        return [record_of(row, self._peers, dataset) for row in rows]
+        return self._found(_UNWRITTEN, dataset=self._number(dataset), after=after, limit=limit)
 
     def known(self, dataset: str) -> dict[Key, Etag | None]:
         """Key and etag of each record the dataset should hold; no etag where a write stands."""
-        columns = schema.record.c
-        query = select(columns.key, columns.etag, columns.marker).where(
-            self._in(dataset), columns.key.is_not(None)
-        )
         return {
             Key(key): None if etag is None or marker is not None else Etag(etag)
-            for key, etag, marker in self._connection.execute(query)
+            for key, etag, marker in self._session.rows(_KNOWN, dataset=self._number(dataset))
         }
 
     def by_key(self, dataset: str, keys: Sequence[Key]) -> dict[Key, Record]:
         """The records that sit under these keys."""
         found: dict[Key, Record] = {}
-        for start in range(0, len(keys), CHUNK):
-            chunk = list(keys[start : start + CHUNK])
-            for record in self.where(self._in(dataset), schema.record.c.key.in_(chunk)):
+        for chunk in _chunks(keys):
+            for record in self._found(_BY_KEY, dataset=self._number(dataset), keys=chunk):
                 if record.key is not None:
                     found[record.key] = record
                     self._loaded[record.id] = record
         return found
 
-    def prunable(self) -> Iterator[Record]:
+    def prunable(self) -> list[Record]:
         """Records with ancestors, or fields owed whole."""
-        return self.where(schema.record.c.prunable == 1)
+        return self._found(_PRUNABLE)
 
-    def gone(self, before: int) -> Iterator[Record]:
+    def gone(self, before: int) -> list[Record]:
         """Tombstones and stubs that have not changed since ``before``."""
-        return self.where(schema.record.c.gone == 1, schema.record.c.changed_at <= before)
+        return self._found(_GONE, before=before)
 
     def age(self, now: int) -> None:
         """The clock was set back: what changed in times to come counts as changed now."""
-        later = and_(schema.record.c.gone == 1, schema.record.c.changed_at > now)
-        self._connection.execute(update(schema.record).where(later).values(changed_at=now))
+        self._session.run(_AGE, now=now)
 
     def count(self, dataset: str) -> int:
         """How many records the dataset holds, as far as we know."""
-        query = (
-            select(func.count())
-            .select_from(schema.record)
-            .where(self._in(dataset), schema.record.c.shadow.is_not(None))
-        )
-        return self._connection.execute(query).scalar_one()
+        ((count,),) = self._session.rows(_COUNT, dataset=self._number(dataset))
+        return int(count)
 
     def save(self, changed: Sequence[Record], dropped: Iterable[RecordId], now: int) -> None:
         """Write what a ledger gathered."""
-        for name in {record.dataset for record in changed} - set(self._names.values()):
-            self._add_dataset(name)
-        numbers = {name: number for number, name in self._names.items()}
-        self._free_keys(changed, numbers)
-        for start in range(0, len(changed), CHUNK):
+        new = {record.dataset for record in changed} - self._numbers.keys()
+        if new:
+            self._session.run_each(_ADD_DATASET, [{"name": name} for name in sorted(new)])
+            self._read_datasets()
+        self._free_keys(changed)
+        for chunk in _chunks(changed):
             rows = [
-                record_row(record, self._peers, numbers[record.dataset], now)
-                for record in changed[start : start + CHUNK]
+                record_row(record, self._peers, self._numbers[record.dataset], now)
+                for record in chunk
             ]
-            self._upsert(rows)
-        for record_id in dropped:
-            columns = schema.record.c
-            same = and_(self._in(record_id.dataset), columns.guid == bytes(record_id.guid))
-            self._connection.execute(delete(schema.record).where(same))
+            self._session.run_each(_SAVE, [row._asdict() for row in rows])
+        for name, guid in dropped:
+            self._session.run(_DROP, dataset=self._number(name), guid=bytes(guid))
         self._loaded.clear()
 
-    def _free_keys(self, changed: Sequence[Record], numbers: Mapping[str, int]) -> None:
+    def _free_keys(self, changed: Sequence[Record]) -> None:
         """Keys that change hands within one save must not collide half-way."""
-        columns = schema.record.c
         for name in {record.dataset for record in changed}:
             guids = [bytes(record.guid) for record in changed if record.dataset == name]
-            for start in range(0, len(guids), CHUNK):
-                chunk = columns.guid.in_(guids[start : start + CHUNK])
-                same = and_(columns.dataset == numbers[name], chunk, columns.key.is_not(None))
-                self._connection.execute(update(schema.record).where(same).values(key=None))
+            for chunk in _chunks(guids):
+                self._session.run(_FREE_KEYS, dataset=self._numbers[name], guids=chunk)
 
-    def _upsert(self, rows: list[dict[str, Any]]) -> None:
-        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(schema.record)
-        keep = {"dataset", "guid", "changed_at"}
-        values = {name: statement.excluded[name] for name in rows[0] if name not in keep}
-        # a record that only settles is not news: its age counts from its last change
-        moved = statement.excluded.position != schema.record.c.position
-        values["changed_at"] = case(
-            (moved, statement.excluded.changed_at), else_=schema.record.c.changed_at
-        )
-        self._connection.execute(
-            statement.on_conflict_do_update(index_elements=["dataset", "guid"], set_=values), rows
-        )
+    def _found(self, statement: Statement, **values: object) -> list[Record]:
+        rows = map(RecordRow._make, self._session.rows(statement, **values))
+        return [record_of(row, self._peers, self._names[row.dataset]) for row in rows]
 
-    def _add_dataset(self, name: str) -> None:
-        result = self._connection.execute(insert(schema.dataset).values(name=name))
-        assert result.inserted_primary_key is not None  # noqa: S101 - an autoincrement key
-        self._names[result.inserted_primary_key[0]] = name
+    def _number(self, dataset: str) -> int:
+        return self._numbers.get(dataset, -1)
 
-    def _in(self, dataset: str) -> Any:
-        number = next((number for number, name in self._names.items() if name == dataset), -1)
-        return schema.record.c.dataset == number
+
+def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))

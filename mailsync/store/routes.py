@@ -4,10 +4,35 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.dialects import postgresql
 
 from mailsync.store import schema
+from mailsync.store.statements import Session, Statement, parameters
+
+_route, _dispatch = schema.route.c, schema.dispatch.c
+_GET = Statement(
+    select(_route.max_message, _route.step, _route.stripped).where(_route.peer == bindparam("peer"))
+)
+_learnt = postgresql.insert(schema.route).values(parameters(schema.route))
+_LEARN = Statement(
+    _learnt.on_conflict_do_update(
+        index_elements=["peer"],
+        set_={name: _learnt.excluded[name] for name in ("max_message", "step", "stripped")},
+    )
+)
+_sent = postgresql.insert(schema.dispatch).values(parameters(schema.dispatch))
+_DISPATCH = Statement(
+    _sent.on_conflict_do_update(
+        index_elements=["message_id"], set_={"sent_at": _sent.excluded.sent_at}
+    )
+)
+_DISPATCHED = Statement(
+    select(_dispatch.message_id, _dispatch.peer, _dispatch.size).where(
+        _dispatch.message_id.in_(bindparam("message_ids", expanding=True))
+    )
+)
+_BOUNCED = Statement(delete(schema.dispatch).where(_dispatch.message_id == bindparam("message_id")))
 
 
 class Route(NamedTuple):
@@ -32,41 +57,31 @@ class Dispatched(NamedTuple):
 class Routes:
     """Every peer's route."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Within the connection's open transaction."""
-        self._connection = connection
+    def __init__(self, session: Session) -> None:
+        """Within the session's open transaction."""
+        self._session = session
 
     def get(self, peer: str) -> Route:
         """What is known of the way to the peer."""
-        columns = schema.route.c
-        query = select(columns.max_message, columns.step, columns.stripped)
-        row = self._connection.execute(query.where(columns.peer == peer)).first()
-        return Route() if row is None else Route(row.max_message, row.step, row.stripped)
+        rows = self._session.rows(_GET, peer=peer)
+        return Route(*rows[0]) if rows else Route()
 
     def learn(self, peer: str, route: Route) -> None:
         """Remember this of the way to the peer."""
-        values = route._asdict()
-        statement = sqlite.insert(schema.route).values(peer=peer, **values)
-        self._connection.execute(
-            statement.on_conflict_do_update(index_elements=["peer"], set_=values)
-        )
+        self._session.run(_LEARN, peer=peer, **route._asdict())
 
     def dispatch(self, message_id: str, peer: str, size: int, now: int) -> None:
         """A mail is about to be handed over: a bounce may come of it."""
-        values = {"message_id": message_id, "peer": peer, "size": size, "sent_at": now}
-        statement = sqlite.insert(schema.dispatch).values(**values)
-        self._connection.execute(
-            statement.on_conflict_do_update(index_elements=["message_id"], set_={"sent_at": now})
-        )
+        self._session.run(_DISPATCH, message_id=message_id, peer=peer, size=size, sent_at=now)
 
     def dispatched(self, message_ids: tuple[str, ...]) -> tuple[str, Dispatched] | None:
         """The first of these mails that is one of ours, with its identifier."""
-        columns = schema.dispatch.c
-        query = select(schema.dispatch).where(columns.message_id.in_(message_ids)).limit(1)
-        row = self._connection.execute(query).first()
-        return None if row is None else (row.message_id, Dispatched(row.peer, row.size))
+        rows = self._session.rows(_DISPATCHED, message_ids=message_ids)
+        if not rows:
+            return None
+        message_id, peer, size = rows[0]
+        return message_id, Dispatched(peer, size)
 
     def bounced(self, message_id: str) -> None:
         """One report of a mail is enough: further ones are not about a mail of ours."""
-        same = schema.dispatch.c.message_id == message_id
-        self._connection.execute(delete(schema.dispatch).where(same))
+        self._session.run(_BOUNCED, message_id=message_id)

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from mailsync.errors import BadKeys, DiskFull, Locked, MailsyncError, NotInitialised, OurError
 from mailsync.store import schema
+from mailsync.store.statements import Session
 from mailsync.store.transaction import Transaction
 
 LOCK_POLL_SECONDS = 0.05
+
+BEGIN = "BEGIN IMMEDIATE"
+"""Who writes is the only one to from the beginning on: nobody has to give way later."""
 
 
 class StateStore:
@@ -70,17 +76,25 @@ class StateStore:
 
         Raises DiskFull, Locked.
         """
-        with _plain_errors(self.path), self._engine.begin() as connection:
-            yield Transaction(connection)
+        with self._begun() as connection:
+            yield Transaction(self._session(connection))
+            connection.commit()
 
     @contextmanager
     def rehearsal(self) -> Iterator[Rehearsal]:
         """Like this store, but all its transactions are one that is always undone."""
-        with _plain_errors(self.path), self._engine.connect() as connection:
-            try:
-                yield Rehearsal(connection)
-            finally:
-                connection.rollback()
+        with self._begun() as connection:
+            yield Rehearsal(self._session(connection))
+
+    @contextmanager
+    def _begun(self) -> Iterator[DBAPIConnection]:
+        """A connection with a transaction open on it, undone unless it is committed."""
+        with _plain_errors(self.path), closing(self._engine.raw_connection()) as connection:
+            connection.cursor().execute(BEGIN)
+            yield connection
+
+    def _session(self, connection: DBAPIConnection) -> Session:
+        return Session(connection, self._engine.dialect)
 
     def close(self) -> None:
         """Release the file."""
@@ -90,9 +104,9 @@ class StateStore:
 class Rehearsal:
     """What would happen: the transactions of a store, none of which ever takes effect."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Within the connection's transaction."""
-        self._connection = connection
+    def __init__(self, session: Session) -> None:
+        """Within the session's open transaction."""
+        self._session = session
 
     @contextmanager
     def lock(self, wait_seconds: float = 0) -> Iterator[None]:  # noqa: ARG002  nothing is written
@@ -107,7 +121,7 @@ class Rehearsal:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """As :meth:`StateStore.transaction`, to be undone."""
-        yield Transaction(self._connection)
+        yield Transaction(self._session)
 
 
 def _engine(path: Path) -> Engine:
@@ -121,7 +135,7 @@ def _engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: object) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # type: ignore[attr-defined]
+        connection.exec_driver_sql(BEGIN)  # type: ignore[attr-defined]
 
     return engine
 
@@ -154,12 +168,18 @@ def _plain_errors(path: Path) -> Iterator[None]:
         yield
     except MailsyncError:
         raise
-    except OperationalError as problem:
-        text = str(problem.orig)
-        if "full" in text or "disk I/O" in text:
-            raise DiskFull(f"cannot write the state store {path}: {text}") from problem
-        if "locked" in text:
-            raise Locked(f"another process is working on {path}") from problem
-        raise OurError(f"the state store {path} failed: {text}") from problem
     except DatabaseError as problem:
-        raise OurError(f"the state store {path} is damaged: {problem.orig}") from problem
+        raise _plain(path, problem.orig) from problem
+    except sqlite3.DatabaseError as problem:
+        raise _plain(path, problem) from problem
+
+
+def _plain(path: Path, problem: BaseException | None) -> MailsyncError:
+    words = str(problem)
+    if not isinstance(problem, sqlite3.OperationalError):
+        return OurError(f"the state store {path} is damaged: {words}")
+    if "full" in words or "disk I/O" in words:
+        return DiskFull(f"cannot write the state store {path}: {words}")
+    if "locked" in words:
+        return Locked(f"another process is working on {path}")
+    return OurError(f"the state store {path} failed: {words}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import and_, bindparam, delete, insert, select, update
 
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link, SiteState, Stream
@@ -18,48 +19,80 @@ from mailsync.store.mailbox import MailboxState
 from mailsync.store.outbox import Outbox
 from mailsync.store.records import StoredRecords
 from mailsync.store.routes import Routes
+from mailsync.store.statements import Session, Statement, parameters
 from mailsync.store.warnings import Warnings
+
+_site, _link = schema.site.c, schema.link.c
+_SITE = Statement(select(_site.number, _site.position, _site.stamp, _site.horizon))
+_FOUND_SITE = Statement(insert(schema.site).values(parameters(schema.site)))
+_SAVE_SITE = Statement(update(schema.site).values(parameters(schema.site, "number")))
+_LINKS = Statement(select(_link.peer, _link.number, _link.state))
+_ADD_LINK = Statement(insert(schema.link).values(parameters(schema.link, "number")))
+_SAVE_LINK = Statement(
+    update(schema.link).where(_link.peer == bindparam("same")).values(state=bindparam("state"))
+)
+_STALE = {
+    schema.inbox: and_(
+        schema.inbox.c.state != "waiting",
+        schema.inbox.c.state != "quarantined",
+        schema.inbox.c.received_at <= bindparam("before"),
+    ),
+    schema.part: schema.part.c.received_at <= bindparam("before"),
+    schema.event: schema.event.c.at <= bindparam("before"),
+    schema.dispatch: schema.dispatch.c.sent_at <= bindparam("before"),
+}
+_FORGET = [Statement(delete(table).where(stale)) for table, stale in _STALE.items()]
+
+
+class _StoredLink(NamedTuple):
+    """What the store holds of a link."""
+
+    number: int
+    state: bytes
 
 
 class Transaction:
-    """Reads and writes of one transaction."""
+    """Reads and writes of one transaction. What it read or wrote itself is not read again."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Within the connection's open transaction."""
-        self._connection = connection
+    def __init__(self, session: Session) -> None:
+        """Within the session's open transaction."""
+        self._session = session
 
     def site(self) -> SiteState:
         """The site's counters."""
-        row = self._connection.execute(select(schema.site)).one()
-        return SiteState(_unsigned(row.number), row.position, row.stamp, row.horizon)
+        return self._site
+
+    @cached_property
+    def _site(self) -> SiteState:
+        ((number, position, stamp, horizon),) = self._session.rows(_SITE)
+        return SiteState(_unsigned(number), position, stamp, horizon)
 
     def found_site(self, number: int) -> None:
         """Write a new site's counters, once."""
-        if self._connection.execute(select(schema.site.c.number)).first() is None:
-            values = {"number": _signed(number), "position": 0, "stamp": 0, "horizon": 0}
-            self._connection.execute(insert(schema.site).values(**values))
+        if not self._session.rows(_SITE):
+            self._session.run(_FOUND_SITE, number=_signed(number), position=0, stamp=0, horizon=0)
 
     @cached_property
-    def _numbers(self) -> dict[str, int]:
-        rows = self._connection.execute(select(schema.link.c.peer, schema.link.c.number))
-        return {peer: number for peer, number in rows}  # noqa: C416 - rows are not pairs to mypy
+    def _links(self) -> dict[str, _StoredLink]:
+        rows = self._session.rows(_LINKS)
+        return {peer: _StoredLink(number, state) for peer, number, state in rows}
 
     def links(self) -> dict[str, Link]:
         """Every link, by peer."""
-        rows = self._connection.execute(select(schema.link.c.peer, schema.link.c.state))
-        return {peer: link_of(peer, state) for peer, state in rows}
+        return {peer: link_of(peer, link.state) for peer, link in self._links.items()}
 
     def add_link(self, peer: str, stream: Stream) -> None:
         """A link to a new peer."""
-        link = Link(peer, frozenset(), stream)
-        self._connection.execute(insert(schema.link).values(peer=peer, state=link_state(link)))
-        self.__dict__.pop("_numbers", None)
+        state = link_state(Link(peer, frozenset(), stream))
+        self._session.run(_ADD_LINK, peer=peer, state=state)
+        self.__dict__.pop("_links", None)
         self.__dict__.pop("records", None)
 
     @cached_property
     def records(self) -> StoredRecords:
         """The record map."""
-        return StoredRecords(self._connection, Peers(self._numbers))
+        numbers = {peer: link.number for peer, link in self._links.items()}
+        return StoredRecords(self._session, Peers(numbers))
 
     def ledger(self) -> Ledger:
         """A working copy of counters and record map."""
@@ -68,70 +101,62 @@ class Transaction:
     def save(self, ledger: Ledger, now: int) -> None:
         """Write what the ledger gathered: counters, records, journal."""
         site = ledger.site
-        self._connection.execute(
-            update(schema.site).values(
-                position=site.position, stamp=site.stamp, horizon=site.horizon
+        if site != self._site:
+            self._session.run(
+                _SAVE_SITE, position=site.position, stamp=site.stamp, horizon=site.horizon
             )
-        )
+            self._site = site
         self.records.save(list(ledger.changed.values()), ledger.dropped, now)
         for note_id, note in ledger.notes.items():
             self.journal.enter(note_id.guid, note.winner, now)
 
     def save_links(self, links: Mapping[str, Link]) -> None:
-        """Write the links."""
+        """Write the links, as far as they are others than those in the store."""
         for peer, link in links.items():
-            same = schema.link.c.peer == peer
-            self._connection.execute(update(schema.link).where(same).values(state=link_state(link)))
+            stored, state = self._links[peer], link_state(link)
+            if state != stored.state:
+                self._session.run(_SAVE_LINK, same=peer, state=state)
+                self._links[peer] = _StoredLink(stored.number, state)
 
     @cached_property
     def outbox(self) -> Outbox:
         """Parts on their way to a carrier."""
-        return Outbox(self._connection)
+        return Outbox(self._session)
 
     @cached_property
     def routes(self) -> Routes:
         """What was learnt about the ways to the peers."""
-        return Routes(self._connection)
+        return Routes(self._session)
 
     @cached_property
     def warnings(self) -> Warnings:
         """What a person should know."""
-        return Warnings(self._connection)
+        return Warnings(self._session)
 
     @cached_property
     def inbox(self) -> Inbox:
         """Verified bundles on their way to the record map."""
-        return Inbox(self._connection)
+        return Inbox(self._session)
 
     @cached_property
     def mailbox(self) -> MailboxState:
         """What became of each mail."""
-        return MailboxState(self._connection)
+        return MailboxState(self._session)
 
     @cached_property
     def journal(self) -> Journal:
         """The conflicts."""
-        return Journal(self._connection, self.records)
+        return Journal(self._session, self.records)
 
     @cached_property
     def history(self) -> History:
         """Log, held records, meter."""
-        return History(self._connection)
+        return History(self._session)
 
     def forget(self, before: int) -> None:
         """Drop what was only kept for a while: done bundles, orphaned parts, old log lines."""
-        done = (schema.inbox.c.state != "waiting") & (schema.inbox.c.state != "quarantined")
-        for table, stale in (
-            (schema.inbox, done & (schema.inbox.c.received_at <= before)),
-            (schema.part, schema.part.c.received_at <= before),
-            (schema.event, schema.event.c.at <= before),
-            (schema.dispatch, schema.dispatch.c.sent_at <= before),
-        ):
-            _delete(self._connection, table, stale)
-
-
-def _delete(connection: Connection, table: Table, condition: object) -> None:
-    connection.execute(delete(table).where(condition))  # type: ignore[arg-type]
+        for statement in _FORGET:
+            self._session.run(statement, before=before)
 
 
 def _signed(number: int) -> int:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 
 from mailsync.store import schema
+from mailsync.store.statements import Session, Statement, parameters
+
+_NOTE = Statement(insert(schema.warning).values(parameters(schema.warning)))
+_DROP = Statement(delete(schema.warning).where(schema.warning.c.name == bindparam("name")))
+_ALL = Statement(select(schema.warning).order_by(schema.warning.c.name))
 
 
 class Warned(NamedTuple):
@@ -20,9 +25,9 @@ class Warned(NamedTuple):
 class Warnings:
     """Everything a person is warned of now, each under a name of its own."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Within the connection's open transaction."""
-        self._connection = connection
+    def __init__(self, session: Session) -> None:
+        """Within the session's open transaction."""
+        self._session = session
 
     def note(self, name: str, text: str, now: int) -> bool:
         """It is so; False if that, in these words, is no news."""
@@ -31,16 +36,13 @@ class Warnings:
             return False
         self.drop(name)
         since = now if before is None else before.since
-        values = {"name": name, "text": text, "since": since}
-        self._connection.execute(insert(schema.warning).values(**values))
+        self._session.run(_NOTE, name=name, text=text, since=since)
         return True
 
     def drop(self, name: str) -> None:
         """It is not so any more."""
-        same = schema.warning.c.name == name
-        self._connection.execute(delete(schema.warning).where(same))
+        self._session.run(_DROP, name=name)
 
     def all(self) -> list[Warned]:
         """What is so now."""
-        query = select(schema.warning).order_by(schema.warning.c.name)
-        return [Warned(*row) for row in self._connection.execute(query)]
+        return [Warned(*row) for row in self._session.rows(_ALL)]

@@ -171,7 +171,7 @@ class Machine:
     def records(self) -> list[Record]:
         """The record map."""
         with self.store.peek() as transaction:
-            return list(transaction.records.where())
+            return transaction.records.all()
 
     def record_under(self, dataset: str, key: Key) -> Record | None:
         """The record whose row this is, as far as the site knows."""

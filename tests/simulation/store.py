@@ -1,7 +1,6 @@
 """The real state store on SQLite in memory: copied like a file, interrupted like a process.
 
-SQLite, its transactions and the product's SQL are the real ones; what is spared is the disk and
-the compilation of the same statements for every store anew.
+SQLite, its transactions and the product's SQL are the real ones; what is spared is the disk.
 """
 
 from __future__ import annotations
@@ -14,26 +13,24 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
-from sqlalchemy.util import LRUCache
 
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link
 from mailsync.store import schema
-from mailsync.store.state import StateStore
+from mailsync.store.state import BEGIN, StateStore
+from mailsync.store.statements import Session
 from mailsync.store.transaction import Transaction
 from tests.simulation.interruptions import Interruptions, Point
 
 Watch = Callable[[Ledger], None]
 """Sees what a transaction is about to save."""
 
-_compiled: LRUCache[object, object] = LRUCache(1000)
-
 
 class WatchedTransaction(Transaction):
     """A transaction whose notes and links are seen before they are saved."""
 
-    def __init__(self, connection: Connection, store: SimulatedStore) -> None:
-        super().__init__(connection)
+    def __init__(self, session: Session, store: SimulatedStore) -> None:
+        super().__init__(session)
         self._store = store
 
     def save(self, ledger: Ledger, now: int) -> None:
@@ -59,16 +56,18 @@ class SimulatedStore(StateStore):
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        with self._engine.begin() as connection:
-            yield WatchedTransaction(connection, self)
+        with self._begun() as connection:
+            yield WatchedTransaction(self._session(connection), self)
             self.interruptions.at(Point.UNCOMMITTED)
+            connection.commit()
         self.interruptions.at(Point.COMMITTED)
 
     @contextmanager
     def peek(self) -> Iterator[Transaction]:
-        """A look from outside, which neither counts nor changes anything."""
-        with self._engine.begin() as connection:
-            yield Transaction(connection)
+        """A look from outside, which does not count as a transaction of the process."""
+        with self._begun() as connection:
+            yield Transaction(self._session(connection))
+            connection.commit()
 
 
 def new_database() -> sqlite3.Connection:
@@ -96,6 +95,6 @@ def _engine(database: sqlite3.Connection) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql(BEGIN)
 
-    return engine.execution_options(compiled_cache=_compiled)
+    return engine

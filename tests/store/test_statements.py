@@ -1,0 +1,71 @@
+"""Statements: compiled once, said in every dialect, complete or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+
+import pytest
+from sqlalchemy import Dialect, bindparam, create_engine, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mailsync import store
+from mailsync.store import schema
+from mailsync.store.statements import Session, Statement
+
+DIALECTS: list[Dialect] = [
+    sqlite.dialect(),
+    postgresql.dialect(),  # type: ignore[no-untyped-call]
+]
+
+
+def statements() -> dict[str, Statement]:
+    found = {}
+    for module in iter_modules(store.__path__):
+        for name, value in vars(import_module(f"mailsync.store.{module.name}")).items():
+            several = value if isinstance(value, list) else [value]
+            for number, one in enumerate(several):
+                if isinstance(one, Statement):
+                    found[f"{module.name}.{name}.{number}"] = one
+    return found
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("name", statements())
+def test_every_statement_can_be_said_in_every_dialect(name: str, dialect: Dialect) -> None:
+    assert statements()[name]._compile(dialect).compiler.string
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    engine = create_engine("sqlite://")
+    schema.metadata.create_all(engine)
+    connection = engine.raw_connection()
+    connection.cursor().execute("insert into link (peer, state) values ('hub', 1), ('ship', 2)")
+    yield Session(connection, engine.dialect)
+    connection.close()
+
+
+PEERS = select(schema.link.c.peer).order_by(schema.link.c.number)
+
+
+def test_a_parameter_takes_another_value_each_time(session: Session) -> None:
+    one = Statement(PEERS.where(schema.link.c.peer == bindparam("name")))
+    assert [session.rows(one, name=name) for name in ("hub", "ship", "?")] == [
+        [("hub",)],
+        [("ship",)],
+        [],
+    ]
+
+
+def test_a_list_may_have_any_length(session: Session) -> None:
+    some = Statement(PEERS.where(schema.link.c.peer.in_(bindparam("names", expanding=True))))
+    assert session.rows(some, names=["ship"]) == [("ship",)]
+    assert session.rows(some, names=["ship", "hub"]) == [("hub",), ("ship",)]
+    assert session.rows(some, names=[]) == []
+
+
+def test_a_value_that_is_missing_is_not_taken_for_null(session: Session) -> None:
+    with pytest.raises(KeyError, match="name"):
+        session.rows(Statement(PEERS.where(schema.link.c.peer == bindparam("name"))))
