@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -98,14 +99,14 @@ class PublicKeys(NamedTuple):
         return self.thumbprint[:KID_SIZE]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PrivateKeys:
     """A site's secret: raw Ed25519 and X25519 private keys, 32 bytes each."""
 
     signing: bytes = field(repr=False)
     sealing: bytes = field(repr=False)
 
-    @property
+    @cached_property
     def public(self) -> PublicKeys:
         """What peers may know."""
         return PublicKeys(

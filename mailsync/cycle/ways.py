@@ -101,6 +101,8 @@ def learn_size(transaction: Transaction, peer: str, refused: int, limit: int | N
 
 def note_places(site: Site, found: dict[str, bool], report: Report) -> None:
     """Whose mail lay in the junk folder now, and whose did not."""
+    if not found:
+        return
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         for peer, in_junk in found.items():

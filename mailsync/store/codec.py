@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import cbor2
@@ -167,6 +168,7 @@ def link_state(link: Link) -> bytes:
     )
 
 
+@lru_cache(maxsize=1024)  # the links change far more seldom than they are read
 def link_of(peer: str, state: bytes) -> Link:
     """The link of its state, carrying no dataset yet."""
     kept = cbor2.loads(state)

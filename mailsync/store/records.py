@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 
 from mailsync.core.model import Etag, Guid, Key, Record, RecordId
@@ -22,7 +34,7 @@ POSITION_MAX = 2**63 - 1
 _T = TypeVar("_T")
 
 _dataset, _record = schema.dataset.c, schema.record.c
-_DATASETS = Statement(select(_dataset.number, _dataset.name))
+_DATASETS = Statement(select(_dataset.name, _dataset.number))
 _ADD_DATASET = Statement(insert(schema.dataset).values(name=bindparam("name")))
 
 
@@ -37,7 +49,10 @@ def _among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 
 _of_dataset = _record.dataset == bindparam("dataset")
 _has_key = _record.key.is_not(None)
-_is_gone = _record.gone == 1
+# written out: for a parameter, the index of such records alone is chosen anew each time
+_is_unwritten, _is_prunable, _is_gone = (
+    column == literal_column("1") for column in (_record.unwritten, _record.prunable, _record.gone)
+)
 _IDS = Statement(select(_record.dataset, _record.guid))
 _COUNT_ALL = Statement(select(func.count()).select_from(schema.record))
 _COUNT = Statement(
@@ -48,11 +63,11 @@ _BY_GUID = Statement(_where(_of_dataset, _among(_record.guid, "guids")))
 _BY_KEY = Statement(_where(_of_dataset, _among(_record.key, "keys")))
 _BETWEEN = Statement(_where(_record.position.between(bindparam("low"), bindparam("high"))))
 _UNWRITTEN = Statement(
-    _where(_of_dataset, _record.unwritten == 1, _record.position > bindparam("after")).limit(
+    _where(_of_dataset, _is_unwritten, _record.position > bindparam("after")).limit(
         bindparam("limit")
     )
 )
-_PRUNABLE = Statement(_where(_record.prunable == 1))
+_PRUNABLE = Statement(_where(_is_prunable))
 _GONE = Statement(_where(_is_gone, _record.changed_at <= bindparam("before")))
 _AGE = Statement(
     update(schema.record)
@@ -87,11 +102,14 @@ class StoredRecords(Mapping[RecordId, Record]):
         self._session = session
         self._peers = peers
         self._loaded: dict[RecordId, Record | None] = {}
-        self._read_datasets()
 
-    def _read_datasets(self) -> None:
-        self._names: dict[int, str] = dict(self._session.rows(_DATASETS))
-        self._numbers = {name: number for number, name in self._names.items()}
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return dict(self._session.rows(_DATASETS))
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        return {number: name for name, number in self._numbers.items()}
 
     def __getitem__(self, record_id: RecordId) -> Record:
         if record_id not in self._loaded:
@@ -179,7 +197,8 @@ class StoredRecords(Mapping[RecordId, Record]):
         new = {record.dataset for record in changed} - self._numbers.keys()
         if new:
             self._session.run_each(_ADD_DATASET, [{"name": name} for name in sorted(new)])
-            self._read_datasets()
+            del self._numbers
+            self.__dict__.pop("_names", None)
         self._free_keys(changed)
         for chunk in _chunks(changed):
             rows = [

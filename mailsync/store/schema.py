@@ -86,11 +86,15 @@ record = Table(
 )
 Index("record_key", record.c.dataset, record.c.key, unique=True)
 Index("record_position", record.c.position)
-for _column in (record.c.unwritten, record.c.prunable, record.c.gone):
+# of the few records that want something done, in the order in which it is done
+for _column, _order in (
+    (record.c.unwritten, (record.c.dataset, record.c.position)),
+    (record.c.prunable, (record.c.position,)),
+    (record.c.gone, (record.c.position,)),
+):
     Index(
         f"record_{_column.name}",
-        record.c.dataset,
-        _column,
+        *_order,
         sqlite_where=_column == 1,
         postgresql_where=_column == 1,
     )

@@ -39,6 +39,7 @@ class StateStore:
         """Use :meth:`open` or :meth:`create`."""
         self.path = path
         self._engine = engine
+        self._kept: DBAPIConnection | None = None
 
     @classmethod
     def create(cls, path: Path) -> StateStore:
@@ -66,8 +67,12 @@ class StateStore:
         )
         try:
             _flock(handle, self.path, time.monotonic() + wait_seconds)
-            yield
+            with _plain_errors(self.path):
+                self._kept = self._engine.raw_connection()
+            with closing(self._kept):
+                yield
         finally:
+            self._kept = None
             os.close(handle)
 
     @contextmanager
@@ -87,11 +92,27 @@ class StateStore:
             yield Rehearsal(self._session(connection))
 
     @contextmanager
+    def _connected(self) -> Iterator[DBAPIConnection]:
+        """A connection; the same one as long as the lock is held.
+
+        Opening one takes longer than a transaction. But without the lock none is left open: the
+        last one closed leaves a single file that is whole, and may be copied or replaced.
+        """
+        if self._kept is not None:
+            yield self._kept
+            return
+        with closing(self._engine.raw_connection()) as connection:
+            yield connection
+
+    @contextmanager
     def _begun(self) -> Iterator[DBAPIConnection]:
         """A connection with a transaction open on it, undone unless it is committed."""
-        with _plain_errors(self.path), closing(self._engine.raw_connection()) as connection:
+        with _plain_errors(self.path), self._connected() as connection:
             connection.cursor().execute(BEGIN)
-            yield connection
+            try:
+                yield connection
+            finally:
+                connection.rollback()  # of nothing, after a commit
 
     def _session(self, connection: DBAPIConnection) -> Session:
         return Session(connection, self._engine.dialect)

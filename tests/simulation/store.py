@@ -10,20 +10,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import cast
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import create_engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import StaticPool
 
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link
 from mailsync.store import schema
-from mailsync.store.state import BEGIN, StateStore
+from mailsync.store.state import StateStore
 from mailsync.store.statements import Session
 from mailsync.store.transaction import Transaction
 from tests.simulation.interruptions import Interruptions, Point
 
 Watch = Callable[[Ledger], None]
 """Sees what a transaction is about to save."""
+
+_ENGINE = create_engine("sqlite://")
+"""Of no database: it lends its dialect."""
 
 
 class WatchedTransaction(Transaction):
@@ -48,7 +53,8 @@ class SimulatedStore(StateStore):
     def __init__(
         self, database: sqlite3.Connection, interruptions: Interruptions, watch: Watch
     ) -> None:
-        super().__init__(Path("state.db"), _engine(database))
+        super().__init__(Path("state.db"), _ENGINE)
+        self._kept = cast("DBAPIConnection", database)  # as if the lock were held, as it should be
         self.interruptions = interruptions
         self.watch = watch
         self.expired = False
@@ -85,16 +91,7 @@ def copy_of(content: bytes) -> sqlite3.Connection:
 @cache
 def _empty() -> bytes:
     database = sqlite3.connect(":memory:", isolation_level=None)
-    with _engine(database).begin() as connection:
+    engine = create_engine("sqlite://", poolclass=StaticPool, creator=lambda: database)
+    with engine.begin() as connection:
         schema.migrate(connection)
     return database.serialize()
-
-
-def _engine(database: sqlite3.Connection) -> Engine:
-    engine = create_engine("sqlite://", poolclass=StaticPool, creator=lambda: database)
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(BEGIN)
-
-    return engine

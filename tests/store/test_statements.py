@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -11,7 +12,7 @@ from sqlalchemy import Dialect, bindparam, create_engine, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mailsync import store
-from mailsync.store import schema
+from mailsync.store import records, schema
 from mailsync.store.statements import Session, Statement
 
 DIALECTS: list[Dialect] = [
@@ -69,3 +70,25 @@ def test_a_list_may_have_any_length(session: Session) -> None:
 def test_a_value_that_is_missing_is_not_taken_for_null(session: Session) -> None:
     with pytest.raises(KeyError, match="name"):
         session.rows(Statement(PEERS.where(schema.link.c.peer == bindparam("name"))))
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "values"),
+    [
+        ("_UNWRITTEN", "record_unwritten", {"dataset": 1, "after": 0, "limit": 9}),
+        ("_PRUNABLE", "record_prunable", {}),
+        ("_GONE", "record_gone", {"before": 9}),
+        ("_AGE", "record_gone", {"now": 9}),
+    ],
+)
+def test_what_every_cycle_asks_reads_only_records_that_want_something(
+    name: str, index: str, values: dict[str, int]
+) -> None:
+    engine = create_engine("sqlite://")
+    schema.metadata.create_all(engine)
+    text, given = vars(records)[name].said(engine.dialect, values)
+    with closing(engine.raw_connection()) as connection:
+        cursor = connection.cursor()
+        cursor.execute(f"explain query plan {text}", given)
+        (step,) = cursor.fetchall()
+    assert f"USING INDEX {index}" in step[3]
