@@ -120,6 +120,21 @@ def test_a_transaction_that_fails_is_undone_whole(store: StateStore) -> None:
         assert len(transaction.records) == 0
 
 
+def test_under_the_lock_too_it_is_undone_and_the_next_one_holds(store: StateStore) -> None:
+    with store.lock():
+        test_a_transaction_that_fails_is_undone_whole(store)
+        save(store, record(1, 1))
+    with store.transaction() as transaction:
+        assert len(transaction.records) == 1
+
+
+def test_after_the_lock_the_store_is_one_file(store: StateStore) -> None:
+    with store.lock():
+        save(store, record(1, 1))
+        assert store.path.with_name("state.db-wal").exists()
+    assert not store.path.with_name("state.db-wal").exists()
+
+
 def test_a_rehearsal_leaves_no_trace(store: StateStore) -> None:
     with store.rehearsal() as rehearsal, rehearsal.transaction() as transaction:
         ledger = transaction.ledger()
