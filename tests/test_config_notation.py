@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from mailsync.config import format_duration, format_size
 from mailsync.config.lines import key_lines, line_of
-from mailsync.config.quantities import parse_duration, parse_poll, parse_size
+from mailsync.config.quantities import (
+    format_rates,
+    parse_duration,
+    parse_poll,
+    parse_rates,
+    parse_size,
+)
 
 # --- lines ---------------------------------------------------------------------------------
 
@@ -116,3 +122,17 @@ def test_poll_raises_nothing_but_value_errors(text: str) -> None:
 def test_wrong_cron_expressions(text: str) -> None:
     with pytest.raises(ValueError, match="is not a valid cron expression: Bad "):
         parse_poll(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rates"),
+    [("500/day", ((500, 86_400),)), ("30 / minute,2/hour", ((30, 60), (2, 3_600)))],
+)
+def test_rates(text: str, rates: tuple[tuple[int, int], ...]) -> None:
+    assert parse_rates(text) == rates == parse_rates(format_rates(rates))
+
+
+@pytest.mark.parametrize("text", ["", "30", "0/day", "30/second", "1/day,", "-1/day", 30, "1/day;"])
+def test_wrong_rates(text: object) -> None:
+    with pytest.raises(ValueError, match="30/minute"):
+        parse_rates(text)

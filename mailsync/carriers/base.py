@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, Self
 
 from mailsync.core.model import Place
+from mailsync.errors import Unreachable
 
 __all__ = [
     "STEP_MAX",
@@ -26,6 +27,7 @@ __all__ = [
     "SendResult",
     "Sender",
     "Sent",
+    "Throttled",
 ]
 
 
@@ -66,6 +68,8 @@ class Retry(NamedTuple):
 
     reason: str
     uncertain: bool = False
+    throttled: bool = False
+    """Too much was sent: further letters by this way would be refused as well."""
 
 
 class Refused(NamedTuple):
@@ -78,6 +82,15 @@ class Refused(NamedTuple):
 
 
 SendResult = Sent | Retry | Refused
+
+
+class Throttled(Unreachable):
+    """Nothing is lost; the server asked not to be disturbed for a while, and will not be."""
+
+    def __init__(self, words: str, seconds: float) -> None:
+        """``seconds``: for how long."""
+        super().__init__(words)
+        self.seconds = seconds
 
 
 class Bounce(NamedTuple):

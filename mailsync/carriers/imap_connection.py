@@ -19,6 +19,7 @@ from typing import Any, Final, Self, TypeVar
 
 from aioimaplib import aioimaplib
 
+from mailsync.carriers.base import Throttled
 from mailsync.carriers.endpoint import Endpoint, connection_error, one_line, tls_context
 from mailsync.carriers.imap_wire import Argument, Line, astring, render
 from mailsync.errors import LoginRefused, Unreachable
@@ -38,6 +39,8 @@ _ANSWER: Final = 4 * 2**20
 """Bytes a command without a body of mail may be answered with."""
 _UNTAGGED: Final = {"STORE": "FETCH", "GETQUOTAROOT": "QUOTA"}
 """Commands whose answers have another name than they."""
+_BACKOFF: Final = re.compile(r"Suggested Backoff Time: (\d{1,12}) milliseconds", re.IGNORECASE)
+"""Of Microsoft's servers; they go on refusing whoever does not heed it."""
 _NEWS: Final = re.compile(rb"\* (?:\d+ EXISTS|[1-9]\d* RECENT)\s*$", re.IGNORECASE)
 
 
@@ -173,7 +176,11 @@ class ImapConnection:
                 self._executed(name, arguments, prefix), self._patience + size / self._minimum_rate
             )
         if answer.result != "OK":
-            raise Declined(f"{answer.result} {_words(bytes(answer.lines[-1]))}")
+            words = f"{answer.result} {_words(bytes(answer.lines[-1]))}"
+            if _BACKOFF.search(words):
+                self._protocol.fail(f"the server says {words}")
+                raise self._dead()
+            raise Declined(words)
         return list(answer.lines)
 
     async def listen(self, seconds: float) -> None:
@@ -312,7 +319,9 @@ class ImapConnection:
             raise self._dead()
 
     def _dead(self) -> Unreachable:
-        return Unreachable(f"{self._endpoint}: {self._protocol.lost.result()}")
+        words = f"{self._endpoint}: {self._protocol.lost.result()}"
+        backoff = _BACKOFF.search(words)
+        return Unreachable(words) if backoff is None else Throttled(words, int(backoff[1]) / 1000)
 
 
 def _words(line: bytes) -> str:

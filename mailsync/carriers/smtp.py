@@ -38,7 +38,9 @@ _OWN_NAME: Final = "[127.0.0.1]"
 """What we call ourselves in EHLO: an address literal tells nobody the name of this machine."""
 
 _TOO_LARGE: Final = frozenset({"5.3.4", "5.2.3"})
-_PASSING: Final = frozenset({"5.2.2", "5.4.5", "5.5.0", "5.7.236"})
+_SPENT: Final = frozenset({"4.3.2", "5.4.5", "5.7.236"})
+"""The account sent too much in a minute or a day."""
+_PASSING: Final = frozenset({"5.2.2", "5.5.0"}) | _SPENT
 """Permanent by their first digit, yet seen to pass: full mailbox, daily limits, "try later"."""
 
 
@@ -79,6 +81,7 @@ class SmtpSender:
         self._final_timeout = final_timeout
         self._minimum_rate = minimum_rate
         self._client: aiosmtplib.SMTP | None = None
+        self._lost = Retry(f"{endpoint}: the connection is lost")
 
     async def __aenter__(self) -> Self:
         """Connect, secure, log in. Raises ``Unreachable``, ``LoginRefused``, ``BadCertificate``."""
@@ -133,7 +136,7 @@ class SmtpSender:
             words = f"{len(raw)} bytes, but the server takes {limit}"
             return Refused(words, too_large=True, limit=limit)
         if self._client is None or not self._client.is_connected:
-            return Retry(f"{self._endpoint}: the connection is lost")
+            return self._lost
         result = await self._attempt(self._client, letter, raw)
         _log.debug("%s: letter %s: %s", self._endpoint, letter.label, result)
         return result
@@ -181,8 +184,12 @@ class SmtpSender:
             if not 400 <= error.code < 600:
                 client.close()  # an answer that is none: nothing later could be trusted either
                 return Retry(_words(error), uncertain=data_begun)
+            verdict = _verdict(error)
+            if error.code == 421:  # RFC 5321, 3.8: the server ends
+                client.close()
+                self._lost = Retry(verdict.reason, throttled=True)
             await self._reset(client)
-            return _verdict(error)
+            return verdict
         except (OSError, aiosmtplib.SMTPException) as error:
             client.close()
             return Retry(f"{self._endpoint}: {_cause(error)}", uncertain=data_begun)
@@ -194,7 +201,8 @@ class SmtpSender:
     async def _reset(self, client: aiosmtplib.SMTP) -> None:
         """Clear the envelope of a failed transaction for the next letter."""
         try:
-            await client.rset()
+            if client.is_connected:
+                await client.rset()
         except (OSError, aiosmtplib.SMTPException):
             client.close()
 
@@ -212,10 +220,17 @@ def _verdict(error: aiosmtplib.SMTPResponseException) -> Retry | Refused:
     enhanced = re.match(r"([245]\.\d{1,3}\.\d{1,3})\b", error.message)
     code = enhanced[1] if enhanced else ""
     if error.code < 500 or code in _PASSING:
-        return Retry(_words(error))
+        return Retry(_words(error), throttled=_is_throttling(error.code, code))
     if code in _TOO_LARGE or (error.code == 552 and not code):
         return Refused(_words(error), too_large=True)
     return Refused(_words(error))
+
+
+def _is_throttling(code: int, enhanced: str) -> bool:
+    """Does the answer mean the account rather than the letter?"""
+    if enhanced:
+        return code == 421 or enhanced in _SPENT or enhanced.startswith("4.7.")
+    return code in {421, 450}
 
 
 def _refusal(endpoint: Endpoint, error: BaseException) -> OperatorError:

@@ -23,6 +23,10 @@ _SIZE_UNITS = {
     "B": (1, "B"),
 }
 
+_RATE = re.compile(r"([1-9][0-9]{0,5}) ?/ ?(minute|hour|day)")
+_RATE_UNITS = {"minute": 60, "hour": 3_600, "day": 86_400}
+_RATES_MAX = 3
+
 _CRON_CHARACTERS_MAX = 200
 _CRON_START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -60,6 +64,25 @@ def format_size(size: int) -> str:
     )
     number = Decimal(size) / length
     return f"{number:f} {unit}"
+
+
+def parse_rates(text: object) -> tuple[tuple[int, int], ...]:
+    """Numbers and the seconds each is for, in rates such as ``"30/minute, 500/day"``.
+
+    Raises ValueError saying what it must be.
+    """
+    pieces = text.split(",") if isinstance(text, str) else []
+    found = [_RATE.fullmatch(piece.strip()) for piece in pieces]
+    rates = tuple((int(one[1]), _RATE_UNITS[one[2]]) for one in found if one)
+    if not 1 <= len(rates) == len(found) <= _RATES_MAX:
+        raise ValueError('must be one or more rates such as "500/day" or "30/minute, 500/day"')
+    return rates
+
+
+def format_rates(rates: tuple[tuple[int, int], ...]) -> str:
+    """The text that :func:`parse_rates` reads as these."""
+    units = {seconds: unit for unit, seconds in _RATE_UNITS.items()}
+    return ", ".join(f"{number}/{units[seconds]}" for number, seconds in rates)
 
 
 def parse_poll(text: object) -> int | str:

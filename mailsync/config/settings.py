@@ -26,9 +26,11 @@ from pydantic import (
 from mailsync.config.quantities import (
     format_duration,
     format_poll,
+    format_rates,
     format_size,
     parse_duration,
     parse_poll,
+    parse_rates,
     parse_size,
 )
 from mailsync.core.model import CONFLICTS
@@ -165,6 +167,9 @@ Bytes = Annotated[
     AfterValidator(_message_size),
     PlainSerializer(format_size),
 ]
+Rates = Annotated[
+    tuple[tuple[int, int], ...], BeforeValidator(parse_rates), PlainSerializer(format_rates)
+]
 Poll = Annotated[int | str, BeforeValidator(parse_poll), PlainSerializer(format_poll)]
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
@@ -213,6 +218,8 @@ class MailSettings(Section):
     smtp: Annotated[str, AfterValidator(_smtp_url)]
     """``smtps://`` or ``smtp+starttls://``; ``smtp://`` to loopback only."""
     secret: Annotated[SecretSettings | None, BeforeValidator(_no_literal_secret)] = None
+    max_mails: Rates | None = None
+    """How many mails the provider takes, each in how many seconds; None: any number."""
     folder: Text = "INBOX"
     tls_ca: FilePath | None = None
     """Certificates of an own authority, PEM."""

@@ -203,6 +203,15 @@ def without(flights: tuple[Flight, ...], positions: Positions) -> tuple[Flight, 
     )
 
 
+def renewed(link: Link, positions: Positions, now: int) -> Link:
+    """The link with the timers of these positions started again, as they are on their way anew."""
+    flights = tuple(
+        flight._replace(sent_at=now) if (flight.positions & positions).intervals else flight
+        for flight in link.flights
+    )
+    return replace(link, flights=flights)
+
+
 def owing(link: Link, now: int) -> Link:
     """The link with an acknowledgement due, since now if not since earlier."""
     return link if link.owe_since is not None else replace(link, owe_since=now)

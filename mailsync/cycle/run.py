@@ -11,6 +11,7 @@ from mailsync.core.model import CONFLICTS
 from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.housekeeping import tidy
 from mailsync.cycle.materialising import materialise_dataset
+from mailsync.cycle.pacing import reading
 from mailsync.cycle.receiving import admit, arrival_of, collect, dispose, process_inbox
 from mailsync.cycle.report import Report
 from mailsync.cycle.sending import ALWAYS, compose_for, deliver, offer_widened
@@ -56,7 +57,7 @@ async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
     usable = [name for name in site.settings.datasets if _detected(site, name, report)]
     if extent.receiving and site.carrier is not None:
         try:
-            async with site.carrier.mailbox() as mailbox:
+            async with reading(site, site.carrier) as mailbox:
                 await collect(site, mailbox, report)
                 await dispose(site, mailbox)
         except MailsyncError as problem:

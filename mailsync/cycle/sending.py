@@ -12,12 +12,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from mailsync.carriers.base import Letter, Refused, Retry, Sender, Sent
+from mailsync.carriers.base import Letter, Refused, Retry, Sender, SendResult, Sent
 from mailsync.core import container, delivery, outbound, sealing, wire
 from mailsync.core.model import CONFLICTS, Bundle, Record, RecordId
 from mailsync.core.offering import offer
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.core.positions import Positions
+from mailsync.cycle.pacing import cleared, pause_route, resume_route
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
 from mailsync.cycle.ways import learn_size
@@ -111,9 +112,16 @@ def _recall(site: Site, transaction: Transaction, peer: Peer, due_by: int) -> No
     recalled = [
         item for item in items if item.label not in bound and whole[item.label] == item.parts
     ]
-    if not recalled:
-        return
-    _ground(site, transaction, recalled)
+    if recalled:
+        _ground(site, transaction, recalled)
+    # what has not left yet is not overdue, however long a server holds it up
+    waiting = Positions.covering(
+        interval for item in items if item not in recalled for interval in item.positions.intervals
+    )
+    if waiting.intervals:
+        link = site.links(transaction)[peer.name]
+        now = site.surroundings.now()
+        transaction.save_links({peer.name: delivery.renewed(link, waiting, now)})
 
 
 def _ground(site: Site, transaction: Transaction, items: list[Queued]) -> None:
@@ -260,22 +268,31 @@ async def deliver(site: Site, peers: frozenset[str], report: Report, *, due_by: 
     """
     with site.store.transaction() as transaction:
         queued = [item for item in transaction.outbox.items() if item.peer in peers]
-    queued = [item for item in queued if item.next_attempt_at <= due_by]
+        queued = [item for item in queued if item.next_attempt_at <= due_by]
+        queued, waiting = cleared(site, transaction, queued)
+    report.problems += [TemporarilyNotTaken(words) for words in waiting]
     if not queued or site.carrier is None:
         return
     async with site.carrier.sender() as sender:
         _learn_limit(site, sender.size_limit, {item.peer for item in queued})
         given_up: set[str] = set()
+        paused: set[str] = set()
         for item in queued:
-            if item.label in given_up:
+            if item.label in given_up or item.peer in paused:
                 continue
-            if not await _hand_over(site, sender, item, report):
+            result = await _hand_over(site, sender, item, report)
+            if isinstance(result, Retry) and result.throttled:
+                paused.add(item.peer)
+            if isinstance(result, Refused) and result.too_large:
                 given_up.add(item.label)
             report.progress("sending", 1)
+    if paused:
+        with site.store.transaction() as transaction:
+            cleared(site, transaction, [item for item in queued if item.peer in paused])
 
 
-async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -> bool:
-    """One attempt; False if the other parts of the bundle need no attempt any more."""
+async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -> SendResult:
+    """One attempt."""
     peer = site.peers[item.peer]
     with site.store.transaction() as transaction:
         transaction.outbox.begin_attempt(item.number)
@@ -297,6 +314,7 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
     with site.store.transaction() as transaction:
         if isinstance(result, Sent):
             transaction.outbox.remove([item.number])
+            resume_route(transaction, item.peer)
             transaction.history.meter(item.peer, day_of(now), "sent", result.size)
             text = f"mail {item.label} part {item.part} of {item.parts}, {result.size} bytes"
             transaction.history.log(Event(now, "sent", item.peer, None, text))
@@ -305,7 +323,7 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
             sent.bytes += result.size
         else:
             report.problems.append(_put_back(site, transaction, item, result, now))
-    return not (isinstance(result, Refused) and result.too_large)
+    return result
 
 
 def _put_back(
@@ -314,6 +332,10 @@ def _put_back(
     """The mail was not, or not certainly, taken: when to try again, and what to say."""
     later = now + RETRY_AFTER_MS * 2 ** min(item.attempts, 5)
     uncertain = isinstance(result, Retry) and result.uncertain
+    if not uncertain:
+        transaction.routes.retract(item.message_id)
+    if isinstance(result, Retry) and result.throttled:
+        later = pause_route(transaction, item.peer, result.reason, now)
     transaction.outbox.fail_attempt(item.number, later, result.reason, perhaps_taken=uncertain)
     transaction.history.log(Event(now, "not taken", item.peer, None, result.reason))
     words = f"mail {item.label} to {item.peer}: {result.reason}"

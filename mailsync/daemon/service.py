@@ -100,6 +100,7 @@ class Daemon:
             while not self._reload.is_set():
                 await self._cycle(site)
                 await self._rest(site, watch)
+                await watch.close()  # the cycle has a connection of its own; some count them
         finally:
             await watch.close()
 

@@ -8,7 +8,8 @@ import logging
 from contextlib import AsyncExitStack, aclosing
 from typing import Final
 
-from mailsync.carriers.base import Mailbox
+from mailsync.carriers.base import Mailbox, Throttled
+from mailsync.cycle.pacing import back_off, reading
 from mailsync.cycle.site import Carrier, Site
 from mailsync.daemon.polling import patience
 from mailsync.errors import Unreachable
@@ -61,6 +62,8 @@ class Watch:
                 return await self._listen(carrier, left)
             except Unreachable as problem:
                 _log.debug("listening: %s", problem)
+                if isinstance(problem, Throttled):
+                    back_off(self._site, problem)
                 await self.close()
                 failures += 1
                 await asyncio.sleep(patience(failures))
@@ -72,7 +75,8 @@ class Watch:
 
     async def _listen(self, carrier: Carrier, seconds: float) -> bool:
         if self._mailbox is None:
-            self._mailbox = await self._stack.enter_async_context(carrier.mailbox())
+            mailbox = reading(self._site, carrier)
+            self._mailbox = await self._stack.enter_async_context(mailbox)
         with self._site.store.transaction() as transaction:
             settled = transaction.mailbox.settled()
         # mail may have come between the cycle's look and this one

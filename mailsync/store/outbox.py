@@ -39,10 +39,26 @@ class Queued:
 
 _outbox = schema.outbox.c
 _same = _outbox.number == bindparam("same")
-_ADD = Statement(insert(schema.outbox).values(parameters(schema.outbox, "number")))
+_ADD = Statement(insert(schema.outbox).values(parameters(schema.outbox, "number", "sent_at")))
 _items = select(*(_outbox[each.name] for each in fields(Queued))).order_by(_outbox.number)
-_ITEMS = Statement(_items)
-_ITEMS_OF = Statement(_items.where(_outbox.peer == bindparam("peer")))
+_waiting, _of = _outbox.sent_at.is_(None), _outbox.peer == bindparam("peer")
+_ITEMS = Statement(_items.where(_waiting))
+_ITEMS_OF = Statement(_items.where(_waiting, _of))
+_KEPT = Statement(_items.where(_outbox.sent_at.is_not(None), _of))
+_KEEP = Statement(update(schema.outbox).where(_same).values(sent_at=bindparam("now")))
+_PUT_BACK = Statement(
+    update(schema.outbox)
+    .where(_same)
+    .values(
+        message_id=bindparam("name"),
+        sent_at=None,
+        attempts=0,
+        perhaps_taken=0,
+        next_attempt_at=0,
+        reason="",
+    )
+)
+_EXPLAIN = Statement(update(schema.outbox).where(_same).values(reason=bindparam("why")))
 _BEGIN_ATTEMPT = Statement(
     update(schema.outbox).where(_same).values(attempts=_outbox.attempts + 1, perhaps_taken=1)
 )
@@ -91,6 +107,23 @@ class Outbox:
             reason=reason,
             perhaps_taken=int(perhaps_taken),
         )
+
+    def explain(self, numbers: Iterable[int], reason: str) -> None:
+        """Why these are not even tried now."""
+        rows = [{"same": number, "why": reason} for number in numbers]
+        self._session.run_each(_EXPLAIN, rows)
+
+    def kept(self, peer: str) -> list[Queued]:
+        """Parts that a carrier took, and that the peer may yet ask for again."""
+        return [_queued(row) for row in self._session.rows(_KEPT, peer=peer)]
+
+    def keep(self, number: int, now: int) -> None:
+        """The part was taken by the carrier; it may be asked for again."""
+        self._session.run(_KEEP, same=number, now=now)
+
+    def put_back(self, number: int, message_id: str) -> None:
+        """A part that was kept goes once more, in a mail of its own."""
+        self._session.run(_PUT_BACK, same=number, name=message_id)
 
     def remove(self, numbers: Iterable[int]) -> None:
         """The parts were taken by the carrier, or are not needed any more."""

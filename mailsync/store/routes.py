@@ -4,21 +4,37 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql
 
 from mailsync.store import schema
 from mailsync.store.statements import Session, Statement, parameters
 
+
+class Route(NamedTuple):
+    """What the way to a peer takes, and what became of mails on the way from it."""
+
+    max_message: int | None = None
+    """Bytes of the largest whole mail that some server on the way takes; None: no refusal yet."""
+    step: int = 0
+    """Step of the carrier ladder: 0 attachment, 1 text attachment, 2 text in the body."""
+    stripped: int = 0
+    """One more than the highest step at which the peer's mails came without their containers."""
+    learnt_at: int = 0
+    """When ``max_message`` was learnt (milliseconds since 1970)."""
+    announced: int | None = None
+    """Bytes of the largest whole mail that our own server said it takes when last asked."""
+
+
 _route, _dispatch = schema.route.c, schema.dispatch.c
 _GET = Statement(
-    select(_route.max_message, _route.step, _route.stripped).where(_route.peer == bindparam("peer"))
+    select(*(_route[name] for name in Route._fields)).where(_route.peer == bindparam("peer"))
 )
 _learnt = postgresql.insert(schema.route).values(parameters(schema.route))
 _LEARN = Statement(
     _learnt.on_conflict_do_update(
         index_elements=["peer"],
-        set_={name: _learnt.excluded[name] for name in ("max_message", "step", "stripped")},
+        set_={name: _learnt.excluded[name] for name in Route._fields},
     )
 )
 _sent = postgresql.insert(schema.dispatch).values(parameters(schema.dispatch))
@@ -32,18 +48,15 @@ _DISPATCHED = Statement(
         _dispatch.message_id.in_(bindparam("message_ids", expanding=True))
     )
 )
-_BOUNCED = Statement(delete(schema.dispatch).where(_dispatch.message_id == bindparam("message_id")))
-
-
-class Route(NamedTuple):
-    """What the way to a peer takes, and what became of mails on the way from it."""
-
-    max_message: int | None = None
-    """Bytes of the largest whole mail that some server on the way takes; None: no refusal yet."""
-    step: int = 0
-    """Step of the carrier ladder: 0 attachment, 1 text attachment, 2 text in the body."""
-    stripped: int = 0
-    """One more than the highest step at which the peer's mails came without their containers."""
+_same = _dispatch.message_id == bindparam("message_id")
+_BOUNCED = Statement(update(schema.dispatch).where(_same).values(peer=""))
+_RETRACT = Statement(delete(schema.dispatch).where(_same))
+_SENT_LATEST = Statement(
+    select(_dispatch.sent_at)
+    .where(_dispatch.sent_at <= bindparam("now"))
+    .order_by(_dispatch.sent_at.desc())
+    .limit(bindparam("number"))
+)
 
 
 class Dispatched(NamedTuple):
@@ -83,5 +96,13 @@ class Routes:
         return message_id, Dispatched(peer, size)
 
     def bounced(self, message_id: str) -> None:
-        """One report of a mail is enough: further ones are not about a mail of ours."""
+        """One report of a mail is enough: further ones are about no peer's. It counts as sent."""
         self._session.run(_BOUNCED, message_id=message_id)
+
+    def retract(self, message_id: str) -> None:
+        """The mail was certainly not taken: it counts for nothing, and no bounce comes of it."""
+        self._session.run(_RETRACT, message_id=message_id)
+
+    def sent_latest(self, number: int, now: int) -> list[int]:
+        """When the last mails up to ``now`` were handed over, to whomever; the newest first."""
+        return [at for (at,) in self._session.rows(_SENT_LATEST, number=number, now=now)]

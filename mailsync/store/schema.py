@@ -114,6 +114,7 @@ outbox = Table(
     Column("perhaps_taken", Integer, nullable=False),
     Column("next_attempt_at", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("sent_at", BigInteger),
     sqlite_autoincrement=True,
 )
 
@@ -124,6 +125,17 @@ route = Table(
     Column("max_message", BigInteger),
     Column("step", Integer, nullable=False),
     Column("stripped", Integer, nullable=False),
+    Column("learnt_at", BigInteger, nullable=False),
+    Column("announced", BigInteger),
+)
+
+pause = Table(
+    "pause",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
 )
 
 dispatch = Table(
@@ -134,6 +146,7 @@ dispatch = Table(
     Column("size", BigInteger, nullable=False),
     Column("sent_at", BigInteger, nullable=False),
 )
+Index("dispatch_sent_at", dispatch.c.sent_at)
 
 warning = Table(
     "warning",

@@ -17,6 +17,7 @@ from mailsync.store.inbox import Inbox
 from mailsync.store.journal import Journal
 from mailsync.store.mailbox import MailboxState
 from mailsync.store.outbox import Outbox
+from mailsync.store.pauses import Pauses
 from mailsync.store.records import StoredRecords
 from mailsync.store.routes import Routes
 from mailsync.store.statements import Session, Statement, parameters
@@ -40,6 +41,7 @@ _STALE = {
     schema.part: schema.part.c.received_at <= bindparam("before"),
     schema.event: schema.event.c.at <= bindparam("before"),
     schema.dispatch: schema.dispatch.c.sent_at <= bindparam("before"),
+    schema.outbox: schema.outbox.c.sent_at <= bindparam("before"),
 }
 _FORGET = [Statement(delete(table).where(stale)) for table, stale in _STALE.items()]
 
@@ -127,6 +129,11 @@ class Transaction:
     def routes(self) -> Routes:
         """What was learnt about the ways to the peers."""
         return Routes(self._session)
+
+    @cached_property
+    def pauses(self) -> Pauses:
+        """What servers asked to leave alone for a while."""
+        return Pauses(self._session)
 
     @cached_property
     def warnings(self) -> Warnings:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mailsync.carriers.base import Quota
+from mailsync.carriers.base import Quota, Throttled
 from mailsync.carriers.endpoint import Endpoint
 from mailsync.carriers.imap import ImapMailbox
 from mailsync.carriers.smtp import SmtpSender
@@ -295,6 +295,34 @@ async def test_f31_f36_a_server_that_throttles_or_attacks_costs_one_look(
     assert report.peer("alice").sent.upserts == 1  # what could be done was done
     await read(sent, server_with(sent[2], len(sent[2])))
     assert len(sites.rows("bob")) == 2
+
+
+BACKOFF = "Suggested Backoff Time: 299961 milliseconds"
+
+
+@pytest.mark.parametrize("answer", ["* BYE %s\r\n", "TAG NO busy. %s\r\n", "TAG BAD %s\r\n"])
+@pytest.mark.parametrize("verb", ["LOGIN", "EXAMINE", "SEARCH"])
+async def test_f31_the_server_says_how_long_to_keep_away(
+    sent: tuple[Sites, Post, bytes], verb: str, answer: str
+) -> None:
+    sites, post, raw = sent
+    script = server_with(raw, len(raw))
+    usual = script.get(verb)
+    script[verb] = says(answer % BACKOFF)
+    async with imap_stub(script) as stub:
+        read_from(sites, post, imap(stub.endpoint))
+        assert isinstance((await cycle(sites, "bob")).problems[0], Throttled)
+        script.pop(verb)
+        script |= {verb: usual} if usual else {}
+        for pause in (0, 299_000):
+            sites.clock.now += pause
+            report = await cycle(sites, "bob")
+            assert BACKOFF in str(report.problems[0])
+            assert report.exit_code == Exit.TEMPORARY
+            assert len(stub.connections) == 1
+        sites.clock.now += 1_000
+        assert (await cycle(sites, "bob")).problems == []
+    assert same(sent)
 
 
 async def test_f31_throttled(sent: tuple[Sites, Post, bytes]) -> None:

@@ -17,13 +17,15 @@ from mailsync.carriers.base import Letter, Profile, Sent
 from mailsync.carriers.endpoint import Security
 from mailsync.carriers.message import compose_message
 from mailsync.carriers.smtp import SmtpSender
+from mailsync.config.quantities import parse_rates
 from mailsync.core.container import Kind, frame
 from mailsync.core.model import Key
+from mailsync.cycle.health import examine_links
 from mailsync.cycle.run import Extent
 from mailsync.cycle.sending import BASE64_GROWTH, MAIL_OVERHEAD, RETRY_AFTER_MS
 from mailsync.errors import BadCertificate, Exit, LoginRefused
 from tests.carriers.letters import NOW, container, letter
-from tests.cycle.sites import DAY, Sites
+from tests.cycle.sites import DAY, HOUR, Sites
 from tests.faults.post import (
     Post,
     by_post,
@@ -189,19 +191,85 @@ def test_f06_no_mail_is_larger_than_allowed(tmp_path: Path) -> None:
     assert 30_000 < max(map(len, post.sent)) <= 32_768
 
 
-async def test_f07_a_quota_of_mails(tmp_path: Path) -> None:
+def allows(sites: Sites, name: str, rates: str) -> None:
+    """From now on the provider of this site takes so many mails."""
+    site = sites.sites[name]
+    assert site.settings.mail
+    mail = site.settings.mail.model_copy(update={"max_mails": parse_rates(rates)})
+    site.settings = site.settings.model_copy(update={"mail": mail})
+
+
+def reasons(sites: Sites) -> list[str]:
+    """What status says of the mails that wait at Alice's."""
+    site = sites.sites["alice"]
+    with site.store.transaction() as transaction:
+        return [link.refusal for link in examine_links(site, transaction)]
+
+
+async def test_f07_no_more_mails_than_the_provider_allows(tmp_path: Path) -> None:
+    world, post = by_post(tmp_path, 'max_message = "32 KiB"')
+    allows(world, "alice", "3/minute, 5/day")
+    edited(world, 150_000)
+    went = []
+    for _ in range(4):
+        report = await cycle(world, "alice")
+        assert report.exit_code == Exit.TEMPORARY
+        assert reasons(world)[0].startswith("max_mails allows no more before 2026-")
+        went.append(len(post.sent))
+        world.clock.now += 61_000
+    assert went == [3, 5, 5, 5]
+    world.clock.now += DAY
+    for _ in range(2):
+        await cycle(world, "alice")
+        world.clock.now += 61_000
+    assert waiting(world) == 0
+    assert reasons(world) == [""]
+    assert len(post.sent) == 7  # and nothing twice for having waited a day
+    assert await arrives(world, post, [])
+
+
+async def test_f07_acknowledgements_come_last(tmp_path: Path) -> None:
+    world, post = by_post(tmp_path)
+    carrier = world.sites["alice"].carrier
+    world.add("alice", {"bob": "", "carol": ""}).carrier = carrier
+    world.rows("bob")[Key("1")] = {"name": "Ada"}
+    await cycle(world, "bob")
+    await cycle(world, "alice", Extent(sending=False))
+    world.clock.now += 2 * HOUR
+    allows(world, "alice", "1/hour")
+    for peer in ("carol", "bob"):  # what carol lacks, then Bob's confirmation
+        await cycle(world, "alice")
+        assert f"To: {peer}@example.org".encode() in post.sent[-1]
+        world.clock.now += HOUR
+    assert len(post.sent) == 3
+
+
+@pytest.mark.parametrize(
+    "answer", ["450 4.7.1 slow down", "550 5.4.5 daily limit", "550 5.7.236 x", "421 4.3.2 bye"]
+)
+async def test_f07_a_quota_of_mails_is_learnt(tmp_path: Path, answer: str) -> None:
     world, post = by_post(tmp_path, 'max_message = "32 KiB"')
     edited(world, 100_000)
-    busy = says("250 ok", "250 ok", "450 4.7.1 slow down", "550 5.4.5 daily limit", "250 ok")
-    async with smtp_stub({"RCPT": busy}) as stub:
+    tried = says("250 ok", "250 ok", *[answer] * 8, "250 ok")
+    async with smtp_stub({"RCPT": tried}) as stub:
         submit_to(world, post, stub.endpoint)
+
+        def attempts() -> int:
+            return sum(line.startswith("RCPT") for line in stub.commands)
+
         assert (await cycle(world, "alice")).exit_code == Exit.TEMPORARY
-        left = waiting(world)
-        assert left == 2
-        await cycle(world, "alice", Extent(due_by=world.clock.now))
-        assert waiting(world) == left  # a refused mail is not tried again at once
-        world.clock.now += RETRY_AFTER_MS * 2
-        await cycle(world, "alice", Extent(due_by=world.clock.now))
+        assert waiting(world) >= 2
+        for minutes in (10, 20, 40, 80, 160, 320, 360, 360):
+            before, connections = attempts(), len(stub.connections)
+            for pause in (0, minutes - 1):
+                world.clock.now += pause * 60_000
+                assert (await cycle(world, "alice")).exit_code == Exit.TEMPORARY
+                assert (attempts(), len(stub.connections)) == (before, connections)
+            assert f": {answer}" in reasons(world)[0]
+            assert reasons(world)[0].startswith("paused until 2026-")
+            world.clock.now += 60_000
+            await cycle(world, "alice")
+            assert attempts() == before + 1 or waiting(world) == 0
     assert waiting(world) == 0
     assert await arrives(world, post, stub.mails)
 
