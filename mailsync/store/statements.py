@@ -36,12 +36,10 @@ class _Compiled(NamedTuple):
         """What the driver is told."""
         if self.compiler.post_compile_params:
             expanded = self.compiler.construct_expanded_state(dict(values))
-            by_order = expanded.positional_parameters if self.order is not None else None
-            return expanded.statement, by_order or expanded.parameters
-        given = {**self.literals, **values}
-        return self.compiler.string, (
-            given if self.order is None else [given[name] for name in self.order]
-        )
+            text, order, given = expanded.statement, expanded.positiontup, expanded.parameters
+        else:
+            text, order, given = self.compiler.string, self.order, {**self.literals, **values}
+        return text, given if order is None else [given[name] for name in order]
 
 
 class Statement:
