@@ -10,11 +10,8 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import time
-from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
 
 import pytest
@@ -35,93 +32,35 @@ from tests.end_to_end.site_directory import (
     environment,
     eventually,
 )
+from tests.end_to_end.users import Users
 
 KILLS = int(os.environ.get("KILLS", "100"))
 SEED = int(os.environ.get("SEED", "1"))
 KILLS_EACH = min(KILLS, 20)
 SEEDS = range(SEED, SEED + -(-KILLS // KILLS_EACH))
 
-FIELDS = ("title", "status", "note")
 CARDS = [f"contact-{number:02}@contacts.example" for number in (1, 5, 13)]
 TIMERS = 'acknowledge_after = "2s"\nresend_after = "4s"'
 LONG_AGO = 7200.0
 
 
 @dataclass
-class Users:
-    """Ordinary programs at both sites, and what everybody wrote, saw and deleted.
+class CardUsers(Users):
+    """They keep an address book as well."""
 
-    Every value written is unique, so that it can be told what became of it.
-    """
-
-    chance: random.Random
-    exchange: Exchange
-    created: set[str] = field(default_factory=set)
     cards: set[str] = field(default_factory=set)
     """UIDs of new cards."""
-    edited: set[str] = field(default_factory=set)
-    deleted: set[str] = field(default_factory=set)
-    written: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Value to the record and field it was written to."""
-    replaced: set[str] = field(default_factory=set)
-    """Values that a user saw and overwrote or deleted."""
-    count: int = 0
-
-    def use_table(self, site: SiteDirectory) -> None:
-        """One insert, edit or delete, in a transaction that reads what it replaces."""
-        with closing(sqlite3.connect(site.database, timeout=60, isolation_level=None)) as database:
-            database.execute("BEGIN IMMEDIATE")
-            numbers = [no for (no,) in database.execute("SELECT no FROM defects ORDER BY no")]
-            act = self.chance.choices((self._insert, self._edit, self._delete), (4, 5, 1))[0]
-            if numbers:
-                act(database, site, self.chance.choice(numbers))
-            else:
-                self._insert(database, site, "")
-            database.execute("COMMIT")
 
     def use_cards(self, site: SiteDirectory) -> None:
         """Edit a card, or now and then add one."""
         if self.chance.random() < 0.2:
-            uid = self._value(site)
+            uid = self.value(site)
             self.cards.add(uid)
             add_card(crew(site), uid, "Somebody")
             return
         uid = self.chance.choice(CARDS)
         self.replaced.add(text_line(crew(site), uid, "TITLE"))
-        set_text_line(crew(site), uid, "TITLE", self._write(site, uid, "title"))
-
-    def _insert(self, database: sqlite3.Connection, site: SiteDirectory, _: str) -> None:
-        number = self._value(site)
-        self.created.add(number)
-        values = [self._write(site, number, name) for name in FIELDS]
-        database.execute(
-            "INSERT INTO defects (no, title, status, note) VALUES (?, ?, ?, ?)", (number, *values)
-        )
-
-    def _edit(self, database: sqlite3.Connection, site: SiteDirectory, number: str) -> None:
-        name = self.chance.choice(FIELDS)
-        self._see(database, number, (name,))
-        value = self._write(site, number, name)
-        self.edited.add(number)
-        database.execute(f"UPDATE defects SET {name} = ? WHERE no = ?", (value, number))
-
-    def _delete(self, database: sqlite3.Connection, _: SiteDirectory, number: str) -> None:
-        self._see(database, number, FIELDS)
-        self.deleted.add(number)
-        database.execute("DELETE FROM defects WHERE no = ?", (number,))
-
-    def _see(self, database: sqlite3.Connection, number: str, names: tuple[str, ...]) -> None:
-        rows = database.execute(f"SELECT {', '.join(names)} FROM defects WHERE no = ?", (number,))
-        self.replaced.update(value for row in rows for value in row)
-
-    def _write(self, site: SiteDirectory, record: str, name: str) -> str:
-        value = self._value(site)
-        self.written[value] = (record, name)
-        return value
-
-    def _value(self, site: SiteDirectory) -> str:
-        self.count += 1
-        return f"{site.name}-{self.count:05}"
+        set_text_line(crew(site), uid, "TITLE", self.write(site, uid, "title"))
 
 
 def whole_sync_seconds(exchange: Exchange) -> tuple[float, float]:
@@ -133,7 +72,7 @@ def whole_sync_seconds(exchange: Exchange) -> tuple[float, float]:
     return between - start, time.monotonic() - between
 
 
-def kill_amid_sync(site: SiteDirectory, moments: tuple[float, float], users: Users) -> bool:
+def kill_amid_sync(site: SiteDirectory, moments: tuple[float, float], users: CardUsers) -> bool:
     """Start a sync, use the table while it runs, kill it. False if it was over before."""
     process = subprocess.Popen(
         site.command("sync"),
@@ -155,7 +94,7 @@ def kill_amid_sync(site: SiteDirectory, moments: tuple[float, float], users: Use
     return code != 0
 
 
-def kill_often(exchange: Exchange, users: Users) -> None:
+def kill_often(exchange: Exchange, users: CardUsers) -> None:
     """Users work and syncs are killed, at one site after the other."""
     start, whole = whole_sync_seconds(exchange)
     kills = turn = 0
@@ -168,7 +107,10 @@ def kill_often(exchange: Exchange, users: Users) -> None:
             users.use_cards(site)
         moment = users.chance.uniform(0.8 * start, start + 1.2 * whole)
         during = moment * users.chance.random()
-        kills += kill_amid_sync(site, (during, moment - during), users)
+        killed = kill_amid_sync(site, (during, moment - during), users)
+        kills += killed
+        # however busy the machine becomes, some syncs are over before and most are not
+        whole *= 1.02 if killed else 0.85
         exchange.await_delivery()
         assert turn < 5 * KILLS_EACH + 20, "syncs end before they are killed"
 
@@ -188,29 +130,14 @@ def _at_rest(exchange: Exchange) -> bool:
     return silent and contents(exchange.ship) == contents(exchange.shore)
 
 
-def assert_nothing_lost(exchange: Exchange, users: Users, cards_before: int) -> None:
-    """Every value stands, or a user saw and replaced it, or it is in both journals."""
-    rows = exchange.ship.query(f"SELECT no, {', '.join(FIELDS)} FROM defects")
-    here = {row[0] for row in rows}
-    doubled = [number for number, times in Counter(row[0] for row in rows).items() if times > 1]
-    assert not doubled
-    assert here <= users.created
-    assert not users.created - users.deleted - here, "records are lost"
-    assert not here & users.deleted - users.edited, "what was deleted and never edited is back"
+def assert_nothing_lost(exchange: Exchange, users: CardUsers, cards_before: int) -> None:
+    """Both ends hold the same when this is asked."""
     cards = [line for card in blocks(crew(exchange.ship)) for line in card[1]]
     assert users.cards == {uid for uid in users.cards if f"UID:{uid}" in cards}
-    assert cards.count("VERSION:3.0") + cards.count("VERSION:4.0") == cards_before + len(
-        users.cards
-    )
-    standing = {value for row in rows for value in row[1:]}
-    standing |= {text_line(crew(exchange.ship), uid, "TITLE") for uid in CARDS}
-    for site in exchange.sites:
-        journal = site.json("conflicts", "list", "--all")[:-1]
-        lost = users.written.keys() - standing - users.replaced
-        lost -= {str(one["loser"]).removeprefix("TITLE:") for one in journal}
-        assert {value: users.written[value] for value in lost} == {}, (
-            f"no word of it at {site.name}"
-        )
+    count = cards.count("VERSION:3.0") + cards.count("VERSION:4.0")
+    assert count == cards_before + len(users.cards)
+    titles = {text_line(crew(exchange.ship), uid, "TITLE") for uid in CARDS}
+    users.assert_nothing_lost(exchange.sites, titles)
 
 
 def assert_no_litter(exchange: Exchange) -> None:
@@ -231,7 +158,7 @@ def test_killed_syncs_lose_nothing_and_double_nothing(exchange: Exchange, seed: 
         site.set_for_peer(exchange.peer_of(site).name, TIMERS)
     cards_before = len(blocks(crew(exchange.ship)))
     numbers = exchange.ship.query("SELECT no FROM defects")
-    users = Users(random.Random(seed), exchange, created={number for (number,) in numbers})
+    users = CardUsers(random.Random(seed), {number for (number,) in numbers})
     kill_often(exchange, users)
     come_to_rest(exchange)
     assert_nothing_lost(exchange, users, cards_before)

@@ -124,6 +124,10 @@ virtual_mailbox_domains = regexp:{root}/postfix/domains
 virtual_mailbox_maps = regexp:{root}/postfix/recipients
 virtual_transport = lmtp:inet:[127.0.0.1]:{lmtp}
 message_size_limit = 80000000
+queue_run_delay = 2s
+minimal_backoff_time = 2s
+maximal_backoff_time = 4s
+service_throttle_time = 1s
 mailbox_size_limit = 0
 virtual_mailbox_limit = 0
 smtpd_tls_cert_file = {root}/server.pem
@@ -175,7 +179,7 @@ class MailServer:
     root: Path
     ports: dict[str, int]
     users: dict[str, str] = field(default_factory=dict)
-    _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def ca(self) -> Path:
@@ -231,25 +235,31 @@ class MailServer:
             shutil.chown(path, "mail", "mail")
 
     def start(self) -> None:
-        """Start both servers, and return when every port answers."""
+        """Start what does not run of both servers, and return when every port answers."""
         self._launch("dovecot", "-F", "-c", str(self.root / "dovecot.conf"))
         # Postfix gives up where the login service does not answer yet
         self._await("imaps", "imap", "lmtp", "sasl")
         settings = str(self.root / "postfix")
         subprocess.run([_program("postfix"), "-c", settings, "check"], check=True)
         # not "postfix start-fg": a shell in between would not pass the signal on
-        self._launch(f"{_POSTFIX_DAEMONS}/master", "-c", settings, "-s")
+        self._launch("postfix", "-c", settings, "-s", program=f"{_POSTFIX_DAEMONS}/master")
         self._await("smtp", "submission", "smtps", "small")
 
     def stop(self) -> None:
         """Stop both servers at once and wait until they are gone. Mailboxes and queue stay."""
-        for process in self._processes:
+        for process in self._processes.values():
             process.terminate()
-        for process in self._processes:
+        for process in self._processes.values():
             process.wait(timeout=60)
             with contextlib.suppress(ProcessLookupError):  # children that outlived their master
                 os.killpg(process.pid, signal.SIGKILL)
-        self._processes = []
+        self._processes = {}
+
+    def kill(self, name: str) -> None:
+        """Kill ``dovecot`` or ``postfix`` with all its children; ``start`` brings it back."""
+        process = self._processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=60)
 
     def restart(self) -> None:
         """Stop and start again, on the same ports; every connection is lost."""
@@ -261,23 +271,23 @@ class MailServer:
         files = sorted(self.root.glob("*.log"))
         return "\n".join(f"== {path.name}\n{path.read_text()[-4000:]}" for path in files)
 
-    def _launch(self, program: str, *arguments: str) -> None:
+    def _launch(self, name: str, *arguments: str, program: str = "") -> None:
+        if name in self._processes:
+            return
         with (self.root / "output.log").open("ab") as output:  # a pipe would never be closed
-            self._processes.append(
-                subprocess.Popen(
-                    [_program(program), *arguments],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                )
+            self._processes[name] = subprocess.Popen(
+                [_program(program or name), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
     def _await(self, *services: str) -> None:
         end = time.monotonic() + _START_SECONDS
         for service in services:
             while not self._answers(service):
-                dead = any(process.poll() is not None for process in self._processes)
+                dead = any(process.poll() is not None for process in self._processes.values())
                 if dead or time.monotonic() > end:
                     logs = self.logs()
                     self.stop()
