@@ -147,15 +147,30 @@ class SideBySide:
     def compare(self) -> None:
         """The same records and the same journal, at every site."""
         for name in self.product.sites:
-            for what, ours, theirs in (
-                ("records", self._records(name), self.reference.shown(name)),
-                ("journal", self._journal(name), self.reference.journal(name)),
-            ):
-                if ours - theirs or theirs - ours:
-                    raise Difference(
-                        f"{what} at {name}: product {sorted(map(str, ours - theirs))}, "
-                        f"reference {sorted(map(str, theirs - ours))}"
-                    )
+            records = self._records(name)
+            _same(f"records at {name}", records, self.reference.shown(name))
+            living = {shown[0] for shown in records}
+            ours = self._owed(self._journal(name), living)
+            _same(f"journal at {name}", ours, self._owed(self.reference.journal(name), living))
+
+    def _owed(self, journal: set[Shown], living: set[str]) -> set[Shown]:
+        """The notes that must be there.
+
+        Where a site was restored or given up, what its authors had seen may be forgotten; then
+        both note some conflicts that are none, and not the same. What no user had knowingly
+        overwritten or deleted must be noted all the same, and every delete of what lives again.
+        """
+        self.counts["notes"] += len(journal)
+        if self.product.rough:
+            known = self.product.overwritten | self.product.gone
+            overruled = living & {guid.hex() for guid in self.product.deleted}
+            journal = {
+                (record, field, write, value)
+                for record, field, write, value in journal
+                if (value not in known if field is not None else record in overruled)
+            }
+        self.counts["owed"] += len(journal)
+        return journal
 
     def _records(self, name: str) -> set[Shown]:
         """What the dataset shows, field by field, with the write that made it so."""
@@ -179,6 +194,14 @@ class SideBySide:
             for note in notes
             if note is not None
         }
+
+
+def _same(what: str, ours: set[Shown], theirs: set[Shown]) -> None:
+    if ours != theirs:
+        raise Difference(
+            f"{what}: product {sorted(map(str, ours - theirs))}, "
+            f"reference {sorted(map(str, theirs - ours))}"
+        )
 
 
 _PROGRAM: Final[dict[str, Callable[..., None]]] = {

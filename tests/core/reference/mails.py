@@ -63,8 +63,8 @@ class Mail:
 
 
 def _is_pending(link: Link, peer: str, record: Record) -> bool:
-    if has(link, peer, record):
-        return False
+    if has(link, peer, record) or not (record.is_alive or record.had):
+        return False  # it has it, or nobody ever had it and it is gone
     return wants(link, record) or (peer in record.had and not record.withdrawn)
 
 

@@ -28,7 +28,8 @@ def scan(site: Site, data: Rows, now: int, number: int, names: Iterator[str]) ->
     site.clock = stroke.stamp
     mapped = {record.key: record for record in site.records.values() if record.key is not None}
     for key, record in sorted(mapped.items(), key=lambda pair: pair[1].name):
-        _detect(site, record, data.get(key), stroke)
+        if record.marker is not NOTHING or data.get(key) != record.shadow:
+            _detect(site, record, data.get(key), stroke)
     for key in sorted(data.keys() - mapped.keys()):
         entries = {name: Entry(stroke, value) for name, value in data[key].items()}
         seen = frozenset({stroke})

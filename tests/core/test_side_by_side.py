@@ -1,0 +1,63 @@
+"""The core comes to the same records and the same journal as the plain reference."""
+
+from collections import Counter
+
+import pytest
+
+from mailsync.core import merge, taking
+from mailsync.core.ledger import Ledger
+from tests.core.histories import FEATURES
+from tests.core.reference import mails, rows
+from tests.core.reference.states import Site, killed
+from tests.core.side_by_side import compare
+
+SEEDS_PER_MIX = 30
+
+
+@pytest.mark.parametrize(
+    "mix", range(len(FEATURES)), ids=["+".join(sorted(f)) or "plain" for f in FEATURES]
+)
+def test_core_and_reference_come_to_the_same_end(mix: int) -> None:
+    for seed in range(1000 * mix, 1000 * mix + SEEDS_PER_MIX):
+        both, difference = compare(seed, FEATURES[mix])
+        assert difference is None, f"seed {seed}: {difference}\n" + "\n".join(both.product.trace)
+
+
+def test_schedules_are_not_empty() -> None:
+    played = [compare(seed, FEATURES[0])[0] for seed in range(SEEDS_PER_MIX)]
+    counts = sum((both.counts for both in played), Counter[str]())
+    assert counts["edits"] > 5 * SEEDS_PER_MIX
+    assert counts["owed"] > SEEDS_PER_MIX
+    assert not counts["apart"]
+
+
+def _they_differ(mix: int = 0, limit: int = 300) -> bool:
+    return any(compare(seed, FEATURES[mix])[1] for seed in range(limit))
+
+
+def test_a_note_less_in_the_core_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ledger, "note", lambda *_: None)
+    assert _they_differ()
+
+
+def test_a_note_less_in_the_reference_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Site, "enter", lambda *_: None)
+    assert _they_differ()
+
+
+def test_the_older_write_winning_in_the_core_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    join = merge.join
+    monkeypatch.setattr(taking, "join", lambda a, b, c, d: (dict(c), join(a, b, c, d)[1]))
+    assert _they_differ()
+
+
+def test_a_delete_that_kills_all_in_the_reference_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "_deleted", lambda record, base, **_: (killed(record.entries), set()))
+    assert _they_differ()
+
+
+def test_ancestors_forgotten_early_in_the_reference_are_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mails, "is_settled", lambda *_: True)
+    assert _they_differ()
