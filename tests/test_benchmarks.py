@@ -8,6 +8,7 @@ import json
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from benchmarks import two_sites
 from benchmarks.material import KINDS, Edit, Material, carry_out, generated, legislators
 from benchmarks.rivals import rivals
 from benchmarks.two_sites import TwoSites
+from mailsync.core import wire
 from mailsync.core.model import Fields
 
 SMALL = {
@@ -62,6 +64,20 @@ def test_an_edit_that_does_not_arrive_spoils_the_measurement(
     )
     with pytest.raises(AssertionError, match="did not arrive"):
         bytes_benchmark.measure(legislators(()))
+
+
+def test_content_is_what_is_encoded_and_then_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+    encode = wire.encode
+
+    def watched(*arguments: Any, **options: Any) -> bytes:
+        content = encode(*arguments, **options)
+        encoded.append(len(content))
+        return content
+
+    monkeypatch.setattr(wire, "encode", watched)
+    (line,) = bytes_benchmark.measure(legislators(()))
+    assert round(line.content["mailsync"] * line.changes) in encoded
 
 
 def test_a_rehearsal_leaves_the_sites_as_they_were(
