@@ -131,7 +131,8 @@ class Arrival:
     unfinished: bool = False
     """Scanners put a placeholder first and the real mail later: worth another look."""
     stripped: int = 0
-    """One more than the ladder's step at which a mail of ours seems to have lost its container."""
+    """One more than the ladder's step at which a mail of ours seems to have lost its container;
+    without a ``problem``, provided that it is from a peer."""
     bounce: Bounce | None = None
     in_junk: bool = False
     """It lay where the account's spam filter puts things."""

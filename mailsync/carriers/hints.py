@@ -20,6 +20,8 @@ _LINE_LIMIT: Final = 65_536
 
 _STEP: Final = re.compile(r"(?:^|;)\s*c=(\d)\b")
 _LINE: Final = re.compile(rb"(?m)^MAILSYNC1 [A-Za-z0-9._-]{1,24} \d{1,6}/\d{1,6} (\d)[ \t]*\r?$")
+_BARE_ID: Final = re.compile(r"<[0-9a-f]{24}(@[^<>@\s]+)>")
+"""How we name our mails; see ``Site.message_id``."""
 _ADDRESS: Final = re.compile(r"[^\s<>()\[\],;:\"]+@[^\s<>()\[\],;:\"]+")
 
 
@@ -56,6 +58,17 @@ def hint_in(header: bytes, raw: bytes) -> Hint | None:
         return Hint(0 if step is None else int(step[1]))
     line = _LINE.search(raw[:_LINE_LIMIT])
     return None if line is None else Hint(int(line[1]))
+
+
+def is_bare(header: bytes) -> bool:
+    """Might this be a thin mail of ours, of which no more is known by its outside than its name?
+
+    Anybody's mail may have such a name: it tells something only of mails from a peer's address.
+    """
+    name = _BARE_ID.fullmatch(header_field(header, "message-id").lower())
+    if name is None or is_reply(header):
+        return False
+    return any(one.endswith(name[1]) for one in addresses_in(header_field(header, "from")))
 
 
 def is_reply(header: bytes) -> bool:

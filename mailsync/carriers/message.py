@@ -32,6 +32,7 @@ from mailsync.carriers.hints import (
     SUBJECT_TAG,
     header_field,
     hint_in,
+    is_bare,
     is_hinted,
     is_reply,
 )
@@ -185,6 +186,9 @@ class Limits:
 LIMITS: Final = Limits()
 
 
+REMOVED: Final = "no container in it: its attachment was removed on the way"
+
+
 class Contents(NamedTuple):
     """The containers of a mail in their order; ``problem`` if it looks like ours but has none."""
 
@@ -193,7 +197,8 @@ class Contents(NamedTuple):
     unfinished: bool = False
     """What is missing may still come: scanners put a placeholder first."""
     stripped: int = 0
-    """One more than the step of the carrier ladder at which it lost its container."""
+    """One more than the step of the carrier ladder at which it lost its container. Without a
+    ``problem`` nothing but the name of the mail says so."""
 
 
 def containers_in(raw: bytes, limits: Limits = LIMITS) -> tuple[bytes, ...]:
@@ -230,9 +235,10 @@ def _without_container(header: bytes, raw: bytes, damage: str | None) -> Content
         return Contents(problem=f"the container in it is {damage}", unfinished=True)
     hint = hint_in(header, raw)
     if hint is None and (is_reply(header) or not is_hinted(header)):
-        return Contents()
+        bare = is_bare(header)
+        return Contents(unfinished=bare, stripped=int(bare))
     return Contents(
-        problem="no container in it: its attachment was removed on the way",
+        problem=REMOVED,
         unfinished=True,
         stripped=0 if hint is None else min(hint.step, STEP_MAX) + 1,
     )

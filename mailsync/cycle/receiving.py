@@ -26,6 +26,7 @@ from mailsync.cycle.ways import (
     note_quota,
     note_stripped,
     step_up,
+    suspicion,
 )
 from mailsync.errors import BadBundle, BadFormat, MailsyncError, OurError, UsageError
 from mailsync.store.history import Event
@@ -95,7 +96,7 @@ def admit(site: Site, arrival: Arrival, report: Report) -> str:
     The name of the peer whose it proved to be; empty if it is nobody's.
     """
     now = site.surroundings.now()
-    problem, peer = arrival.problem, ""
+    problem, peer = arrival.problem or suspicion(site, arrival), ""
     with site.store.transaction() as transaction:
         for content in arrival.containers:
             try:

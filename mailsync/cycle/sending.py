@@ -21,7 +21,7 @@ from mailsync.core.positions import Positions
 from mailsync.cycle.pacing import cleared, pause_route, resume_route
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
-from mailsync.cycle.ways import learn_size
+from mailsync.cycle.ways import largest_mail, learn_size, note_announced, note_taken
 from mailsync.errors import Exit, MailsyncError, OperatorError
 from mailsync.store.history import Event
 from mailsync.store.outbox import Queued
@@ -210,7 +210,7 @@ def _containers(site: Site, peer: Peer, bundle: Bundle, route: Route) -> list[by
         )
     else:
         message = sealing.sign(content, sender=site.keys, recipient=peer.public)
-    largest = min(peer.settings.max_message, route.max_message or peer.settings.max_message)
+    largest = largest_mail(route, peer.settings.max_message, site.surroundings.now())
     limit = int((largest - MAIL_OVERHEAD) / BASE64_GROWTH)
     whole = container.frame(container.Kind.BUNDLE, message)
     if len(whole) <= limit:
@@ -274,7 +274,9 @@ async def deliver(site: Site, peers: frozenset[str], report: Report, *, due_by: 
     if not queued or site.carrier is None:
         return
     async with site.carrier.sender() as sender:
-        _learn_limit(site, sender.size_limit, {item.peer for item in queued})
+        if sender.size_limit is not None:
+            with site.store.transaction() as transaction:
+                note_announced(transaction, {item.peer for item in queued}, sender.size_limit)
         given_up: set[str] = set()
         paused: set[str] = set()
         for item in queued:
@@ -315,6 +317,7 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
         if isinstance(result, Sent):
             transaction.outbox.remove([item.number])
             resume_route(transaction, item.peer)
+            note_taken(transaction, item.peer, result.size, now)
             transaction.history.meter(item.peer, day_of(now), "sent", result.size)
             text = f"mail {item.label} part {item.part} of {item.parts}, {result.size} bytes"
             transaction.history.log(Event(now, "sent", item.peer, None, text))
@@ -342,7 +345,10 @@ def _put_back(
     if isinstance(result, Retry):
         return TemporarilyNotTaken(words)
     if result.too_large:
-        learn_size(transaction, item.peer, _mail_size(item), result.limit)
+        if result.limit is None:
+            learn_size(transaction, item.peer, _mail_size(item), now)
+        else:
+            note_announced(transaction, [item.peer], result.limit)
         bundle = [
             other for other in transaction.outbox.items(item.peer) if other.label == item.label
         ]
@@ -354,17 +360,6 @@ def _put_back(
 def _mail_size(item: Queued) -> int:
     """Bytes of the whole mail, about."""
     return int(len(item.container) * BASE64_GROWTH) + MAIL_OVERHEAD
-
-
-def _learn_limit(site: Site, limit: int | None, peers: set[str]) -> None:
-    """The first server on the way said what it takes: mails composed from now on obey."""
-    if limit is None:
-        return
-    with site.store.transaction() as transaction:
-        for peer in peers:
-            route = transaction.routes.get(peer)
-            if limit < min(site.peers[peer].settings.max_message, route.max_message or limit + 1):
-                learn_size(transaction, peer, limit, limit)
 
 
 def day_of(now: int) -> str:

@@ -6,6 +6,7 @@ to filter, each a bounded number of times; and no bounce or reply is ever answer
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from mailsync.carriers.base import STEP_MAX, Arrival, Bounce, Quota
@@ -14,10 +15,14 @@ from mailsync.core.model import Link
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
 from mailsync.store.history import Event
+from mailsync.store.routes import Route
 from mailsync.store.transaction import Transaction
 
 MESSAGE_MIN = 16_384
 """Bytes; no server refuses mails as small as this for their size."""
+
+GROWTH_AFTER_MS = 30 * 24 * 3600 * 1000
+"""Servers are exchanged: what one refused may pass a month later."""
 
 NEARLY_FULL = 0.8
 
@@ -29,6 +34,13 @@ def warn(transaction: Transaction, report: Report, name: str, text: str, now: in
     report.warnings.append(text)
     if transaction.warnings.note(name, text, now):
         transaction.history.log(Event(now, "warning", "", None, text))
+
+
+def suspicion(site: Site, arrival: Arrival) -> str | None:
+    """What is wrong with a mail that only its name, and its peer's address, make one of ours."""
+    if not arrival.stripped or arrival.containers or _peer_at(site, arrival.sender) is None:
+        return None
+    return "there is nothing in it: its content was removed on the way"
 
 
 def note_stripped(site: Site, transaction: Transaction, arrival: Arrival, now: int) -> None:
@@ -77,7 +89,11 @@ def note_bounce(site: Site, transaction: Transaction, bounce: Bounce, report: Re
         return True
     transaction.routes.bounced(message_id)
     transaction.history.log(Event(now, "bounced", mail.peer, None, words))
-    if bounce.status in _TOO_LARGE and learn_size(transaction, mail.peer, mail.size):
+    largest = site.peers[mail.peer].settings.max_message
+    too_large = bounce.status in _TOO_LARGE
+    if too_large and mail.size > largest_mail(transaction.routes.get(mail.peer), largest, now):
+        return True  # smaller ones go already
+    if too_large and learn_size(transaction, mail.peer, mail.size, now):
         link = site.links(transaction)[mail.peer]
         transaction.save_links({mail.peer: replace(link, flights=())})
     else:
@@ -85,18 +101,45 @@ def note_bounce(site: Site, transaction: Transaction, bounce: Bounce, report: Re
     return True
 
 
-def learn_size(transaction: Transaction, peer: str, refused: int, limit: int | None = None) -> bool:
-    """Some server refused a mail of this size: the next ones are smaller; False if they cannot be.
+def largest_mail(route: Route, configured: int, now: int) -> int:
+    """Bytes of the largest whole mail to send.
 
-    To ``limit`` where the server named it, else to half.
+    Of what some server once refused, twice as much as passes is tried a month later.
     """
+    learnt = route.max_message
+    if learnt is not None and _is_old(route, now):
+        learnt *= 2
+    return min(size for size in (configured, route.announced, learnt) if size is not None)
+
+
+def learn_size(transaction: Transaction, peer: str, refused: int, now: int) -> bool:
+    """Some server refused a mail of this size; False if the next ones will be no smaller."""
     route = transaction.routes.get(peer)
-    known = route.max_message or refused
-    smaller = max(limit or min(refused, known) // 2, MESSAGE_MIN)
-    if route.max_message is not None and smaller >= route.max_message:
-        return False
-    transaction.routes.learn(peer, route._replace(max_message=smaller))
-    return True
+    known = route.max_message
+    smaller = known
+    if known is None or refused <= known:
+        smaller = max(refused // 2, MESSAGE_MIN)
+    transaction.routes.learn(peer, route._replace(max_message=smaller, learnt_at=now))
+    return smaller != known or _is_old(route, now)
+
+
+def note_announced(transaction: Transaction, peers: Iterable[str], limit: int) -> None:
+    """Our own server said what it takes: that holds until it says something else."""
+    for peer in peers:
+        route = transaction.routes.get(peer)
+        if route.announced != limit:
+            transaction.routes.learn(peer, route._replace(announced=limit))
+
+
+def note_taken(transaction: Transaction, peer: str, size: int, now: int) -> None:
+    """A mail of this size was taken; what lies behind may still refuse it, and is believed then."""
+    route = transaction.routes.get(peer)
+    if route.max_message is not None and size > route.max_message:
+        transaction.routes.learn(peer, route._replace(max_message=size, learnt_at=now))
+
+
+def _is_old(route: Route, now: int) -> bool:
+    return now - route.learnt_at >= GROWTH_AFTER_MS
 
 
 def note_places(site: Site, found: dict[str, bool], report: Report) -> None:

@@ -204,3 +204,53 @@ def test_a_long_silence_does_not_teach_endless_patience(sites: Sites) -> None:
     sites.sync("alice")
     sites.network.in_transit.clear()
     assert resends(sites, 8) == [7]
+
+
+async def test_a_size_once_refused_is_tried_again_a_month_later(sites: Sites) -> None:
+    import random
+
+    chance, limit, refusals = random.Random(1), 70_000, []
+
+    def judge(letter: Letter) -> SendResult:
+        if len(letter.container) <= limit:
+            return taken(letter)
+        refusals.append(len(letter.container))
+        return Refused("552 too big", too_large=True)
+
+    async def mails_of_a_photo() -> int:
+        sites.clock.now += 31 * DAY
+        refusals.clear()
+        sites.rows("alice")[Key("1")] = {"photo": chance.randbytes(400_000)}
+        mails = 0
+        for _ in range(5):
+            mails += (await cycle(sites, "alice")).peers["bob"].sent.mails
+            sites.network.deliver_all()
+            await cycle(sites, "bob")
+            sites.clock.now += HOUR
+        assert sites.contents("alice") == sites.contents("bob")
+        return mails
+
+    sites.network.judge = judge
+    many = await mails_of_a_photo()
+    assert len(refusals) > 1
+    assert await mails_of_a_photo() == many
+    assert len(refusals) == 1  # tried once, and nothing was lost by it
+    limit = 10**9
+    counts = [await mails_of_a_photo() for _ in range(5)]
+    assert many > counts[0] > counts[1] > counts[2]
+    assert counts[-1] == 1
+
+
+async def test_a_servers_own_word_on_sizes_holds_until_the_next(
+    sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import random
+
+    from mailsync.carriers.memory import MemorySender
+
+    for limit, mails in ((50_000, 5), (10**8, 1)):
+        monkeypatch.setattr(MemorySender, "size_limit", limit)
+        sites.rows("alice")[Key("2")] = {"name": f"tells of {limit}"}
+        await cycle(sites, "alice")
+        sites.rows("alice")[Key("1")] = {"photo": random.Random(limit).randbytes(150_000)}
+        assert (await cycle(sites, "alice")).peers["bob"].sent.mails == mails

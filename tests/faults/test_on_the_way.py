@@ -93,6 +93,37 @@ def test_f09_attachments_are_replaced_by_a_notice(tmp_path: Path, policy: Alter,
     assert route(sites, "alice", "bob").step == step  # never down by itself
 
 
+def emptied(raw: bytes) -> Iterable[bytes]:
+    """The body, and what says of which kind it was, replaced by a notice."""
+    header = raw.partition(b"\r\n\r\n")[0]
+    if b"application/octet-stream" not in header:
+        return [raw]
+    kept = re.sub(rb"(?m)^Content-.*\r\n?", b"", header + b"\r\n")
+    return [kept + b"Content-Type: text/plain\r\n\r\nremoved by policy\r\n"]
+
+
+def test_f09_a_thin_mail_loses_its_content(tmp_path: Path) -> None:
+    sites, post = by_post(tmp_path, 'profile = "thin"')
+    post.alter = emptied
+    edited(sites)
+    person = b"From: alice@example.org\r\nMessage-ID: <CAF9a1b2@mail.example>\r\n\r\nHello\r\n"
+    foreign = b"From: eve@example.org\r\nMessage-ID: <%s@example.org>\r\n\r\n" % (b"0" * 24)
+    for raw in (person, foreign, foreign.replace(b"eve", b"alice") + b"x"):
+        post.box("bob").put(raw)
+    post.box("bob").mails[3] = (
+        post.box("bob").mails[3].replace(b"\r\n\r\n", b"\r\nIn-Reply-To: <x@y>\r\n\r\n")
+    )
+    for _ in range(2):
+        sites.sync("alice")
+        sites.sync("bob")
+    assert len(logged(sites, "bob", "stripped")) == 1
+    with sites.sites["bob"].store.transaction() as transaction:
+        assert transaction.mailbox.counts() == {"foreign": 3, "waiting": 1}
+    assert settled(sites, pause=2 * HOUR)
+    assert route(sites, "alice", "bob").step == 1
+    assert len(logged(sites, "bob", "stripped")) == 1
+
+
 def test_f09_a_forger_makes_us_step_up_and_nothing_else(tmp_path: Path) -> None:
     sites, post = by_post(tmp_path)
     edited(sites)
