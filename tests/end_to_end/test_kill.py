@@ -97,6 +97,7 @@ def kill_amid_sync(site: SiteDirectory, moments: tuple[float, float], users: Car
 def kill_often(exchange: Exchange, users: CardUsers) -> None:
     """Users work and syncs are killed, at one site after the other."""
     start, whole = whole_sync_seconds(exchange)
+    pace = 1.0
     kills = turn = 0
     while kills < KILLS_EACH:
         site = exchange.sites[turn % 2]
@@ -105,12 +106,12 @@ def kill_often(exchange: Exchange, users: CardUsers) -> None:
             users.use_table(site)
         if users.chance.random() < 0.4:
             users.use_cards(site)
-        moment = users.chance.uniform(0.8 * start, start + 1.2 * whole)
+        moment = pace * users.chance.uniform(0.8 * start, start + 1.2 * whole)
         during = moment * users.chance.random()
         killed = kill_amid_sync(site, (during, moment - during), users)
         kills += killed
         # however busy the machine becomes, some syncs are over before and most are not
-        whole *= 1.02 if killed else 0.85
+        pace *= 1.02 if killed else 0.85
         exchange.await_delivery()
         assert turn < 5 * KILLS_EACH + 20, "syncs end before they are killed"
 
