@@ -22,6 +22,9 @@ TOPOLOGIES = {
     "ring": ("ABCD", ["AB", "BC", "CD", "DA"]),
     "full": ("ABCD", ["AB", "AC", "AD", "BC", "BD", "CD"]),
 }
+RINGS = {"mesh", "ring", "full"}
+"""Where a link may fall silent and the word still gets around."""
+
 WEIGHTS = {
     "insert": 1.0,
     "edit": 3.0,
@@ -41,6 +44,9 @@ WEIGHTS = {
     "expire": 0.1,
     "backup": 0.4,
     "restore": 0.3,
+    "toggle": 1.0,
+    "calm": 0.5,
+    "post": 9.0,
 }
 FEATURES: list[frozenset[str]] = [
     frozenset(),
@@ -55,6 +61,7 @@ FEATURES: list[frozenset[str]] = [
     frozenset({"restore", "filter"}),
     frozenset({"expire", "purge"}),
     frozenset({"restore", "purge"}),
+    frozenset({"restore", "purge", "silence"}),
 ]
 Action = tuple[str, Callable[[], object]]
 
@@ -83,6 +90,8 @@ def _user_actions(world: World, budget: collections.Counter[str], fields: int) -
 def _program_actions(
     world: World, features: frozenset[str], budget: collections.Counter[str]
 ) -> Iterator[Action]:
+    if "silence" in features:
+        yield "calm", world.calm
     for name in sorted(world.sites):
         if world.busy[name]:
             yield f"step {name}", partial(world.write_step, name)
@@ -113,8 +122,14 @@ def _link_actions(
     world: World, name: str, features: frozenset[str], budget: collections.Counter[str]
 ) -> Iterator[Action]:
     for peer, link in sorted(world.sites[name].links.items()):
+        if "silence" in features and name < peer:
+            yield f"toggle {name}{peer}", partial(world.toggle, name, peer)
+        if frozenset((name, peer)) in world.silent:
+            continue
         if world.wants_to_send(name, peer):
             yield f"send {name}{peer}", partial(world.send, name, peer)
+            if "silence" in features and not world.busy[peer]:
+                yield f"post {name}{peer}", partial(world.post, name, peer)
             if "increment" in features:
                 yield f"increment {name}{peer}", partial(world.send, name, peer, increment=True)
                 chunk = partial(world.send, name, peer, increment=True, limit=1)
@@ -125,7 +140,8 @@ def _link_actions(
 
 def _fate_actions(world: World, budget: collections.Counter[str]) -> Iterator[Action]:
     for index, letter in enumerate(world.letters):
-        if not world.busy[letter.recipient]:
+        silent = frozenset((letter.sender, letter.recipient)) in world.silent
+        if not world.busy[letter.recipient] and not silent:
             label = f"deliver {letter.sender}{letter.recipient}#{index}"
             yield label, partial(world.deliver, letter)
     if budget["restore"]:
@@ -171,7 +187,8 @@ def history(
 ) -> History:
     """A world at its beginning."""
     chance = random.Random(seed)
-    topology = chance.choice(sorted(TOPOLOGIES))
+    known = RINGS if "silence" in features else TOPOLOGIES.keys()
+    topology = chance.choice(sorted(known))
     names, edges = TOPOLOGIES[topology]
     leaves = [name for name in names if sum(name in edge for edge in edges) == 1]
     scope = {leaves[-1]: tagged} if "filter" in features and leaves else {}
@@ -180,9 +197,9 @@ def history(
         for site in world.sites.values():
             site.skew = chance.choice([0, 0, 1000, 10**6])
     fields = chance.choice([1, 2, 3])
-    restoring = 2 if "restore" in features else 0
+    restoring = (4 if "silence" in features else 2) if "restore" in features else 0
     budget = collections.Counter(
-        insert=3,
+        insert=6 if "silence" in features else 3,
         edit=chance.choice([3, 6, 12]),
         delete=chance.choice([1, 2, 3]),
         backup=restoring,

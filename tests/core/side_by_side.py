@@ -72,6 +72,11 @@ class SideBySide:
             self._use(words[0], Key(words[1]), do)
         elif kind == "begin" and words[1] not in self.reference.unwritten(words[0]):
             self.counts["apart"] += 1
+        elif kind == "calm":
+            self.rest()
+            for name in self.product.sites:
+                self.product.purge(name)
+                self.reference.purge(name)
         else:
             do()
             _PROGRAM[kind](self, *words)
@@ -125,6 +130,11 @@ class SideBySide:
         """Its twin is the product's letter of the same number; the same letter again is none."""
         if len(self.product.letters) > len(self.letters):
             self.letters.append(letter)
+
+    def _post(self, link: str) -> None:
+        letter = self.reference.send(*link)
+        self._posted(letter)
+        self.reference.deliver(letter)
 
     def _deliver(self, link: str) -> None:
         self.reference.deliver(self.letters[int(link.partition("#")[2])])
@@ -215,7 +225,9 @@ _PROGRAM: Final[dict[str, Callable[..., None]]] = {
     "send": lambda self, link: self._posted(self.reference.send(*link)),
     "increment": lambda self, link: self._posted(self.reference.send_news(*link)),
     "chunk": lambda self, link: self._posted(self.reference.send_news(*link, limit=1)),
+    "post": SideBySide._post,
     "deliver": SideBySide._deliver,
+    "toggle": lambda self, link: None,
     "expire": lambda self, link: self.reference.expire(*link),
     "backup": lambda self, name: self.reference.backup(name),
     "restore": lambda self, name: self.reference.restore(name),

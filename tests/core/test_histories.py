@@ -6,10 +6,10 @@ import pytest
 
 from mailsync.core import outbound, record_map
 from mailsync.core.ledger import Ledger
-from mailsync.core.model import NO_MARKER, Record, desired_fields, merged_fields
+from mailsync.core.model import NO_MARKER, Key, Record, desired_fields, merged_fields
 from mailsync.core.wire import decode, encode
 from tests.core.histories import FEATURES, run
-from tests.core.world import World
+from tests.core.world import BrokenPromise, World
 
 SEEDS_PER_MIX = 40
 
@@ -27,6 +27,41 @@ def test_promises_hold_when_bundles_travel_as_bytes() -> None:
     for seed in range(SEEDS_PER_MIX):
         world, broken = run(seed, FEATURES[seed % len(FEATURES)], lambda b: decode(encode(b)))
         assert broken is None, f"seed {seed}: {broken}\n" + "\n".join(world.trace)
+
+
+def _deleted_while_away(world: World) -> None:
+    """A is restored to a record that all forgot; C hears of A before B does, and tells B."""
+    world.purging = "action"
+    world.insert("B", Key("u0"), 1)
+    world.scan("B")
+    world.post("B", "A")
+    world.write_all("A")
+    world.post("A", "B")
+    world.backup("A")
+    world.delete("B", Key("u0"))
+    world.calm()
+    world.restore("A")
+    for _ in range(3):
+        world.post("C", "A")
+        world.post("A", "C")
+    world.write_all("C")
+    world.post("C", "B")
+    world.settle()
+
+
+def test_a_restored_record_waits_for_the_word_of_its_other_holders() -> None:
+    world = World("ABC", ["AB", "BC", "AC"], 1)
+    _deleted_while_away(world)
+    world.check()
+    assert not any(world.data.values())
+
+
+def test_a_restored_record_that_does_not_wait_lives_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbound, "is_held_back", lambda *_: False)
+    world = World("ABC", ["AB", "BC", "AC"], 1)
+    _deleted_while_away(world)
+    with pytest.raises(BrokenPromise, match="resurrected"):
+        world.check()
 
 
 def _some_promise_breaks(mixes: list[frozenset[str]], limit: int = 400) -> bool:

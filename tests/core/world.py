@@ -82,6 +82,7 @@ class World:
         self.data: dict[str, dict[Key, Row]] = {name: {} for name in names}
         self.busy: dict[str, tuple[RecordId, int, bool] | None] = dict.fromkeys(names)
         self.letters: list[Letter] = []
+        self.silent: set[frozenset[str]] = set()
         self.backups: dict[str, tuple[SimulatedSite, dict[Key, Row], int]] = {}
         self.now = 1_000_000
         self.count = 0
@@ -286,6 +287,20 @@ class World:
                 raise BrokenPromise(
                     f"false conflict: the author of {winner} had seen {note.value!r}"
                 )
+
+    def post(self, name: str, peer: str) -> None:
+        """A letter that arrives at once."""
+        self.deliver(self.send(name, peer))
+
+    def toggle(self, name: str, peer: str) -> None:
+        """The link falls silent for a while, or is heard again."""
+        self.silent ^= {frozenset((name, peer))}
+
+    def calm(self) -> None:
+        """Nothing happens for so long that all is confirmed, and then all tombstones go."""
+        self.settle()
+        for name in self.sites:
+            self.purge(name)
 
     def collect(self, name: str) -> None:
         site, ledger = self.sites[name], self.ledger(name)

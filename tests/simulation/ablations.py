@@ -314,7 +314,7 @@ ABLATIONS: Final[dict[str, Ablation]] = {
     "no_rejoin": Ablation(
         "after a restore, records are sent on before their other holders answered",
         _hold_nothing_back,
-        core=(frozenset({"restore", "purge"}),),
+        core=(frozenset({"restore", "purge", "silence"}),),
     ),
     "no_heal": Ablation(
         "what a peer's newest word shows to be missing is not sent again",
