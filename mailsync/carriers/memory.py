@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
 
 from mailsync.carriers.base import Arrival, Letter, Place, Quota, SendResult, Sent
+from mailsync.core import container
 
 _FOLDER: Final = "INBOX"
 
@@ -138,7 +139,7 @@ class MemoryMailbox:
                 yield Arrival(
                     place=place,
                     size=len(letter.container),
-                    containers=(letter.container,) if letter.container else (),
+                    containers=_apart(letter.container),
                     message_id=letter.message_id,
                     subject=letter.label,
                 )
@@ -172,3 +173,8 @@ class MemoryMailbox:
 
     def _place(self, number: int) -> Place:
         return Place(self._address, _FOLDER, self._store.validity, number)
+
+
+def _apart(content: bytes) -> tuple[bytes, ...]:
+    """Each container in a letter; what holds none is handed on as it is."""
+    return tuple(container.find(content)) or ((content,) if content else ())

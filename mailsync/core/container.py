@@ -12,7 +12,7 @@ Rules
 
     offset  size   what
     0       8      magic 89 6D 53 79 6E 63 0D 0A
-    8       1      kind: 1 bundle, 2 part of a bundle
+    8       1      kind: 1 bundle, 2 part of a bundle, 3 receipt for parts
     9       1-5    length of the body in bytes, unsigned LEB128, shortest form
     ...     length body
     ...     4      check: the first 4 bytes of SHA-256(body)
@@ -47,6 +47,7 @@ class Kind(IntEnum):
 
     BUNDLE = 1
     PART = 2
+    RECEIPT = 3
 
 
 class Container(NamedTuple):

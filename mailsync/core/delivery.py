@@ -206,7 +206,9 @@ def without(flights: tuple[Flight, ...], positions: Positions) -> tuple[Flight, 
 def renewed(link: Link, positions: Positions, now: int) -> Link:
     """The link with the timers of these positions started again, as they are on their way anew."""
     flights = tuple(
-        flight._replace(sent_at=now) if (flight.positions & positions).intervals else flight
+        flight._replace(sent_at=now, again=True)
+        if (flight.positions & positions).intervals
+        else flight
         for flight in link.flights
     )
     return replace(link, flights=flights)

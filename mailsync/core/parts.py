@@ -6,6 +6,7 @@ Rules
   part can never be taken for a message.
 * Parts may come in any order and repeatedly; the same number always holds the same slice.
 * What is reassembled is still a message to be opened; nothing is trusted because it fitted.
+* A receipt tells which parts of a message are here, so that only the others are sent again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from mailsync.core.sealing import PART, PrivateKeys, PublicKeys, open_as, sign_as
+from mailsync.core.sealing import PART, RECEIPT, PrivateKeys, PublicKeys, open_as, sign_as
 from mailsync.core.strict_cbor import decode, encode
 from mailsync.errors import BadFormat, OurError
 
@@ -30,6 +31,15 @@ class Part:
     number: int
     count: int
     slice: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Of the message called ``bundle`` (8 bytes), in ``count`` parts, these are here."""
+
+    bundle: bytes
+    count: int
+    held: frozenset[int]
 
 
 def split(message: bytes, bundle: bytes, slice_size: int) -> list[Part]:
@@ -80,6 +90,35 @@ def open_part(
             if _written(part) == opened.content:
                 return opened.sender, part
     raise BadFormat("not a part as this version of mailsync writes it")
+
+
+def sign_receipt(receipt: Receipt, *, sender: PrivateKeys, recipient: PublicKeys) -> bytes:
+    """Profile R: what the sender of this tells the recipient of its parts."""
+    payload = _written_receipt(receipt)
+    return sign_as(RECEIPT, payload, sender=sender, recipient=recipient, epoch=0)
+
+
+def open_receipt(
+    message: bytes, *, receiver: PrivateKeys, peers: Collection[PublicKeys]
+) -> tuple[PublicKeys, Receipt]:
+    """The receipt and whose it is. Raises BadSignature or BadFormat as ``open_message`` does."""
+    opened = open_as(RECEIPT, message, receiver=receiver, peers=peers, epoch=0)
+    match decode(opened.content):
+        case [bytes(bundle), int(count), bytes(bits)] if (
+            len(bundle) == BUNDLE_SIZE and 1 <= count <= MAX_COUNT and len(bits) <= MAX_COUNT
+        ):
+            number = int.from_bytes(bits, "little")
+            held = frozenset(part for part in range(1, count + 1) if number >> part - 1 & 1)
+            receipt = Receipt(bundle, int(count), held)
+            if _written_receipt(receipt) == opened.content:
+                return opened.sender, receipt
+    raise BadFormat("not a receipt as this version of mailsync writes it")
+
+
+def _written_receipt(receipt: Receipt) -> bytes:
+    number = sum(1 << part - 1 for part in receipt.held)
+    bits = number.to_bytes((receipt.count + 7) // 8, "little")
+    return encode([receipt.bundle, receipt.count, bits])
 
 
 def _written(part: Part) -> bytes:

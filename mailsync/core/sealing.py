@@ -46,6 +46,7 @@ TEXT_CONTEXT: Final = b"mailsync/1 text\x00"
 SIGNED: Final = "S"
 SEALED: Final = "SE"
 PART: Final = "P"
+RECEIPT: Final = "R"
 
 SIGN1_TAG: Final = b"\xd2"
 ENCRYPT_TAG: Final = b"\xd8\x60"

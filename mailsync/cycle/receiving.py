@@ -17,6 +17,7 @@ from mailsync.carriers.base import Arrival, Mailbox, Place
 from mailsync.core import container, parts, sealing, wire
 from mailsync.core.inbound import Received, Verdict, receive
 from mailsync.core.model import CONFLICTS, Bundle, RecordId
+from mailsync.cycle.partly import forget_parts, owe_receipt, send_missing
 from mailsync.cycle.report import Report
 from mailsync.cycle.sending import day_of
 from mailsync.cycle.site import Peer, Site
@@ -45,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Verified(NamedTuple):
-    """What a container proved to be; no content where it is one part of several."""
+    """What a container proved to be; no content where it is one part of several, or a receipt."""
 
     peer: Peer
     content: bytes | None
@@ -180,6 +181,11 @@ def _verify(site: Site, transaction: Transaction, content: bytes, now: int) -> _
     if taken.kind is container.Kind.BUNDLE:
         return _open(site, taken.body)
     publics = [peer.public for peer in site.peers.values()]
+    if taken.kind is container.Kind.RECEIPT:
+        public, receipt = parts.open_receipt(taken.body, receiver=site.keys, peers=publics)
+        peer = _peer_of(site, public)
+        send_missing(site, transaction, peer.name, receipt, now)
+        return _Verified(peer, None)
     public, part = parts.open_part(taken.body, receiver=site.keys, peers=publics)
     peer = _peer_of(site, public)
     transaction.inbox.add_part(peer.name, part.bundle, part.number, part.count, part.slice, now)
@@ -189,6 +195,7 @@ def _verify(site: Site, transaction: Transaction, content: bytes, now: int) -> _
     ]
     message = parts.assemble(here)
     if message is None:
+        owe_receipt(site, transaction, peer.name, now)
         return _Verified(peer, None)
     transaction.inbox.drop_parts(peer.name, part.bundle)
     return _open(site, message)
@@ -245,6 +252,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         link = step_up(transaction, received.links[waiting.peer], stripped, now)
         if link.acked != links[waiting.peer].acked:
             transaction.warnings.drop(f"route {waiting.peer}")
+            forget_parts(transaction, waiting.peer, link.acked)
         conflicts = len(ledger.notes) + transaction.journal.enter_received(ledger, now)
         transaction.save(ledger, now)
         transaction.save_links({**received.links, waiting.peer: link})

@@ -19,6 +19,7 @@ from mailsync.core.offering import offer
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.core.positions import Positions
 from mailsync.cycle.pacing import cleared, pause_route, resume_route
+from mailsync.cycle.partly import forget_parts, label_of, receipts_for
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
 from mailsync.cycle.ways import largest_mail, learn_size, note_announced, note_taken
@@ -157,7 +158,8 @@ def _compose_one(
         owed_before=now - peer.settings.acknowledge_after * 1000,
     ):
         return None
-    tag = site.surroundings.bits(32)
+    tag, name = site.surroundings.bits(32), site.surroundings.octets(BUNDLE_SIZE)
+    receipts, still_owed = receipts_for(site, transaction, peer, link, now)
     manifest = _manifest(transaction) if link.stale else None
     size_limit = outbound.SIZE_LIMIT
     while True:
@@ -176,15 +178,15 @@ def _compose_one(
         route = transaction.routes.get(peer.name)
         told = replace(bundle.acknowledgement, stripped=route.stripped)
         bundle = replace(bundle, acknowledgement=told)
-        containers = _containers(site, peer, bundle, route)
+        containers = _containers(site, peer, bundle, route, name, receipts)
         count = len(bundle.extractions) + len(bundle.deletes)
         if len(containers) == 1 or count <= 1:
             break
         # what fits into one mail is confirmed, and if lost sent again, on its own
         size_limit = min(size_limit, outbound.weight(bundle)) * 2 // (3 * len(containers))
     transaction.save(ledger, now)
-    transaction.save_links({peer.name: changed})
-    _queue(site, transaction, peer, bundle, containers)
+    transaction.save_links({peer.name: replace(changed, owe_since=still_owed)})
+    _queue(site, transaction, peer, bundle, containers, label_of(name))
     _log(transaction, peer, bundle, now)
     return Composed(
         Counter(item.dataset for item in bundle.extractions),
@@ -197,8 +199,13 @@ def _manifest(transaction: Transaction) -> frozenset[RecordId]:
     return frozenset(i for i in transaction.records if i.dataset != CONFLICTS)
 
 
-def _containers(site: Site, peer: Peer, bundle: Bundle, route: Route) -> list[bytes]:
-    """The bundle as it travels: one container, or one for each part."""
+def _containers(
+    site: Site, peer: Peer, bundle: Bundle, route: Route, name: bytes, receipts: bytes
+) -> list[bytes]:
+    """The bundle as it travels: one container, or one for each part; receipts lie with the first.
+
+    ``name``: 8 bytes that the parts are known by.
+    """
     content = wire.encode(bundle)
     if peer.settings.seal:
         message = sealing.seal(
@@ -211,17 +218,17 @@ def _containers(site: Site, peer: Peer, bundle: Bundle, route: Route) -> list[by
     else:
         message = sealing.sign(content, sender=site.keys, recipient=peer.public)
     largest = largest_mail(route, peer.settings.max_message, site.surroundings.now())
-    limit = int((largest - MAIL_OVERHEAD) / BASE64_GROWTH)
+    limit = int((largest - MAIL_OVERHEAD) / BASE64_GROWTH) - len(receipts)
     whole = container.frame(container.Kind.BUNDLE, message)
     if len(whole) <= limit:
-        return [whole]
-    name = site.surroundings.octets(BUNDLE_SIZE)
-    return [
+        return [whole + receipts]
+    pieces = [
         container.frame(
             container.Kind.PART, sign_part(part, sender=site.keys, recipient=peer.public)
         )
         for part in split(message, name, limit - 256)
     ]
+    return [pieces[0] + receipts, *pieces[1:]]
 
 
 def _queue(
@@ -230,9 +237,11 @@ def _queue(
     peer: Peer,
     bundle: Bundle,
     containers: list[bytes],
+    label: str,
 ) -> None:
-    label = site.surroundings.octets(4).hex()
     positions = Positions.of(item.position for item in bundle.items)
+    if positions.intervals:
+        forget_parts(transaction, peer.name, positions)
     for number, content in enumerate(containers, start=1):
         transaction.outbox.add(
             Queued(
@@ -242,15 +251,10 @@ def _queue(
                 parts=len(containers),
                 container=content,
                 positions=positions,
-                message_id=_message_id(site),
+                message_id=site.message_id(),
                 next_attempt_at=0,
             )
         )
-
-
-def _message_id(site: Site) -> str:
-    address = site.settings.mail.address if site.settings.mail is not None else "local"
-    return f"<{site.surroundings.octets(12).hex()}@{address.rpartition('@')[2]}>"
 
 
 def _log(transaction: Transaction, peer: Peer, bundle: Bundle, now: int) -> None:
@@ -315,7 +319,10 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         if isinstance(result, Sent):
-            transaction.outbox.remove([item.number])
+            if item.parts > 1:
+                transaction.outbox.keep(item.number, now)
+            else:
+                transaction.outbox.remove([item.number])
             resume_route(transaction, item.peer)
             note_taken(transaction, item.peer, result.size, now)
             transaction.history.meter(item.peer, day_of(now), "sent", result.size)

@@ -122,6 +122,11 @@ class Site:
         """Where the configuration file is."""
         return self.settings.path.parent
 
+    def message_id(self) -> str:
+        """A name for a new mail (RFC 5322, 3.6.4)."""
+        address = self.settings.mail.address if self.settings.mail is not None else "local"
+        return f"<{self.surroundings.octets(12).hex()}@{address.rpartition('@')[2]}>"
+
     def close(self) -> None:
         """Release the datasets."""
         for dataset in self.datasets.values():

@@ -42,6 +42,10 @@ _ADD_PART = Statement(
     postgresql.insert(schema.part).values(parameters(schema.part)).on_conflict_do_nothing()
 )
 _PARTS = Statement(select(_part.part, _part.parts, _part.slice).where(_whole))
+_of_bundle = (_part.bundle, _part.parts, _part.part, _part.received_at)
+_ALL_PARTS = Statement(
+    select(*_of_bundle).where(_part.peer == bindparam("peer")).order_by(_part.received_at)
+)
 _DROP_PARTS = Statement(delete(schema.part).where(_whole))
 
 
@@ -116,6 +120,20 @@ class Inbox:
     def parts(self, peer: str, bundle: bytes) -> list[tuple[int, int, bytes]]:
         """The parts of a bundle that are here: number, count, slice."""
         return self._session.rows(_PARTS, peer=peer, bundle=bundle)
+
+    def incomplete(self, peer: str, since: int) -> list[tuple[bytes, int, frozenset[int]]]:
+        """Bundles of which some parts are here, one at least since then: name, count, numbers.
+
+        In the order of their newest parts.
+        """
+        found: dict[bytes, tuple[bytes, int, frozenset[int]]] = {}
+        news: set[bytes] = set()
+        for bundle, count, number, received_at in self._session.rows(_ALL_PARTS, peer=peer):
+            before = found.pop(bundle, (bundle, count, frozenset[int]()))
+            found[bundle] = (bundle, count, before[2] | {number})
+            if received_at >= since:
+                news.add(bundle)
+        return [each for each in found.values() if each[0] in news]
 
     def drop_parts(self, peer: str, bundle: bytes) -> None:
         """The bundle is whole: its parts are not needed any more."""

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsync.core.parts import MAX_COUNT, Part, assemble, open_part, sign_part, split
+from mailsync.core.parts import (
+    MAX_COUNT,
+    Part,
+    Receipt,
+    assemble,
+    open_part,
+    open_receipt,
+    sign_part,
+    sign_receipt,
+    split,
+)
 from mailsync.core.sealing import PrivateKeys, open_message, sign, sign_as
 from mailsync.core.strict_cbor import encode
 from mailsync.errors import BadBundle, BadFormat, BadSignature, OurError
@@ -93,3 +103,34 @@ def test_other_payloads_are_bad_format(item: object) -> None:
     message = sign_as("P", payload, sender=ANNA, recipient=BERT.public, epoch=0)
     with pytest.raises(BadFormat):
         opened(message)
+
+
+@given(st.integers(1, 40), st.data())
+def test_a_receipt_names_exactly_what_is_held(count: int, data: st.DataObject) -> None:
+    held = data.draw(st.frozensets(st.integers(1, count)))
+    receipt = Receipt(NAME, count, held)
+    message = sign_receipt(receipt, sender=ANNA, recipient=BERT.public)
+    assert open_receipt(message, receiver=BERT, peers=PEERS) == (ANNA.public, receipt)
+    with pytest.raises(BadSignature):
+        opened(message)
+    with pytest.raises(BadSignature):
+        open_receipt(message, receiver=CARL, peers=PEERS)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        [NAME, 0, b""],
+        [NAME, 9, b"\1"],
+        [NAME, 9, b"\1\2"],
+        [NAME, 8, b"\1\0"],
+        [NAME, MAX_COUNT + 1, bytes(MAX_COUNT // 8 + 1)],
+        [NAME[1:], 8, b"\1"],
+        [NAME, 8, "a"],
+        [NAME, 8, b"\1", 0],
+    ],
+)
+def test_other_receipts_are_bad_format(item: object) -> None:
+    message = sign_as("R", encode(item), sender=ANNA, recipient=BERT.public, epoch=0)
+    with pytest.raises(BadFormat):
+        open_receipt(message, receiver=BERT, peers=PEERS)

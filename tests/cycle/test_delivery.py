@@ -74,6 +74,73 @@ async def test_a_mail_refused_for_its_size_goes_in_smaller_parts(sites: Sites) -
     assert len(sites.rows("bob")) == 1
 
 
+def photo_in_five(directory: Path, lost: int) -> Sites:
+    """Alice has sent one record in five mails; the one of this number, from 1, is lost."""
+    import random
+
+    sites = pair(directory, 'max_message = "64 KiB"')
+    sites.rows("alice")[Key("1")] = {"photo": random.Random(1).randbytes(200_000)}
+    assert sites.sync("alice").peers["bob"].sent.mails == 5
+    del sites.network.in_transit[lost - 1]
+    return sites
+
+
+def exchange(sites: Sites, times: int) -> list[int]:
+    """How many mails Alice and Bob send in each of these turns of two hours."""
+    mails = []
+    for _ in range(times):
+        mails.append(0)
+        for name, peer in (("bob", "alice"), ("alice", "bob")):
+            sites.network.deliver_all()
+            mails[-1] += sites.sync(name).peers[peer].sent.mails
+        sites.clock.now += 2 * HOUR
+    return mails
+
+
+@pytest.mark.parametrize("lost", [1, 3, 5])
+def test_of_five_mails_the_lost_one_goes_again(tmp_path: Path, lost: int) -> None:
+    sites = photo_in_five(tmp_path, lost)
+    # nothing; Bob's word of what he holds and the part he lacks; nothing; his confirmation
+    assert exchange(sites, 4) == [0, 2, 0, 1]
+    assert sites.contents("bob") == sites.contents("alice")
+    sites.clock.now += 8 * DAY
+    assert exchange(sites, 4) == [0, 0, 0, 0]
+    with sites.sites["alice"].store.transaction() as transaction:
+        assert transaction.outbox.kept("bob") == []
+
+
+def test_an_old_word_on_parts_moves_nothing(tmp_path: Path) -> None:
+    sites = photo_in_five(tmp_path, 3)
+    assert exchange(sites, 1) == [0]
+    sites.sync("bob")
+    (receipt,) = sites.network.in_transit
+    for _ in range(3):
+        sites.network.store("alice@example.org").add("INBOX", receipt)
+    assert sites.sync("alice").peers["bob"].sent.mails == 1
+    sites.network.store("alice@example.org").add("INBOX", receipt)
+    assert sites.sync("alice").peers["bob"].sent.mails == 0
+
+
+def test_parts_that_nobody_keeps_go_all_again(tmp_path: Path) -> None:
+    sites = photo_in_five(tmp_path, 3)
+    with sites.sites["alice"].store.transaction() as transaction:
+        kept = transaction.outbox.kept("bob")
+        transaction.outbox.remove(item.number for item in kept)
+    mails = exchange(sites, 16)
+    assert mails[:3] == [0, 1, 0]
+    assert sum(mails) == 1 + 5 + 1
+    assert sites.contents("bob") == sites.contents("alice")
+
+
+def test_the_part_that_goes_again_may_be_lost_too(tmp_path: Path) -> None:
+    sites = photo_in_five(tmp_path, 3)
+    assert exchange(sites, 2) == [0, 2]
+    sites.network.in_transit.clear()
+    mails = exchange(sites, 24)
+    assert sum(mails) == 5 + 1
+    assert sites.contents("bob") == sites.contents("alice")
+
+
 def resends(sites: Sites, days: int) -> list[int]:
     """On which of the next days alice sends again what nobody confirms."""
     found = []
