@@ -193,11 +193,7 @@ def quiet(site: SiteDirectory) -> bool:
 
     A mail that was being handed over when the relay was killed may be queued for ten minutes more.
     """
-    return all(
-        line["unconfirmed"] == 0
-        for line in site.json("status")
-        if line["type"] == "peer"
-    )
+    return all(line["unconfirmed"] == 0 for line in site.json("status") if line["type"] == "peer")
 
 
 def live_through(fleet: Fleet, users: Users) -> None:
