@@ -164,23 +164,25 @@ class SideBySide:
             _same(f"journal at {name}", ours, self._owed(self.reference.journal(name), living))
 
     def _owed(self, journal: set[Shown], living: set[str]) -> set[Shown]:
-        """The notes that must be there.
+        """The notes that must be there. A delete is noted by its record alone: it may have met one
+        unseen write in the one, and that write's successor in the other.
 
         Where a site was restored or given up, what its authors had seen may be forgotten; then
         both note some conflicts that are none, and not the same. What no user had knowingly
         overwritten or deleted must be noted all the same, and every delete of what lives again.
         """
         self.counts["notes"] += len(journal)
+        owed = {note if note[1] is not None else (note[0], None, (), None) for note in journal}
         if self.product.rough:
             known = self.product.overwritten | self.product.gone
             overruled = living & {guid.hex() for guid in self.product.deleted}
-            journal = {
-                (record, field, write, value)
-                for record, field, write, value in journal
-                if (value not in known if field is not None else record in overruled)
+            owed = {
+                note
+                for note in owed
+                if (note[0] in overruled if note[1] is None else note[3] not in known)
             }
-        self.counts["owed"] += len(journal)
-        return journal
+        self.counts["owed"] += len(owed)
+        return owed
 
     def _records(self, name: str) -> set[Shown]:
         """What the dataset shows, field by field, with the write that made it so."""

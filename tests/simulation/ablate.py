@@ -10,7 +10,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from tests.core import histories
+from tests.core import histories, side_by_side
 from tests.simulation.ablations import ABLATIONS, Ablation
 from tests.simulation.campaign import Task, perform
 
@@ -38,9 +38,11 @@ def hunt(ablation: Ablation, schedules: int, seconds: float = 1e9, seed: int = 0
 
 
 def _play(ablation: Ablation, seed: int) -> str | None:
-    if not ablation.core:
+    if ablation.cycle:
         return perform(Task(seed, ablation.cycle[seed % len(ablation.cycle)])).broken
     try:
+        if ablation.side:
+            return side_by_side.compare(seed, ablation.side[seed % len(ablation.side)])[1]
         return histories.run(seed, ablation.core[seed % len(ablation.core)])[1]
     except Exception as problem:  # noqa: BLE001  a broken rule may break anything
         return f"{type(problem).__name__}: {problem}"
@@ -57,7 +59,7 @@ def main() -> int:
         ablation = ABLATIONS[rule]
         found = hunt(ablation, options.schedules, options.seconds)
         survivors += found.broken is None
-        level = "core" if ablation.core else "sites"
+        level = "sites" if ablation.cycle else "side" if ablation.side else "core"
         sys.stdout.write(
             f"{rule:20} {level:5} {found.schedules:6} schedules {found.seconds:6.1f} s  "
             f"{found.broken or 'SURVIVED'}  [{ablation.claim}]\n"

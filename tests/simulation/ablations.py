@@ -35,6 +35,7 @@ from mailsync.core.positions import Positions
 from mailsync.cycle import materialising
 from mailsync.datasets.base import Outcome, Result, Write
 from mailsync.datasets.memory import MemoryDataset
+from tests.core import broken_rules
 
 Patch = AbstractContextManager[object]
 Links = Mapping[str, Link]
@@ -50,7 +51,10 @@ class Ablation:
     cycle: tuple[str, ...] = ()
     """Mixes of whole sites ..."""
     core: tuple[frozenset[str], ...] = ()
-    """... or features of histories of the core alone, which are played much faster."""
+    """... or features of histories of the core alone, which are played much faster ..."""
+    side: tuple[frozenset[str], ...] = ()
+    """... or of histories of the core side by side with the reference, for rules about what is
+    noted where no promise says it."""
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -278,6 +282,8 @@ def _withdraw_by_deleting() -> list[Patch]:
 
 PLAIN: Final = frozenset[str]()
 EXPIRE: Final = (frozenset({"expire", "purge", "increment"}), frozenset({"expire", "purge"}))
+FILTER: Final = (frozenset({"filter"}), frozenset({"filter", "increment", "crash"}))
+RESTORE_FILTER: Final = frozenset({"restore", "filter"})
 RESTORE: Final = (frozenset({"restore"}), frozenset({"restore", "increment", "crash", "skew"}))
 
 ABLATIONS: Final[dict[str, Ablation]] = {
@@ -352,6 +358,49 @@ ABLATIONS: Final[dict[str, Ablation]] = {
     ),
     "withdraw_as_delete": Ablation(
         "leaving a filter is sent as a delete", _withdraw_by_deleting, core=(frozenset({"filter"}),)
+    ),
+    "core_blind_write": Ablation(
+        "rows are written without comparing",
+        broken_rules.write_blindly,
+        core=(PLAIN, frozenset({"crash"})),
+    ),
+    "core_no_marker": Ablation(
+        "writes of rows are not announced", broken_rules.set_no_marker, core=(frozenset({"crash"}),)
+    ),
+    "settled_writes": Ablation(
+        "writes left out of a bundle are settled by it",
+        broken_rules.settle_what_was_left_out,
+        core=(frozenset({"increment"}),),
+    ),
+    "no_whole_for": Ablation(
+        "what a peer has forgotten is not sent whole again",
+        broken_rules.send_nothing_whole_again,
+        core=(*RESTORE, *FILTER, *EXPIRE, RESTORE_FILTER),
+    ),
+    "no_blind_to": Ablation(
+        "a peer that withdrew a record is told only what is new",
+        broken_rules.trust_what_a_withdrawer_covered,
+        core=(*FILTER, RESTORE_FILTER),
+    ),
+    "no_complete": Ablation(
+        "a sender that says it cannot know is taken to know",
+        broken_rules.infer_from_cover_always,
+        core=(*FILTER, RESTORE_FILTER, *EXPIRE),
+    ),
+    "no_see": Ablation(
+        "the clock does not follow what was received",
+        broken_rules.let_the_clock_stand,
+        core=(frozenset({"crash", "skew"}),),
+    ),
+    "no_doubt": Ablation(
+        "after a crash, a user's edit is never in doubt",
+        broken_rules.overlook_doubt,
+        side=(frozenset({"crash", "skew"}),),
+    ),
+    "no_landed": Ablation(
+        "after a crash, every write is taken to have landed",
+        broken_rules.take_every_marker_for_landed,
+        core=(frozenset({"crash", "skew"}),),
     ),
 }
 """By the name of the rule."""
