@@ -19,6 +19,7 @@ from mailsync.core.model import (
     NoMarker,
     Record,
     desired_fields,
+    merged_fields,
 )
 from tests.core.world import World
 
@@ -61,6 +62,11 @@ def set_no_marker() -> Patches:
             record_map, "settle", lambda ledger, record, etag: settle(ledger, marked(record), etag)
         ),
     ]
+
+
+def compare_with_the_merged_record() -> Patches:
+    real = record_map._base
+    return [swapped(record_map, "_base", lambda r, now: (merged_fields(r), real(r, now)[1]))]
 
 
 def settle_what_was_left_out() -> Patches:

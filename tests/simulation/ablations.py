@@ -29,7 +29,6 @@ from mailsync.core.model import (
     desired_fields,
     dots_of,
     is_alive,
-    merged_fields,
 )
 from mailsync.core.positions import Positions
 from mailsync.cycle import materialising
@@ -148,10 +147,6 @@ def _ignore_tags() -> list[Patch]:
     ]
 
 
-def _hold_nothing_back() -> list[Patch]:
-    return [_swap(outbound, "is_held_back", lambda *_: False)]
-
-
 def _heal_nothing() -> list[Patch]:
     real = taking.take
 
@@ -160,11 +155,6 @@ def _heal_nothing() -> list[Patch]:
             real(*arguments, **more)
 
     return [_swap(inbound, "take", take), _swap(taking, "_shows_less", lambda *_: False)]
-
-
-def _compare_with_the_merged_record() -> list[Patch]:
-    real = record_map._base
-    return [_swap(record_map, "_base", lambda r, c: (merged_fields(r), real(r, c)[1]))]
 
 
 def _set_no_marker() -> list[Patch]:
@@ -196,10 +186,6 @@ def _write_blindly() -> list[Patch]:
     return [_swap(MemoryDataset, "_write", write)]
 
 
-def _note_nothing() -> list[Patch]:
-    return [_swap(Ledger, "note", lambda *_: None)]
-
-
 def _keep_notes_at_home() -> list[Patch]:
     real = delivery.is_pending
 
@@ -229,10 +215,6 @@ def _take_unknown_from_stale() -> list[Patch]:
         return replace(received, links={**received.links, peer: link})
 
     return [_swap(inbound, "_take_all", take_all)]
-
-
-def _ignore_manifests() -> list[Patch]:
-    return [_swap(inbound, "take_manifest", lambda *_: None)]
 
 
 def _keep_fulls() -> list[Patch]:
@@ -319,7 +301,7 @@ ABLATIONS: Final[dict[str, Ablation]] = {
     ),
     "no_rejoin": Ablation(
         "after a restore, records are sent on before their other holders answered",
-        _hold_nothing_back,
+        lambda: [_swap(outbound, "is_held_back", lambda *_: False)],
         core=(frozenset({"restore", "purge", "silence"}),),
     ),
     "no_heal": Ablation(
@@ -329,12 +311,16 @@ ABLATIONS: Final[dict[str, Ablation]] = {
     ),
     "no_shadow": Ablation(
         "the dataset is compared with the merged record",
-        _compare_with_the_merged_record,
+        broken_rules.compare_with_the_merged_record,
         core=(PLAIN,),
     ),
     "no_marker": Ablation("writes are not announced by a marker", _set_no_marker, ("crash",)),
     "blind_write": Ablation("the dataset is written without comparing", _write_blindly, ("crash",)),
-    "lww_no_log": Ablation("the last writer wins, nothing is noted", _note_nothing, core=(PLAIN,)),
+    "lww_no_log": Ablation(
+        "the last writer wins, nothing is noted",
+        lambda: [_swap(Ledger, "note", lambda *_: None)],
+        core=(PLAIN,),
+    ),
     "no_notes": Ablation("conflicts are noted at home only", _keep_notes_at_home, ("plain",)),
     "early_prune": Ablation(
         "ancestors are forgotten before all peers confirmed", _prune_early, core=(PLAIN,)
@@ -344,7 +330,11 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         _take_unknown_from_stale,
         core=EXPIRE,
     ),
-    "no_manifest": Ablation("manifests are ignored", _ignore_manifests, core=EXPIRE),
+    "no_manifest": Ablation(
+        "manifests are ignored",
+        lambda: [_swap(inbound, "take_manifest", lambda *_: None)],
+        core=EXPIRE,
+    ),
     "keep_fulls": Ablation(
         "a purge leaves full bundles under way in force", _keep_fulls, core=EXPIRE
     ),
