@@ -86,16 +86,6 @@ def is_known(sighting: Sighting, peer: str, confirmed: Positions) -> bool:
     return peer in sighting.known or sighting.position in confirmed
 
 
-def resighted(record: Record, position: int) -> Record:
-    """The record as if all its writes had come in at ``position``.
-
-    Needed where a peer covered positions without being sent what came in at them, because the
-    record was not for it.
-    """
-    context = {dot: Sighting(position, was.known) for dot, was in record.context.items()}
-    return replace(record, context=context)
-
-
 def is_pending(link: Link, record: Record) -> bool:
     """Does the peer lack this state, or must it drop it?"""
     if not carries(link, record) or has(link, record):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from mailsync.core.delivery import other_holders, resighted
+from mailsync.core.delivery import other_holders
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import subject_of
 from mailsync.core.model import Link
@@ -26,4 +26,4 @@ def offer(ledger: Ledger, links: Mapping[str, Link], peer: str, datasets: Abstra
             continue
         others = other_holders(links, record, peer)
         whole = replace(record, whole_for=record.whole_for | {peer})
-        ledger.bump(resighted(whole, ledger.next_position), others)
+        ledger.bump(whole, others)

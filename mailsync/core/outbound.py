@@ -28,7 +28,6 @@ from mailsync.core.delivery import (
     is_pending,
     is_wanted,
     next_mark,
-    resighted,
     sent,
 )
 from mailsync.core.ledger import Ledger
@@ -161,7 +160,8 @@ def _set_item(ledger: Ledger, link: Link, record: Record) -> Extraction | Delete
     if peer not in record.had and any(
         sighting.position in link.acked for sighting in record.context.values()
     ):
-        record = resighted(record, record.position)
+        # the peer covered positions without being sent what came in at them
+        record = replace(record, whole_for=record.whole_for | {peer})
     ledger.keep(replace(record, had=record.had | {peer}))
     return _extraction(link, record)
 
