@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from mailsync.core.delivery import in_flight, is_pending, without
 from mailsync.core.model import Link
 from mailsync.core.positions import Positions
 from mailsync.cycle.site import Site
@@ -77,7 +78,8 @@ class LinkHealth:
 def examine_links(site: Site, transaction: Transaction) -> list[LinkHealth]:
     """Every link's health, in the order of the configuration."""
     now = site.surroundings.now()
-    return [_examine(site, transaction, link, now) for link in site.links(transaction).values()]
+    links = (_lacking_only(transaction, link) for link in site.links(transaction).values())
+    return [_examine(site, transaction, link, now) for link in links]
 
 
 def clock_ahead(site: Site, transaction: Transaction) -> int:
@@ -87,6 +89,16 @@ def clock_ahead(site: Site, transaction: Transaction) -> int:
     """
     ahead = transaction.site().stamp - site.surroundings.now()
     return ahead if ahead > AHEAD_MAX_MS else 0
+
+
+def _lacking_only(transaction: Transaction, link: Link) -> Link:
+    """The link without the flights of what the peer has from elsewhere by now."""
+    if not link.flights:
+        return link
+    unsettled = transaction.records.outside(link.acked)
+    pending = Positions.of(record.position for record in unsettled if is_pending(link, record))
+    flying = in_flight(link, 0)
+    return replace(link, flights=without(link.flights, flying - pending))
 
 
 def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> LinkHealth:

@@ -55,6 +55,24 @@ def test_what_is_on_its_way_is_named_with_its_time(sites: Sites) -> None:
     )
 
 
+def test_what_a_peer_got_elsewhere_is_not_on_the_way(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    for name in ("alice", "bob", "carol"):
+        sites.add(name, {peer: "" for peer in ("alice", "bob", "carol") if peer != name})
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.sync("alice")
+    sites.network.in_transit = [
+        letter for letter in sites.network.in_transit if "bob" not in letter.recipient
+    ]
+    for _ in range(4):
+        sites.round()
+        sites.clock.now += 2 * HOUR
+    assert sites.contents("bob") == sites.contents("alice")
+    with sites.sites["alice"].store.transaction() as transaction:
+        for link in examine_links(sites.sites["alice"], transaction):
+            assert "on the way" not in " ".join(link.sentences())
+
+
 def test_a_peer_that_does_not_answer_is_called_silent_in_time(sites: Sites) -> None:
     exchange(sites)
     sites.rows("alice")[Key("1")] = {"name": "Ada"}
