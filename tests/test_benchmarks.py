@@ -70,10 +70,10 @@ def test_content_is_what_is_encoded_and_then_signed(monkeypatch: pytest.MonkeyPa
     encoded: list[int] = []
     encode = wire.encode
 
-    def watched(*arguments: Any, **options: Any) -> bytes:
-        content = encode(*arguments, **options)
-        encoded.append(len(content))
-        return content
+    def watched(*arguments: Any, **options: Any) -> wire.Written:
+        written = encode(*arguments, **options)
+        encoded.append(len(written.content))
+        return written
 
     monkeypatch.setattr(wire, "encode", watched)
     (line,) = bytes_benchmark.measure(legislators(()))

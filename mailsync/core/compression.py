@@ -1,5 +1,8 @@
 """Compression of a bundle's body (zstd, RFC 8878), bounded when undone.
 
+Both ends may hold a *prior*: earlier bytes that resemble what is compressed now, used as the
+prefix of the frame's window. Whatever repeats from there costs next to nothing.
+
 Rules
 -----
 * The size after decompression is announced in the frame; what announces none or too much is
@@ -19,11 +22,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-PLAIN: Final = b"\x00"
-ZSTD: Final = b"\x01"
-
 FRAME_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-"""Starts every zstd frame; the codec number says it already, so it does not travel."""
+"""Starts every zstd frame; the preface says it already, so it does not travel."""
 
 LEVEL: Final = 19
 FAST_LEVEL: Final = 12
@@ -33,27 +33,19 @@ FAST_FROM: Final = 4 * 2**20
 MIN_WINDOW_LOG: Final = 23
 """log2 of the window of level 19; smaller limits would refuse what we send."""
 
-
-def compress(raw: bytes) -> bytes:
-    """Codec number and body, whichever codec is shorter."""
-    frame = zstd.compress(raw, level=LEVEL if len(raw) < FAST_FROM else FAST_LEVEL)
-    packed = frame.removeprefix(FRAME_MAGIC)
-    return ZSTD + packed if len(packed) < len(raw) else PLAIN + raw
+PRIOR_MIN: Final = 8
+"""Bytes below which zstd takes nothing for a prior."""
 
 
-def decompress(packed: bytes, max_size: int) -> bytes:
+def compress(raw: bytes, prior: bytes = b"") -> bytes:
+    """A zstd frame without its magic."""
+    level = LEVEL if len(raw) < FAST_FROM else FAST_LEVEL
+    return zstd.compress(raw, level=level, zstd_dict=_prefix(prior)).removeprefix(FRAME_MAGIC)
+
+
+def decompress(packed: bytes, max_size: int, prior: bytes = b"") -> bytes:
     """What ``compress`` was given. Raises BadFormat for more than ``max_size`` bytes."""
-    codec, body = packed[:1], packed[1:]
-    if codec == ZSTD:
-        return _decompress_frame(FRAME_MAGIC + body, max_size)
-    if codec != PLAIN:
-        raise BadFormat(f"compressed in a way this mailsync does not know (codec {codec.hex()})")
-    if len(body) > max_size:
-        raise BadFormat(f"a bundle of {len(body)} bytes is larger than accepted ({max_size})")
-    return body
-
-
-def _decompress_frame(frame: bytes, max_size: int) -> bytes:
+    frame = FRAME_MAGIC + packed
     try:
         size = _announced(frame)
         if size is None:
@@ -62,13 +54,17 @@ def _decompress_frame(frame: bytes, max_size: int) -> bytes:
             raise BadFormat(f"a bundle of {size} bytes is larger than accepted ({max_size})")
         window_log = max(MIN_WINDOW_LOG, size.bit_length())
         options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: window_log}
-        decompressor = zstd.ZstdDecompressor(options=options)
+        decompressor = zstd.ZstdDecompressor(zstd_dict=_prefix(prior), options=options)
         raw = decompressor.decompress(frame, max_length=size + 1)
     except (zstd.ZstdError, ValueError, EOFError) as problem:
         raise BadFormat(f"cannot be decompressed: {problem}") from None
     if len(raw) != size or not decompressor.eof or decompressor.unused_data:
         raise BadFormat("decompresses to another size than it announces")
     return raw
+
+
+def _prefix(prior: bytes) -> tuple[zstd.ZstdDict, int] | None:
+    return zstd.ZstdDict(prior, is_raw=True).as_prefix if len(prior) >= PRIOR_MIN else None
 
 
 def _announced(frame: bytes) -> int | None:

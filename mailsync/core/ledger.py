@@ -83,7 +83,7 @@ class Ledger:
     def stroke(self, now: int, number: int) -> Dot:
         """The dot for the writes of one scan: greater than all ever seen here.
 
-        ``now``: milliseconds since 1970; ``number``: 64 fresh random bits.
+        ``now``: milliseconds since 1970; ``number``: 32 fresh random bits.
         """
         stamp = max(self.site.stamp + 1, now)
         self.site = replace(self.site, stamp=stamp)

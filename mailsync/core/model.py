@@ -52,7 +52,8 @@ class Dot(NamedTuple):
     """Identity of one write. The order of the tuple is the order of writes ("newest").
 
     ``stamp`` is a hybrid logical clock in milliseconds since 1970 (Kulkarni et al. 2014);
-    ``site`` the author's 64-bit number; ``number`` 64 random bits.
+    ``site`` the author's 64-bit number; ``number`` 32 random bits, which only a site restored
+    from a backup needs, should it scan at a stamp that was used before.
     """
 
     stamp: int

@@ -1,18 +1,19 @@
-"""Row form: the deletes and extractions of a bundle, one after the other.
+"""Row form: the delete orders and extraction records of a dataset, one after the other.
 
 Rules
 -----
-* What records have in common is a *shape*, written once: which fields, whether they share one
-  dot, which are killed. The commonest record is then position, GUID, shape, dot and values.
+* What records have in common is a *shape*, written once: delete or extraction, which fields,
+  whether they share one dot, which are killed. The commonest record is then position, GUID,
+  shape, dot and values.
 * A GUID is its last 3 bytes, as a step from the last GUID with the same *stem* (the bytes
   before them). GUIDs minted together share a stem and cost a byte or two.
 * Dots, their sites and marks are called by number after their first use.
 
 ::
 
-    delete     = position-step guid shape newest-dot [ancestors] row
-    extraction = position-step guid shape            [ancestors] row
-    row        = dot value*          if the shape says one dot (no dot if it has no fields)
+    rows       = row*                in the order of their positions
+    row        = position-step guid shape [newest-dot] [ancestors] fields
+    fields     = dot value*          if the shape says one dot (no dot if there are no fields)
                = (dot value)*        otherwise
     shape      = number [flags count (name [killed])*]
     guid       = number [stem] counter-step
@@ -26,11 +27,12 @@ Rules
            8  all fields are killed
            16 some fields are killed: true or false after each name
            32 the ancestors are complete: none is to be inferred
+           64 a delete order; its newest dot follows
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -39,10 +41,10 @@ from mailsync.core.tokens import TokenReader, TokenWriter
 from mailsync.errors import BadFormat, OurError
 
 RANDOM: Final = 2**64
-"""Sites, dot numbers and stream nonces are below this."""
+"""Sites and stream nonces are below this."""
 
 TAGS: Final = 2**32
-"""Tags of marks are below this."""
+"""Dot numbers and tags of marks are below this."""
 
 GUID_SIZES: Final = range(4, 17)
 COUNTER_SIZE: Final = 3
@@ -57,7 +59,11 @@ ANCESTORS: Final = 4
 ALL_KILLED: Final = 8
 SOME_KILLED: Final = 16
 COMPLETE: Final = 32
-FLAGS: Final = 64
+DELETE: Final = 64
+FLAGS: Final = 128
+
+Row = DeleteOrder | Extraction
+"""What stands in a row."""
 
 
 class Shape(NamedTuple):
@@ -67,16 +73,6 @@ class Shape(NamedTuple):
     fields: tuple[tuple[str, bool], ...]
     """Names, and whether killed."""
 
-    @property
-    def special(self) -> bool:
-        """Whole (extraction) or withdrawn (delete)."""
-        return bool(self.flags & SPECIAL)
-
-    @property
-    def complete(self) -> bool:
-        """Are the ancestors complete?"""
-        return bool(self.flags & COMPLETE)
-
 
 @dataclass
 class _Last:
@@ -84,7 +80,6 @@ class _Last:
 
     stamp: int = 0
     top: int = 0
-    position: int = 0
 
 
 class RowWriter(TokenWriter):
@@ -101,34 +96,19 @@ class RowWriter(TokenWriter):
         self._marks: dict[Mark, int] = {}
         self._shapes: dict[Shape, int] = {}
 
-    def start_rows(self) -> None:
-        """Positions are counted from zero again."""
-        self._last.position = 0
-
-    def delete(self, order: DeleteOrder) -> None:
-        """A delete order."""
-        withdrawn = order.reason is Reason.WITHDRAWN
-        shape = shape_of(order.entries, order.context, special=withdrawn, complete=order.complete)
-        self._start(order.position, order.guid, shape)
-        self.dot(order.newest)
-        self._row(shape, order.entries, order.context)
-
-    def extraction(self, extraction: Extraction) -> None:
-        """An extraction record."""
-        shape = shape_of(
-            extraction.entries,
-            extraction.context,
-            special=extraction.whole,
-            complete=extraction.complete,
-        )
-        self._start(extraction.position, extraction.guid, shape)
-        self._row(shape, extraction.entries, extraction.context)
+    def rows(self, rows: Iterable[Row]) -> None:
+        """The rows of one dataset, in the order of their positions."""
+        before = 0
+        for row in rows:
+            self.pay(RECORD_COST)
+            self.step(before, row.position)
+            before = row.position
+            self.guid(row.guid)
+            self._row(shape_of(row), row)
 
     def guid(self, guid: Guid) -> None:
         """A GUID of 4 to 16 bytes."""
-        if type(guid) is not bytes or len(guid) not in GUID_SIZES:
-            raise OurError(f"{guid!r} is not a GUID")
-        stem, counter = guid[:-COUNTER_SIZE], int.from_bytes(guid[-COUNTER_SIZE:], "big")
+        stem, counter = stem_and_counter(guid)
         self.interned(self._stems, stem, self.token)
         self.step(self._counters.get(stem, 0), counter)
         self._counters[stem] = counter
@@ -145,7 +125,7 @@ class RowWriter(TokenWriter):
         self.step(self._last.stamp, dot.stamp)
         self._last.stamp = dot.stamp
         self.interned(self._sites, dot.site, self._new_site)
-        self.number(dot.number, RANDOM)
+        self.number(dot.number, TAGS)
 
     def _new_site(self, site: int) -> None:
         self.number(site, RANDOM)
@@ -163,33 +143,29 @@ class RowWriter(TokenWriter):
             if shape.flags & SOME_KILLED:
                 self.token(killed)
 
-    def _start(self, position: int, guid: Guid, shape: Shape) -> None:
-        self.pay(RECORD_COST)
-        self.step(self._last.position, position)
-        self._last.position = position
-        self.guid(guid)
+    def _row(self, shape: Shape, row: Row) -> None:
         self.interned(self._shapes, shape, self._new_shape)
-
-    def _row(self, shape: Shape, entries: Mapping[str, Entry], context: frozenset[Dot]) -> None:
-        if context:
-            self.count(len(context))
-            for ancestor in sorted(context):
+        if isinstance(row, DeleteOrder):
+            self.dot(row.newest)
+        if row.context:
+            self.count(len(row.context))
+            for ancestor in sorted(row.context):
                 self.dot(ancestor)
-        self.pay(len(entries))
-        if entries and not shape.flags & OWN_DOTS:
-            self.dot(next(iter(entries.values())).dot)
+        self.pay(len(row.entries))
+        if row.entries and not shape.flags & OWN_DOTS:
+            self.dot(next(iter(row.entries.values())).dot)
         for name, _ in shape.fields:
             if shape.flags & OWN_DOTS:
-                self.dot(entries[name].dot)
-            self.value(entries[name].value)
+                self.dot(row.entries[name].dot)
+            self.value(row.entries[name].value)
 
 
 class RowReader(TokenReader):
     """Reads records in row form."""
 
-    def __init__(self, body: bytes, budget: int) -> None:
+    def __init__(self, body: bytes, noise: bytes, budget: int) -> None:
         """Nothing is known yet."""
-        super().__init__(body, budget)
+        super().__init__(body, noise, budget)
         self._last = _Last()
         self._counters: dict[bytes, int] = {}
         self._stems: list[bytes] = []
@@ -198,34 +174,20 @@ class RowReader(TokenReader):
         self._marks: list[Mark] = []
         self._shapes: list[Shape] = []
 
-    def start_rows(self) -> None:
-        """Positions are counted from zero again."""
-        self._last.position = 0
-
-    def delete(self, dataset: str) -> DeleteOrder:
-        """A delete order."""
-        position, guid, shape = self._start()
-        reason = Reason.WITHDRAWN if shape.special else Reason.DELETED
-        newest = self.dot()
-        context, entries = self._row(shape)
-        return DeleteOrder(
-            position, dataset, guid, reason, newest, entries, context, shape.complete
-        )
-
-    def extraction(self, dataset: str) -> Extraction:
-        """An extraction record."""
-        position, guid, shape = self._start()
-        context, entries = self._row(shape)
-        return Extraction(position, dataset, guid, entries, context, shape.special, shape.complete)
+    def rows(self, dataset: str, count: int) -> Iterator[Row]:
+        """The rows of a dataset; ``count`` is paid for."""
+        position = 0
+        for _ in range(count):
+            self.pay(RECORD_COST)
+            position = self.step(position)
+            guid = self.guid()
+            yield self._row(position, dataset, guid)
 
     def guid(self) -> Guid:
         """A GUID."""
         stem = self.interned(self._stems, self._new_stem)
-        counter = self.step(self._counters.get(stem, 0))
-        if counter >= 1 << 8 * COUNTER_SIZE:
-            raise BadFormat("a GUID's counter is out of bounds")
-        self._counters[stem] = counter
-        return Guid(stem + counter.to_bytes(COUNTER_SIZE, "big"))
+        counter = self._counters[stem] = self.step(self._counters.get(stem, 0))
+        return guid_of(stem, counter)
 
     def dot(self) -> Dot:
         """A dot."""
@@ -244,7 +206,7 @@ class RowReader(TokenReader):
     def _new_dot(self) -> Dot:
         self._last.stamp = self.step(self._last.stamp)
         site = self.interned(self._sites, self._new_site)
-        return Dot(self._last.stamp, site, self.number(RANDOM))
+        return Dot(self._last.stamp, site, self.number(TAGS))
 
     def _new_site(self) -> int:
         return self.number(RANDOM)
@@ -261,35 +223,62 @@ class RowReader(TokenReader):
             raise BadFormat("a record has one field twice")
         return Shape(flags, fields)
 
-    def _start(self) -> tuple[int, Guid, Shape]:
-        self.pay(RECORD_COST)
-        position = self._last.position = self.step(self._last.position)
-        return position, self.guid(), self.interned(self._shapes, self._new_shape)
-
-    def _row(self, shape: Shape) -> tuple[frozenset[Dot], dict[str, Entry]]:
+    def _row(self, position: int, dataset: str, guid: Guid) -> Row:
+        shape = self.interned(self._shapes, self._new_shape)
+        newest = self.dot() if shape.flags & DELETE else None
         context: frozenset[Dot] = frozenset()
         if shape.flags & ANCESTORS:
             context = frozenset(self.dot() for _ in range(self.count()))
         self.pay(len(shape.fields))
-        if shape.flags & OWN_DOTS:
-            return context, {
-                name: Entry(self.dot(), self.value(), killed) for name, killed in shape.fields
-            }
-        if not shape.fields:
-            return context, {}
-        dot = self.dot()
-        return context, {name: Entry(dot, self.value(), killed) for name, killed in shape.fields}
+        shared = self.dot() if shape.fields and not shape.flags & OWN_DOTS else None
+        entries = {
+            name: Entry(shared or self.dot(), self.value(), killed) for name, killed in shape.fields
+        }
+        return row_of(shape, position, dataset, guid, newest, entries, context)
 
 
-def shape_of(
-    entries: Mapping[str, Entry], context: frozenset[Dot], *, special: bool, complete: bool
-) -> Shape:
+def stem_and_counter(guid: Guid) -> tuple[bytes, int]:
+    """The two parts of a GUID. Raises OurError for what is none."""
+    if type(guid) is not bytes or len(guid) not in GUID_SIZES:
+        raise OurError(f"{guid!r} is not a GUID")
+    return guid[:-COUNTER_SIZE], int.from_bytes(guid[-COUNTER_SIZE:], "big")
+
+
+def guid_of(stem: bytes, counter: int) -> Guid:
+    """The GUID with these parts. Raises BadFormat for a counter out of bounds."""
+    if not 0 <= counter < 1 << 8 * COUNTER_SIZE:
+        raise BadFormat("a GUID's counter is out of bounds")
+    return Guid(stem + counter.to_bytes(COUNTER_SIZE, "big"))
+
+
+def shape_of(row: Row) -> Shape:
     """The shape of a row."""
-    fields = tuple((name, entries[name].killed) for name in sorted(entries))
+    fields = tuple((name, row.entries[name].killed) for name in sorted(row.entries))
     killed = {flag for _, flag in fields}
-    flags = SPECIAL * special | COMPLETE * complete
-    flags |= OWN_DOTS * (len(dots_of(entries)) > 1)
-    flags |= ANCESTORS * bool(context)
+    if isinstance(row, DeleteOrder):
+        flags = DELETE | SPECIAL * (row.reason is Reason.WITHDRAWN)
+    else:
+        flags = SPECIAL * row.whole
+    flags |= COMPLETE * row.complete
+    flags |= OWN_DOTS * (len(dots_of(row.entries)) > 1)
+    flags |= ANCESTORS * bool(row.context)
     flags |= ALL_KILLED * (killed == {True})
     flags |= SOME_KILLED * (killed == {True, False})
     return Shape(flags, fields)
+
+
+def row_of(
+    shape: Shape,
+    position: int,
+    dataset: str,
+    guid: Guid,
+    newest: Dot | None,
+    entries: dict[str, Entry],
+    context: frozenset[Dot],
+) -> Row:
+    """What stands in a row of this shape; ``newest`` only for a delete order."""
+    special, complete = bool(shape.flags & SPECIAL), bool(shape.flags & COMPLETE)
+    if newest is None:
+        return Extraction(position, dataset, guid, entries, context, special, complete)
+    reason = Reason.WITHDRAWN if special else Reason.DELETED
+    return DeleteOrder(position, dataset, guid, reason, newest, entries, context, complete)

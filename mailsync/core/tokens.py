@@ -10,8 +10,8 @@ Rules
   so a short body cannot become many objects.
 
 A value's token stands for itself if it is null, true, false, an integer (64-bit signed), a
-float, a text or bytes. ``undefined`` is ABSENT. simple(0) followed by 8 bytes is a NaN bit by
-bit, because CBOR encoders do not keep a NaN's bits.
+float or bytes. A text is a template (see ``noise``). ``undefined`` is ABSENT. simple(0) followed
+by 8 bytes is a NaN bit by bit, because CBOR encoders do not keep a NaN's bits.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Final, TypeVar
 import cbor2
 
 from mailsync.core.model import ABSENT, Absent, Value
+from mailsync.core.noise import NoiseReader, NoiseWriter
 from mailsync.core.positions import Positions
 from mailsync.core.strict_cbor import Scalars, encode
 from mailsync.errors import BadFormat, OurError
@@ -52,11 +53,16 @@ class TokenWriter:
         """Nothing is written yet; ``budget`` is what the reader's will be."""
         self._budget = budget
         self._body = bytearray()
+        self._noise = NoiseWriter()
         self._names: dict[str, int] = {}
 
     def written(self) -> bytes:
-        """All tokens so far."""
+        """All tokens so far, without their noise."""
         return bytes(self._body)
+
+    def noise(self) -> bytes:
+        """All noise so far."""
+        return self._noise.written()
 
     def token(self, token: object) -> None:
         """A scalar as it is."""
@@ -119,6 +125,8 @@ class TokenWriter:
         elif type(value) is float and math.isnan(value):
             self.token(_NAN)
             self.token(struct.pack(">d", value))
+        elif type(value) is str:
+            self.token(self._noise.template(value))
         elif type(value) is int and value not in INTEGERS:
             raise OurError(f"{value} does not fit in 64 bits")
         elif value is None or type(value) in {bool, int, float, str, bytes}:
@@ -130,15 +138,17 @@ class TokenWriter:
 class TokenReader:
     """Reads tokens. Every method raises BadFormat for what no writer would have written."""
 
-    def __init__(self, body: bytes, budget: int) -> None:
+    def __init__(self, body: bytes, noise: bytes, budget: int) -> None:
         """From the first token; ``budget`` is how many objects the body may become."""
         self._scalars = Scalars(body)
+        self._noise = NoiseReader(noise)
         self._budget = budget
         self._names: list[str] = []
 
     def finish(self) -> None:
         """Nothing may be left over."""
         self._scalars.finish()
+        self._noise.finish()
 
     def token(self) -> object:
         """The next scalar."""
@@ -153,14 +163,14 @@ class TokenReader:
 
     def number(self, below: int = COUNTERS) -> int:
         """An integer from 0 to ``below`` exclusively."""
-        return _checked(self.token(), below)
+        return in_bounds(self.token(), below)
 
     def step(self, before: int) -> int:
         """A number below COUNTERS, given as its difference to a known one."""
         token = self.token()
         if type(token) is not int:
             raise BadFormat("a number was expected")
-        return _checked(before + token, COUNTERS)
+        return in_bounds(before + token, COUNTERS)
 
     def count(self) -> int:
         """How many things follow; paid for."""
@@ -204,7 +214,7 @@ class TokenReader:
         before = -1
         for _ in range(self.count()):
             low = before + 2 + self.number()
-            before = _checked(low + self.number(), COUNTERS)
+            before = in_bounds(low + self.number(), COUNTERS)
             intervals.append((low, before))
         return Positions(tuple(intervals))
 
@@ -215,7 +225,9 @@ class TokenReader:
             return ABSENT
         if isinstance(token, cbor2.CBORSimpleValue) and token.value == _NAN.value:
             return self._nan()
-        if token is None or isinstance(token, bool | str | bytes):
+        if isinstance(token, str):
+            return self._noise.text(token)
+        if token is None or isinstance(token, bool | bytes):
             return token
         if type(token) is int and token in INTEGERS:
             return token
@@ -245,7 +257,8 @@ def _bounded(number: int, below: int) -> int:
     return number
 
 
-def _checked(token: object, below: int) -> int:
+def in_bounds(token: object, below: int) -> int:
+    """An integer from 0 to ``below`` exclusively. Raises BadFormat for anything else."""
     if type(token) is not int or not 0 <= token < below:
         raise BadFormat(f"a number from 0 to {below - 1} was expected")
     return token

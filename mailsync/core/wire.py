@@ -5,36 +5,41 @@ Rules
 * ``decode(encode(bundle)) == bundle``; equal bundles give equal bytes, whatever the order of
   their mappings. Deletes and extractions are sets: they travel, and come back, by position.
 * Bytes from elsewhere raise BadFormat or give a valid bundle, within ``Limits`` of memory.
-* The first byte is the format version. A version this mailsync does not know is refused.
+* The body is written in rows and in columns, and travels in the form that comes out smaller.
+* Earlier bodies that both ends hold (*prior*) make the next one smaller; see ``preface``.
 
 ::
 
-    content  = version(1 byte) codec(1 byte) body        codec 0: plain, 1: zstd (RFC 8878)
-    body     = stream mark history confirmed holes acknowledgement manifest full-seen ask
-               sections                                  a sequence of CBOR scalars
-    stream   = generation nonce
+    content  = preface [size noise] packed            packed: body, or a zstd frame of it
+    noise    = size noise vector-noise*               see ``noise`` and ``vectors``
+    body     = flags stream [stream] mark history [confirmed] [holes] cover [last] [lacking]
+               [refused] [stripped] [manifest] [full-seen] form sections
+                                                      a sequence of CBOR scalars
+    stream   = generation nonce                       the sender's; the one acknowledged
     history  = count mark*
-    confirmed, last = false / true mark
-    full-seen = false / true tag
-    holes, cover = count (gap length)*                   each interval: gap and length, less one
-    acknowledgement = (false / true stream) cover last lacking refused stripped
+    confirmed, last = mark
+    holes, cover = count (gap length)*                each interval: gap and length, less one
     refused  = count name*
-    manifest = false / true listing
-    lacking  = listing
-    listing  = count (name count guid*)*
-    ask      = false / true
-    sections = count section*
-    section  = name form rows                            form 1: rows; others are free
-    rows     = count delete* count extraction*           see ``rows``
+    lacking, manifest = count (name count guid*)*
+    sections = count section*                         form 1: rows, 2: columns; others are free
+    section  = name count rows / columns              see ``rows`` and ``columns``
+
+    flags    1 stream acknowledged  2 confirmed  4 holes     8 last         16 lacking
+             32 refused             64 stripped  128 manifest 256 full-seen 512 an answer is needed
+
+What is optional is there if its flag is set. What stays the same from bundle to bundle stands at
+the beginning, and is found whole in the prior.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Final, TypeVar
+from enum import IntFlag
+from typing import Final, NamedTuple
 
+from mailsync.core import vectors
+from mailsync.core.columns import ColumnReader, ColumnWriter
 from mailsync.core.compression import compress, decompress
 from mailsync.core.model import (
     Acknowledgement,
@@ -42,20 +47,24 @@ from mailsync.core.model import (
     DeleteOrder,
     Extraction,
     Guid,
-    Mark,
     RecordId,
     Stream,
 )
-from mailsync.core.rows import RANDOM, TAGS, RowReader, RowWriter
-from mailsync.errors import BadFormat, OurError
+from mailsync.core.positions import NOWHERE
+from mailsync.core.preface import Preface, check_of, written
+from mailsync.core.preface import read as preface_of
+from mailsync.core.rows import RANDOM, TAGS, Row
+from mailsync.core.varints import Octets, varint
+from mailsync.errors import BadBundle, BadFormat, OurError
 
-VERSION: Final = 1
-ROW_FORM: Final = 1
+ROWS: Final = 1
+COLUMNS: Final = 2
+
+TRY_ALL_BELOW: Final = 2**20
+"""Bytes of body. In larger ones columns have always been smaller, and a prior has helped."""
+
 STRIPPED_BELOW: Final = 24
 """What fits into one byte; more steps than the ladder has today."""
-
-_Row = TypeVar("_Row", DeleteOrder, Extraction)
-_Thing = TypeVar("_Thing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,70 +79,176 @@ class Limits:
 
 
 DEFAULT_LIMITS: Final = Limits()
+FIRST: Final = Preface()
 
 
-def encode(bundle: Bundle, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """A bundle as bytes. Raises OurError for one that ``decode`` would refuse."""
-    writer = _BundleWriter(limits.objects)
-    writer.bundle(bundle)
-    raw = writer.written()
-    if len(raw) > limits.raw_size:
-        raise OurError(f"a bundle of {len(raw)} bytes is larger than peers accept")
-    return bytes((VERSION,)) + compress(raw)
+class Body(NamedTuple):
+    """A bundle's tokens, and the noise that was kept out of them."""
+
+    tokens: bytes
+    noise: bytes
 
 
-def decode(content: bytes, limits: Limits = DEFAULT_LIMITS) -> Bundle:
-    """The bundle. Raises BadFormat, also for a format newer than this mailsync knows."""
-    version = content[0] if content else 0
-    if version > VERSION:
-        raise BadFormat(
-            f"the bundle is in format {version}; this mailsync reads up to {VERSION}: update it"
-        )
-    if version != VERSION:
-        raise BadFormat("this is not a bundle of mailsync")
-    raw = decompress(content[1:], limits.raw_size)
-    reader = _BundleReader(raw, limits.objects)
+class Written(NamedTuple):
+    """A bundle as it travels, and its tokens, which may serve as prior of later ones."""
+
+    content: bytes
+    body: bytes
+
+
+class Read(NamedTuple):
+    """A bundle that was received, and its tokens."""
+
+    bundle: Bundle
+    body: bytes
+
+
+class OtherPrior(BadBundle):
+    """The two ends do not remember the same earlier bundles."""
+
+
+def encode(
+    bundle: Bundle,
+    preface: Preface = FIRST,
+    prior: bytes = b"",
+    limits: Limits = DEFAULT_LIMITS,
+) -> Written:
+    """A bundle as bytes. ``prior``: the bodies that the preface names.
+
+    Raises OurError for a bundle that ``decode`` would refuse.
+    """
+    columns = body_of(bundle, COLUMNS, limits)
+    if len(columns.tokens) >= TRY_ALL_BELOW:
+        return _packed(columns, preface, prior)
+    bodies = (columns, body_of(bundle, ROWS, limits))
+    tried = [_plain(body, preface) for body in bodies]
+    tried += [_packed(body, preface, b"") for body in bodies]
+    if prior:
+        tried += [_packed(body, preface, prior) for body in bodies]
+    return min(tried, key=lambda one: (len(one.content), one.content))
+
+
+def decode(content: bytes, prior: bytes = b"", limits: Limits = DEFAULT_LIMITS) -> Read:
+    """The bundle. ``prior``: the bodies that its preface names.
+
+    Raises BadFormat, also for a format newer than this mailsync knows; OtherPrior.
+    """
+    preface, rest = preface_of(content)
+    if preface.check and check_of(prior) != preface.check:
+        raise OtherPrior("made smaller by earlier bundles that this site does not remember")
+    octets = Octets(rest)
+    noise = octets.take(octets.number(vectors.NOISE_MAX)) if preface.has_noise else b""
+    tokens = octets.rest()
+    if preface.is_compressed:
+        tokens = decompress(tokens, limits.raw_size, prior if preface.check else b"")
+    if len(tokens) + len(noise) > limits.raw_size:
+        raise BadFormat("a bundle is larger than accepted")
+    reader = _BundleReader(tokens, noise, limits.objects)
     bundle = reader.bundle()
     reader.finish()
-    return bundle
+    return Read(bundle, tokens)
 
 
-class _BundleWriter(RowWriter):
-    def bundle(self, bundle: Bundle) -> None:
+def body_of(bundle: Bundle, form: int, limits: Limits = DEFAULT_LIMITS) -> Body:
+    """The body of a bundle in ROWS or COLUMNS. Raises OurError as :func:`encode`."""
+    writer = _BundleWriter(limits.objects)
+    writer.bundle(bundle, form)
+    body = Body(writer.written(), writer.noise())
+    size = len(body.tokens) + len(body.noise)
+    if size > limits.raw_size:
+        raise OurError(f"a bundle of {size} bytes is larger than peers accept")
+    return body
+
+
+def _plain(body: Body, preface: Preface) -> Written:
+    plain = preface._replace(is_compressed=False, prior=NOWHERE, check=b"")
+    return _joined(plain, body, body.tokens)
+
+
+def _packed(body: Body, preface: Preface, prior: bytes) -> Written:
+    preface = preface._replace(is_compressed=True, check=check_of(prior))
+    return _joined(preface, body, compress(body.tokens, prior))
+
+
+def _joined(preface: Preface, body: Body, packed: bytes) -> Written:
+    noise = varint(len(body.noise)) + body.noise if body.noise else b""
+    start = written(preface._replace(has_noise=bool(noise)))
+    return Written(start + noise + packed, body.tokens)
+
+
+class _Flag(IntFlag):
+    """What a body says of the things that may be left out."""
+
+    ACKNOWLEDGED = 1
+    CONFIRMED = 2
+    HOLES = 4
+    LAST = 8
+    LACKING = 16
+    REFUSED = 32
+    STRIPPED = 64
+    MANIFEST = 128
+    FULL_SEEN = 256
+    ASK = 512
+
+
+_EVERY_FLAG: Final = 2 * _Flag.ASK
+
+
+def _flags_of(bundle: Bundle) -> _Flag:
+    told = bundle.acknowledgement
+    there = {
+        _Flag.ACKNOWLEDGED: told.stream is not None,
+        _Flag.CONFIRMED: bundle.confirmed is not None,
+        _Flag.HOLES: bundle.holes != NOWHERE,
+        _Flag.LAST: told.last is not None,
+        _Flag.LACKING: bool(told.lacking),
+        _Flag.REFUSED: bool(told.refused),
+        _Flag.STRIPPED: bool(told.stripped),
+        _Flag.MANIFEST: bundle.manifest is not None,
+        _Flag.FULL_SEEN: bundle.full_seen is not None,
+        _Flag.ASK: bundle.ask,
+    }
+    return _Flag(sum(flag for flag, is_there in there.items() if is_there))
+
+
+class _BundleWriter(ColumnWriter):
+    def bundle(self, bundle: Bundle, form: int) -> None:
+        told = bundle.acknowledgement
+        self.number(int(_flags_of(bundle)))
         self._stream(bundle.stream)
+        if told.stream is not None:
+            self._stream(told.stream)
         self.mark(bundle.mark)
         self.count(len(bundle.history))
         for mark in bundle.history:
             self.mark(mark)
-        self._optional(bundle.confirmed, self.mark)
-        self.positions(bundle.holes)
-        self._acknowledgement(bundle.acknowledgement)
-        self._optional(bundle.manifest, self._listing)
-        self._optional(bundle.full_seen, self._tag)
-        self.token(bool(bundle.ask))
-        self._sections(bundle)
+        if bundle.confirmed is not None:
+            self.mark(bundle.confirmed)
+        if bundle.holes != NOWHERE:
+            self.positions(bundle.holes)
+        self._told(told)
+        if bundle.manifest is not None:
+            self._listing(bundle.manifest)
+        if bundle.full_seen is not None:
+            self.number(bundle.full_seen, TAGS)
+        self._sections(bundle, form)
 
-    def _optional(self, thing: _Thing | None, write: Callable[[_Thing], None]) -> None:
-        self.token(thing is not None)
-        if thing is not None:
-            write(thing)
-
-    def _tag(self, tag: int) -> None:
-        self.number(tag, TAGS)
+    def _told(self, told: Acknowledgement) -> None:
+        self.positions(told.cover)
+        if told.last is not None:
+            self.mark(told.last)
+        if told.lacking:
+            self._listing(told.lacking)
+        if told.refused:
+            self.count(len(told.refused))
+            for name in sorted(told.refused):
+                self.name(name)
+        if told.stripped:
+            self.number(told.stripped, STRIPPED_BELOW)
 
     def _stream(self, stream: Stream) -> None:
         self.number(stream.generation)
         self.number(stream.nonce, RANDOM)
-
-    def _acknowledgement(self, acknowledgement: Acknowledgement) -> None:
-        self._optional(acknowledgement.stream, self._stream)
-        self.positions(acknowledgement.cover)
-        self._optional(acknowledgement.last, self.mark)
-        self._listing(acknowledgement.lacking)
-        self.count(len(acknowledgement.refused))
-        for name in sorted(acknowledgement.refused):
-            self.name(name)
-        self.number(acknowledgement.stripped, STRIPPED_BELOW)
 
     def _listing(self, records: Collection[RecordId]) -> None:
         grouped: dict[str, list[Guid]] = {}
@@ -146,66 +261,56 @@ class _BundleWriter(RowWriter):
             for guid in guids:
                 self.guid(guid)
 
-    def _sections(self, bundle: Bundle) -> None:
-        deletes, extractions = _grouped(bundle.deletes), _grouped(bundle.extractions)
-        datasets = sorted(deletes.keys() | extractions.keys())
-        self.count(len(datasets))
-        for dataset in datasets:
+    def _sections(self, bundle: Bundle, form: int) -> None:
+        sections = _sections(bundle)
+        self.number(form)
+        self.count(len(sections))
+        write = self.columns if form == COLUMNS else self.rows
+        for dataset, rows in sorted(sections.items()):
             self.name(dataset)
-            self.number(ROW_FORM)
-            self._rows(deletes.get(dataset, []), self.delete)
-            self._rows(extractions.get(dataset, []), self.extraction)
-
-    def _rows(self, rows: list[_Row], write: Callable[[_Row], None]) -> None:
-        self.start_rows()
-        self.count(len(rows))
-        for row in rows:
-            write(row)
+            self.count(len(rows))
+            write(rows)
 
 
-class _BundleReader(RowReader):
+class _BundleReader(ColumnReader):
     def bundle(self) -> Bundle:
+        flags = _Flag(self.number(_EVERY_FLAG))
         stream = self._stream()
+        acknowledged = self._stream() if _Flag.ACKNOWLEDGED in flags else None
         mark = self.mark()
         history = tuple(self.mark() for _ in range(self.count()))
-        confirmed = self._optional(self.mark)
-        holes = self.positions()
-        acknowledgement = self._acknowledgement()
-        manifest = self._optional(self._listing)
-        full_seen = self._optional(self._tag)
-        ask = self.flag()
-        deletes, extractions = self._sections()
+        confirmed = self.mark() if _Flag.CONFIRMED in flags else None
+        holes = self.positions() if _Flag.HOLES in flags else NOWHERE
+        told = self._told(flags, acknowledged)
+        manifest = self._listing() if _Flag.MANIFEST in flags else None
+        full_seen = self.number(TAGS) if _Flag.FULL_SEEN in flags else None
+        rows = self._sections()
         return Bundle(
             stream,
             mark,
             history,
             confirmed,
             holes,
-            deletes,
-            extractions,
-            acknowledgement,
+            tuple(row for row in rows if isinstance(row, DeleteOrder)),
+            tuple(row for row in rows if isinstance(row, Extraction)),
+            told,
             manifest,
             full_seen,
-            ask,
+            _Flag.ASK in flags,
         )
 
-    def _optional(self, read: Callable[[], _Thing]) -> _Thing | None:
-        return read() if self.flag() else None
-
-    def _tag(self) -> int:
-        return self.number(TAGS)
+    def _told(self, flags: _Flag, stream: Stream | None) -> Acknowledgement:
+        cover = self.positions()
+        last = self.mark() if _Flag.LAST in flags else None
+        lacking = self._listing() if _Flag.LACKING in flags else frozenset()
+        refused: frozenset[str] = frozenset()
+        if _Flag.REFUSED in flags:
+            refused = frozenset(self.name() for _ in range(self.count()))
+        stripped = self.number(STRIPPED_BELOW) if _Flag.STRIPPED in flags else 0
+        return Acknowledgement(stream, cover, last, lacking, refused, stripped)
 
     def _stream(self) -> Stream:
         return Stream(self.number(), self.number(RANDOM))
-
-    def _acknowledgement(self) -> Acknowledgement:
-        stream = self._optional(self._stream)
-        cover = self.positions()
-        last: Mark | None = self._optional(self.mark)
-        lacking = self._listing()
-        refused = frozenset(self.name() for _ in range(self.count()))
-        stripped = self.number(STRIPPED_BELOW)
-        return Acknowledgement(stream, cover, last, lacking, refused, stripped)
 
     def _listing(self) -> frozenset[RecordId]:
         records: set[RecordId] = set()
@@ -214,42 +319,38 @@ class _BundleReader(RowReader):
             records.update(RecordId(dataset, self.guid()) for _ in range(self.count()))
         return frozenset(records)
 
-    def _sections(self) -> tuple[tuple[DeleteOrder, ...], tuple[Extraction, ...]]:
-        deletes: list[DeleteOrder] = []
-        extractions: list[Extraction] = []
+    def _sections(self) -> list[Row]:
+        form = self.number()
+        if form not in {ROWS, COLUMNS}:
+            raise BadFormat("the records are in a form this mailsync does not know: update it")
+        read = self.columns if form == COLUMNS else self.rows
+        rows: list[Row] = []
         datasets: set[str] = set()
         for _ in range(self.count()):
             dataset = self.name()
             if dataset in datasets:
                 raise BadFormat("a bundle has two sections for one dataset")
             datasets.add(dataset)
-            if self.number() != ROW_FORM:
-                raise BadFormat("a dataset is in a form this mailsync does not know: update it")
-            deletes += self._rows(dataset, self.delete)
-            extractions += self._rows(dataset, self.extraction)
-        return tuple(sorted(deletes, key=_place)), tuple(sorted(extractions, key=_place))
-
-    def _rows(self, dataset: str, read: Callable[[str], _Row]) -> list[_Row]:
-        self.start_rows()
-        rows = [read(dataset) for _ in range(self.count())]
-        if not _ascending(rows):
-            raise BadFormat("the records of a dataset are not in order")
-        return rows
+            section = list(read(dataset, self.count()))
+            if _has_twice(section):
+                raise BadFormat("a bundle holds one record twice")
+            rows += section
+        return sorted(rows, key=_place)
 
 
-def _grouped(rows: Iterable[_Row]) -> dict[str, list[_Row]]:
+def _sections(bundle: Bundle) -> dict[str, list[Row]]:
     """By dataset, and in each by position. Raises OurError if a record is there twice."""
-    groups: dict[str, list[_Row]] = {}
-    for row in sorted(rows, key=_place):
-        groups.setdefault(row.dataset, []).append(row)
-    if not all(map(_ascending, groups.values())):
+    sections: dict[str, list[Row]] = {}
+    for row in sorted(bundle.items, key=_place):
+        sections.setdefault(row.dataset, []).append(row)
+    if any(map(_has_twice, sections.values())):
         raise OurError("a bundle holds one record twice")
-    return groups
+    return sections
 
 
-def _place(row: DeleteOrder | Extraction) -> tuple[int, str, bytes]:
+def _place(row: Row) -> tuple[int, str, bytes]:
     return row.position, row.dataset, row.guid
 
 
-def _ascending(rows: list[_Row]) -> bool:
-    return all(_place(one) < _place(other) for one, other in pairwise(rows))
+def _has_twice(section: list[Row]) -> bool:
+    return len({row.guid for row in section}) < len(section)

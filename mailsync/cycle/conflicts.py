@@ -100,7 +100,7 @@ def restore(site: Site, prefix: str, report: Report) -> Conflict:
 def _close(site: Site, transaction: Transaction, conflict: Conflict, how: str) -> None:
     now = site.surroundings.now()
     ledger = transaction.ledger()
-    stroke = ledger.stroke(now, site.surroundings.bits(64))
+    stroke = ledger.stroke(now, site.surroundings.bits(32))
     restored = how == decisions.RESTORED
     if restored and not decisions.restore(ledger, conflict.note, stroke):
         raise UsageError(f"the record of conflict {conflict.id[:SHORT]} is gone for good")

@@ -44,7 +44,7 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         ledger = transaction.ledger()
-        stroke = ledger.stroke(now, site.surroundings.bits(64))
+        stroke = ledger.stroke(now, site.surroundings.bits(32))
         guids = minted(now, stroke)
         keyed = transaction.records.by_key(name, [change.key for change in changes])
         for change in changes:

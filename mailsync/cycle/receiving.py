@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 from mailsync.carriers.base import Arrival, Mailbox, Place
 from mailsync.core import container, parts, sealing, wire
+from mailsync.core.delivery import owing
 from mailsync.core.inbound import Received, Verdict, receive
 from mailsync.core.model import CONFLICTS, Bundle, RecordId
+from mailsync.core.preface import read as preface_of
 from mailsync.cycle.partly import forget_parts, owe_receipt, send_missing
 from mailsync.cycle.report import Report
 from mailsync.cycle.sending import day_of
@@ -236,12 +238,15 @@ _DEFECTS = (ArithmeticError, LookupError, TypeError, ValueError, RecursionError,
 
 
 def _process(site: Site, waiting: Waiting, report: Report) -> None:
-    bundle = wire.decode(waiting.content)
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         links = site.links(transaction)
         if waiting.peer not in links:
             transaction.inbox.finish(waiting.number, "ignored", "no peer any more")
+            return
+        bundle = _decode(transaction, waiting)
+        if bundle is None:
+            transaction.save_links({waiting.peer: owing(links[waiting.peer], now)})
             return
         ledger = transaction.ledger()
         transaction.records.fetch(RecordId(item.dataset, item.guid) for item in bundle.items)
@@ -259,6 +264,20 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         transaction.inbox.finish(waiting.number, "applied", received.verdict.name.lower())
         _log_received(transaction, waiting.peer, bundle, received, conflicts, now)
     _count(report, waiting.peer, received, conflicts)
+
+
+def _decode(transaction: Transaction, waiting: Waiting) -> Bundle | None:
+    """The bundle; None if it counts on earlier ones that this site, once restored, has not."""
+    preface, _ = preface_of(waiting.content)
+    transaction.bodies.heard(waiting.peer, preface)
+    try:
+        read = wire.decode(waiting.content, transaction.bodies.prior(waiting.peer, preface.prior))
+    except wire.OtherPrior as problem:
+        transaction.bodies.forgot(waiting.peer, preface.prior)
+        transaction.inbox.finish(waiting.number, "unreadable", str(problem))
+        return None
+    transaction.bodies.received(waiting.peer, preface.serial, read.body)
+    return read.bundle
 
 
 def _log_received(

@@ -162,6 +162,7 @@ def _compose_one(
     receipts, still_owed = receipts_for(site, transaction, peer, link, now)
     manifest = _manifest(transaction) if link.stale else None
     size_limit = outbound.SIZE_LIMIT
+    preface, prior = transaction.bodies.next(peer.name)
     while True:
         ledger = transaction.ledger()
         bundle, changed = outbound.compose(
@@ -178,7 +179,8 @@ def _compose_one(
         route = transaction.routes.get(peer.name)
         told = replace(bundle.acknowledgement, stripped=route.stripped)
         bundle = replace(bundle, acknowledgement=told)
-        containers = _containers(site, peer, bundle, route, name, receipts)
+        written = wire.encode(bundle, preface, prior)
+        containers = _containers(site, peer, written.content, route, name, receipts)
         count = len(bundle.extractions) + len(bundle.deletes)
         if len(containers) == 1 or count <= 1:
             break
@@ -186,6 +188,7 @@ def _compose_one(
         size_limit = min(size_limit, outbound.weight(bundle)) * 2 // (3 * len(containers))
     transaction.save(ledger, now)
     transaction.save_links({peer.name: replace(changed, owe_since=still_owed)})
+    transaction.bodies.sent(peer.name, preface.serial, written.body)
     _queue(site, transaction, peer, bundle, containers, label_of(name))
     _log(transaction, peer, bundle, now)
     return Composed(
@@ -200,13 +203,12 @@ def _manifest(transaction: Transaction) -> frozenset[RecordId]:
 
 
 def _containers(
-    site: Site, peer: Peer, bundle: Bundle, route: Route, name: bytes, receipts: bytes
+    site: Site, peer: Peer, content: bytes, route: Route, name: bytes, receipts: bytes
 ) -> list[bytes]:
-    """The bundle as it travels: one container, or one for each part; receipts lie with the first.
+    """A bundle as it travels: one container, or one for each part; receipts lie with the first.
 
     ``name``: 8 bytes that the parts are known by.
     """
-    content = wire.encode(bundle)
     if peer.settings.seal:
         message = sealing.seal(
             content,

@@ -182,6 +182,25 @@ part = Table(
     PrimaryKeyConstraint("peer", "bundle", "part"),
 )
 
+body = Table(
+    "body",
+    metadata,
+    Column("peer", Text, nullable=False),
+    Column("ours", Integer, nullable=False),
+    Column("serial", BigInteger, nullable=False),
+    Column("shared", Integer, nullable=False),
+    Column("octets", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("peer", "ours", "serial"),
+)
+
+memory = Table(
+    "memory",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("serial", BigInteger, nullable=False),
+    Column("forgot", Integer, nullable=False),
+)
+
 place = Table(
     "place",
     metadata,

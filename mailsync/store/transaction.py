@@ -11,6 +11,7 @@ from sqlalchemy import and_, bindparam, delete, insert, select, update
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link, SiteState, Stream
 from mailsync.store import schema
+from mailsync.store.bodies import Bodies
 from mailsync.store.codec import Peers, link_of, link_state
 from mailsync.store.history import History
 from mailsync.store.inbox import Inbox
@@ -139,6 +140,11 @@ class Transaction:
     def warnings(self) -> Warnings:
         """What a person should know."""
         return Warnings(self._session)
+
+    @cached_property
+    def bodies(self) -> Bodies:
+        """The bodies of earlier bundles."""
+        return Bodies(self._session)
 
     @cached_property
     def inbox(self) -> Inbox:

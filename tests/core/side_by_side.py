@@ -117,7 +117,7 @@ class SideBySide:
     def _scan(self, name: str) -> None:
         """At the same time as the product, with the same numbers."""
         now = self.product.now // STEP * STEP + 1
-        number = random.Random(now - 1).getrandbits(64)
+        number = random.Random(now - 1).getrandbits(32)
         names = minted(now, Dot(0, self.product.sites[name].state.number, number))
         skew = self.product.sites[name].skew
         self.reference.scan(name, now + skew, number, (guid.hex() for guid in names))

@@ -26,7 +26,7 @@ names = st.sampled_from(["name", "e-mail", "größe", "customers"]) | st.text(
     st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=60
 )
 
-dots = st.builds(Dot, counters, random_64, random_64)
+dots = st.builds(Dot, counters, random_64, tags)
 marks = st.builds(Mark, counters, tags)
 streams = st.builds(Stream, counters, random_64)
 
@@ -95,19 +95,46 @@ def by_position(
     return row.position, row.dataset, row.guid
 
 
+items = st.lists(
+    delete_orders | extractions, max_size=8, unique_by=lambda row: (row.dataset, row.guid)
+).map(lambda rows: sorted(rows, key=by_position))
+
+
+def _bundle(
+    stream: Stream,
+    mark: Mark,
+    history: list[Mark],
+    confirmed: Mark | None,
+    holes: Positions,
+    rows: list[DeleteOrder | Extraction],
+    acknowledgement: Acknowledgement,
+    manifest: frozenset[RecordId] | None,
+    full_seen: int | None,
+    ask: bool,  # noqa: FBT001  as in a bundle
+) -> Bundle:
+    return Bundle(
+        stream,
+        mark,
+        tuple(history),
+        confirmed,
+        holes,
+        tuple(row for row in rows if isinstance(row, DeleteOrder)),
+        tuple(row for row in rows if isinstance(row, Extraction)),
+        acknowledgement,
+        manifest,
+        full_seen,
+        ask,
+    )
+
+
 bundles = st.builds(
-    Bundle,
+    _bundle,
     streams,
     marks,
-    st.lists(marks, max_size=5).map(tuple),
+    st.lists(marks, max_size=5),
     st.none() | marks,
     positions,
-    st.lists(delete_orders, max_size=4, unique_by=by_position).map(
-        lambda rows: tuple(sorted(rows, key=by_position))
-    ),
-    st.lists(extractions, max_size=5, unique_by=by_position).map(
-        lambda rows: tuple(sorted(rows, key=by_position))
-    ),
+    items,
     acknowledgements,
     st.none() | st.frozensets(record_ids, max_size=6),
     st.none() | tags,

@@ -22,7 +22,9 @@ def test_promises_hold_after_random_histories(mix: int) -> None:
 
 def test_promises_hold_when_bundles_travel_as_bytes() -> None:
     for seed in range(SEEDS_PER_MIX):
-        world, broken = run(seed, FEATURES[seed % len(FEATURES)], lambda b: decode(encode(b)))
+        world, broken = run(
+            seed, FEATURES[seed % len(FEATURES)], lambda b: decode(encode(b).content).bundle
+        )
         assert broken is None, f"seed {seed}: {broken}\n" + "\n".join(world.trace)
 
 

@@ -165,7 +165,7 @@ class World:
 
     def scan(self, name: str) -> None:
         site, data, ledger = self.sites[name], self.data[name], self.ledger(name)
-        stroke = ledger.stroke(self.now + site.skew, self.random.getrandbits(64))
+        stroke = ledger.stroke(self.now + site.skew, self.random.getrandbits(32))
         guids = minted(self.now, stroke)
         mine = [r for r in site.records.values() if r.key is not None]
         for record in sorted(mine, key=lambda record: record.guid):

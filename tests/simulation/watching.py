@@ -11,6 +11,7 @@ from mailsync.core.inbound import Received, Verdict
 from mailsync.core.model import Bundle, DeleteOrder, Dot, Extraction, RecordId
 from mailsync.cycle import receiving, sending
 from mailsync.cycle.site import Peer, Site
+from mailsync.store.transaction import Transaction
 from tests.simulation.world import World
 
 Shown = dict[tuple[str, str, RecordId], set[tuple[str, Dot, bool]]]
@@ -21,12 +22,14 @@ Shown = dict[tuple[str, str, RecordId], set[tuple[str, Dot, bool]]]
 def watched(world: World) -> Iterator[None]:
     """While ``world`` plays, enter what looks wrong into its suspicions."""
     shown: Shown = {}
-    real_containers, real_process = sending._containers, receiving._process
+    real_queue, real_process = sending._queue, receiving._process
     at = [""]
 
-    def containers(site: Site, peer: Peer, bundle: Bundle, *rest: object) -> list[bytes]:
+    def queue(
+        site: Site, transaction: Transaction, peer: Peer, bundle: Bundle, *rest: object
+    ) -> None:
         _suspect_echo(world, shown, site.name, peer.name, bundle)
-        return real_containers(site, peer, bundle, *rest)  # type: ignore[arg-type]
+        real_queue(site, transaction, peer, bundle, *rest)  # type: ignore[arg-type]
 
     def process(site: Site, *rest: object) -> None:
         at[0] = site.name
@@ -43,7 +46,7 @@ def watched(world: World) -> Iterator[None]:
         return received
 
     with (
-        mock.patch.object(sending, "_containers", containers),
+        mock.patch.object(sending, "_queue", queue),
         mock.patch.object(receiving, "_process", process),
         mock.patch.object(receiving, "receive", receive),
     ):
