@@ -199,6 +199,9 @@ def event(chance: random.Random, key: str) -> Fields:
     fields: dict[str, Value] = {
         "component": "vevent",
         "uid": f"UID:{key}",
+        "created": f"CREATED:{_second(chance)}",
+        "sequence": "SEQUENCE:0",
+        "transp": f"TRANSP:{chance.choice(('OPAQUE', 'OPAQUE', 'TRANSPARENT'))}",
         "dtstart": f"DTSTART:{start}",
         "duration": f"DURATION:PT{chance.choice((1, 1, 1, 2, 3))}H",
         "summary": f"SUMMARY:{_subject(chance)}",
@@ -211,6 +214,11 @@ def event(chance: random.Random, key: str) -> Fields:
     if chance.random() < 0.2:
         fields["rrule"] = f"RRULE:FREQ=WEEKLY;COUNT={chance.randrange(2, 53)}"
     return fields
+
+
+def _second(chance: random.Random) -> str:
+    day = _day(chance, FIRST_DAY, LAST_DAY).replace("-", "")
+    return f"{day}T{chance.randrange(24):02}{chance.randrange(60):02}{chance.randrange(60):02}Z"
 
 
 def _moment(chance: random.Random) -> str:
@@ -232,8 +240,9 @@ EVENT_HABITS: Final[tuple[_Habit, ...]] = (
 
 
 def event_again(chance: random.Random, fields: Fields) -> Fields:
-    """The event with one or two other properties."""
-    return _edited(chance, fields, EVENT_HABITS)
+    """The event with one or two other properties, and the number of the revision."""
+    number = int(str(fields["sequence"]).partition(":")[2]) + 1
+    return {**_edited(chance, fields, EVENT_HABITS), "sequence": f"SEQUENCE:{number}"}
 
 
 def _edited(chance: random.Random, fields: Fields, habits: tuple[_Habit, ...]) -> Fields:

@@ -7,14 +7,17 @@ and vCard or iCalendar the whole new record, CSV the old row too, a changeset th
 from __future__ import annotations
 
 import json
+import random
 import zlib
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from benchmarks.material import Edit, Material
 from mailsync.core.model import Fields, Key, Value
 
 LEVEL: Final = 9
+LAST_EDIT: Final = datetime(2026, 11, 20, 18, tzinfo=UTC)
 
 Rival = Callable[[Sequence[Edit]], bytes]
 """What travels for some edits."""
@@ -127,12 +130,30 @@ def changesets(material: Material) -> Rival:
 
 
 def text_files(material: Material, edits: Sequence[Edit]) -> bytes:
-    """The new cards or events whole, and the UIDs of those deleted."""
+    """The new cards or events whole, and the UIDs of those deleted.
+
+    Applications stamp what they change: REV in cards (RFC 6350, 6.7.4), LAST-MODIFIED in events
+    (RFC 5545, 3.8.7.3). mailsync leaves such stamps to each site's own application.
+    """
     assert material.text is not None
     document = material.text.parse(b"")
-    wanted = {edit.key: _texts(edit.new) for edit in edits if edit.new is not None}
+    name = "rev" if material.name == "contacts" else "last-modified"
+    wanted = {
+        edit.key: {
+            **_texts(edit.new),
+            name: f"{name.upper()}:{_edited_at(edit.key):%Y%m%dT%H%M%SZ}",
+        }
+        for edit in edits
+        if edit.new is not None
+    }
     gone = [str(edit.old["uid"]) for edit in edits if edit.new is None and edit.old is not None]
     return document.edited(wanted) + "".join(f"{uid}\r\n" for uid in gone).encode()
+
+
+def _edited_at(key: Key) -> str:
+    """Some second of the day on which the edits were made."""
+    moment = LAST_EDIT - timedelta(seconds=random.Random(key).randrange(24 * 3600))
+    return f"{moment:%Y%m%dT%H%M%SZ}"
 
 
 def _texts(fields: Fields) -> dict[str, str]:
