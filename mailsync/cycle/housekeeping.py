@@ -15,7 +15,9 @@ KEPT_MS = 90 * 24 * 3600 * 1000
 
 
 def tidy(site: Site) -> None:
-    """Prune ancestors, expire silent peers, purge tombstones past their retention time."""
+    """Prune ancestors, expire silent peers, purge tombstones past their retention time, and drop
+    what was kept for peers that are no more.
+    """
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         links = {
@@ -32,6 +34,7 @@ def tidy(site: Site) -> None:
         transaction.save(ledger, now)
         transaction.save_links(links)
         transaction.forget(now - KEPT_MS)
+        transaction.retire(frozenset(site.peers))
 
 
 def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link:

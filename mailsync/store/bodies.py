@@ -86,6 +86,10 @@ class Bodies:
         serial, _ = self._memory(peer)
         self._session.run(_NOTE, peer=peer, serial=serial, forgot=1)
 
+    def kept(self, peer: str) -> int:
+        """Bytes of bodies that are kept for a peer, ours and its own."""
+        return sum(size for ours in (OURS, THEIRS) for _, size, _ in self._sizes(peer, ours))
+
     def _memory(self, peer: str) -> tuple[int, int]:
         rows = self._session.rows(_MEMORY, peer=peer)
         return rows[0] if rows else (0, 0)

@@ -44,6 +44,10 @@ _STALE = {
     schema.dispatch: schema.dispatch.c.sent_at <= bindparam("before"),
     schema.outbox: schema.outbox.c.sent_at <= bindparam("before"),
 }
+_RETIRE = [
+    Statement(delete(table).where(table.c.peer.not_in(bindparam("peers", expanding=True))))
+    for table in (schema.outbox, schema.body)
+]
 _FORGET = [Statement(delete(table).where(stale)) for table, stale in _STALE.items()]
 
 
@@ -165,6 +169,11 @@ class Transaction:
     def history(self) -> History:
         """Log, held records, meter."""
         return History(self._session)
+
+    def retire(self, peers: frozenset[str]) -> None:
+        """Drop mails and bodies of all but these peers."""
+        for statement in _RETIRE:
+            self._session.run(statement, peers=sorted(peers))
 
     def forget(self, before: int) -> None:
         """Drop what was only kept for a while: done bundles, orphaned parts, old log lines."""
