@@ -211,6 +211,10 @@ def owing(link: Link, now: int) -> Link:
 
 def not_later(link: Link, now: int) -> Link:
     """The link without times to come: the clock was set back since, and timers start again."""
+    times = [flight.sent_at for flight in link.flights]
+    times += [time for time in (link.owe_since, link.heard_at) if time is not None]
+    if max(times, default=now) <= now:
+        return link
     flights = tuple(f._replace(sent_at=min(f.sent_at, now)) for f in link.flights)
     owe_since = None if link.owe_since is None else min(link.owe_since, now)
     heard_at = None if link.heard_at is None else min(link.heard_at, now)
