@@ -16,7 +16,7 @@ from typing import Self
 
 import pytest
 
-from mailsync.carriers.base import Arrival, Place, Retry
+from mailsync.carriers.base import Arrival, Place, Retry, Sent
 from mailsync.carriers.memory import MemorySender, Network
 from mailsync.core.model import Key
 from mailsync.cycle.mail import MailCarrier
@@ -141,6 +141,26 @@ async def test_a_mail_not_taken_is_tried_again_only_when_it_is_due(sites: Sites)
     sites.clock.now += HOUR
     await run_due_cycle(site, Report())
     assert attempts == 2
+
+
+async def test_what_could_not_be_sent_for_weeks_goes_as_one_set(sites: Sites) -> None:
+    site, queued = sites.sites["alice"], 0
+    sites.network.judge = lambda _: Retry("the antenna is down")
+    for day in range(21):
+        sites.rows("alice")[Key(f"{day % 3}")] = {"day": day}
+        await run_due_cycle(site, Report())
+        with site.store.transaction() as transaction:
+            queued = max(queued, len(transaction.outbox.items()))
+        sites.clock.now += HOUR // 60
+    assert queued == 1
+    sites.network.judge = lambda letter: Sent(len(letter.container))
+    sites.clock.now += 24 * HOUR
+    report = Report()
+    await run_due_cycle(site, report)
+    assert report.peers["bob"].sent.mails == 1
+    sites.network.deliver_all()
+    await run_due_cycle(sites.sites["bob"], Report())
+    assert sites.contents("bob") == sites.contents("alice")
 
 
 async def test_trouble_is_told_once_and_its_end_too(sites: Sites, told: Told) -> None:

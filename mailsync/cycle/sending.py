@@ -69,15 +69,19 @@ class Composed(NamedTuple):
 def compose_for(site: Site, peer: Peer, *, everything: bool, due_by: int) -> Iterator[Composed]:
     """The bundles due to a peer now, each committed with its parts in the outbox.
 
-    ``everything``: also what is on its way and not confirmed yet. What waits in the outbox to be
-    tried again by ``due_by`` (milliseconds since 1970), and was certainly not taken by any
-    carrier, is recalled first: after an outage one up-to-date set goes, not its history.
+    ``everything``: also what is on its way and not confirmed yet. What waits in the outbox and
+    was certainly not taken by any carrier is recalled first, if it is to be tried again by
+    ``due_by`` (milliseconds since 1970) or there is more to tell by now: after an outage one
+    up-to-date set goes, not its history.
     """
     start = site.surroundings.now()
     with site.store.transaction() as transaction:
-        _recall(site, transaction, peer, due_by)
-        acked = site.links(transaction)[peer.name].acked
-        candidates = list(transaction.records.outside(acked))
+        links = site.links(transaction)
+        candidates = list(transaction.records.outside(links[peer.name].acked))
+        more = outbound.is_due(
+            links, peer.name, candidates, resend_before=0, owed_before=_owed_before(peer, start)
+        )
+        _recall(site, transaction, peer, ALWAYS if more else due_by)
     while True:
         with site.store.transaction() as transaction:
             composed = _compose_one(
@@ -155,7 +159,7 @@ def _compose_one(
         peer.name,
         candidates,
         resend_before=resend_before,
-        owed_before=now - peer.settings.acknowledge_after * 1000,
+        owed_before=_owed_before(peer, now),
     ):
         return None
     tag, name = site.surroundings.bits(32), site.surroundings.octets(BUNDLE_SIZE)
@@ -196,6 +200,11 @@ def _compose_one(
         Counter(item.dataset for item in bundle.deletes),
         containers,
     )
+
+
+def _owed_before(peer: Peer, now: int) -> int:
+    """An acknowledgement owed since before this goes even alone (milliseconds since 1970)."""
+    return now - peer.settings.acknowledge_after * 1000
 
 
 def _manifest(transaction: Transaction) -> frozenset[RecordId]:
