@@ -87,8 +87,8 @@ SendResult = Sent | Retry | Refused
 class Throttled(Unreachable):
     """Nothing is lost; the server asked not to be disturbed for a while, and will not be."""
 
-    def __init__(self, words: str, seconds: float) -> None:
-        """``seconds``: for how long."""
+    def __init__(self, words: str, seconds: float = 0.0) -> None:
+        """``seconds``: for how long; 0 if the server did not say."""
         super().__init__(words)
         self.seconds = seconds
 

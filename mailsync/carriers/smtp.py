@@ -21,7 +21,7 @@ from typing import Final, Self
 
 import aiosmtplib
 
-from mailsync.carriers.base import Letter, Refused, Retry, SendResult, Sent
+from mailsync.carriers.base import Letter, Refused, Retry, SendResult, Sent, Throttled
 from mailsync.carriers.endpoint import (
     Endpoint,
     Security,
@@ -217,26 +217,34 @@ def _mail_options(client: aiosmtplib.SMTP, size: int) -> list[str]:
 
 def _verdict(error: aiosmtplib.SMTPResponseException) -> Retry | Refused:
     """What a server's refusal means for the letter (RFC 3463 where it gives such a code)."""
-    enhanced = re.match(r"([245]\.\d{1,3}\.\d{1,3})\b", error.message)
-    code = enhanced[1] if enhanced else ""
+    code = _enhanced(error)
     if error.code < 500 or code in _PASSING:
-        return Retry(_words(error), throttled=_is_throttling(error.code, code))
+        return Retry(_words(error), throttled=_is_throttling(error))
     if code in _TOO_LARGE or (error.code == 552 and not code):
         return Refused(_words(error), too_large=True)
     return Refused(_words(error))
 
 
-def _is_throttling(code: int, enhanced: str) -> bool:
+def _enhanced(error: aiosmtplib.SMTPResponseException) -> str:
+    """The enhanced code (RFC 3463); empty if there is none."""
+    code = re.match(r"([245]\.\d{1,3}\.\d{1,3})\b", error.message)
+    return code[1] if code else ""
+
+
+def _is_throttling(error: aiosmtplib.SMTPResponseException) -> bool:
     """Does the answer mean the account rather than the letter?"""
-    if enhanced:
-        return code == 421 or enhanced in _SPENT or enhanced.startswith("4.7.")
-    return code in {421, 450}
+    code = _enhanced(error)
+    if code:
+        return error.code == 421 or code in _SPENT or code.startswith("4.7.")
+    return error.code in {421, 450}
 
 
 def _refusal(endpoint: Endpoint, error: BaseException) -> OperatorError:
     """The operator's error for what ended the way to a usable connection."""
     if isinstance(error, aiosmtplib.SMTPAuthenticationError) and error.code >= 500:
         return LoginRefused(f"{endpoint}: login as {endpoint.user} refused: {_words(error)}")
+    if isinstance(error, aiosmtplib.SMTPResponseException) and _is_throttling(error):
+        return Throttled(f"{endpoint}: {_words(error)}")
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return connection_error(endpoint, RuntimeError(_words(error)))
     if isinstance(error, aiosmtplib.SMTPConnectError) and error.__cause__ is not None:

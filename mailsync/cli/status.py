@@ -33,6 +33,7 @@ def status(invocation: Invocation) -> None:
         open_conflicts = sum(c.closed is None for c in list_conflicts(site, transaction))
         _datasets(output, site, transaction)
         _peers(output, site, transaction)
+        _mailbox(output, site, transaction)
         waiting = _waiting(output, transaction)
         mails = transaction.mailbox.counts()
     output.show(f"{open_conflicts} open conflicts, {mails.get('rejected', 0)} mails rejected")
@@ -123,6 +124,14 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
     if ahead:
         output.show(f"! Some site's clock is {ahead // 60_000} minutes ahead: its edits win.")
         output.line("clock", ahead_seconds=ahead // 1000)
+
+
+def _mailbox(output: Output, site: Site, transaction: Transaction) -> None:
+    from mailsync.cycle.pacing import reading_pause  # noqa: PLC0415  slow
+
+    if reason := reading_pause(site, transaction):
+        output.show(f"! The mailbox is {reason}")
+        output.line("mailbox", reason=reason)
 
 
 def _waiting(output: Output, transaction: Transaction) -> int:

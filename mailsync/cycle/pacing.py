@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from mailsync.carriers.base import Mailbox, Throttled
+from mailsync.carriers.base import Mailbox, Sender, Throttled
 from mailsync.cycle.health import moment
 from mailsync.cycle.site import Carrier, Site
 from mailsync.errors import Unreachable
@@ -86,10 +86,32 @@ def resume_route(transaction: Transaction, peer: str) -> None:
 
 
 @asynccontextmanager
+async def sending(site: Site, carrier: Carrier, queued: Sequence[Queued]) -> AsyncIterator[Sender]:
+    """The way for these letters; their routes rest if its server will not even talk to us now.
+    Raises as the sender does.
+    """
+    try:
+        async with carrier.sender() as sender:
+            yield sender
+    except Throttled as problem:
+        with site.store.transaction() as transaction:
+            now = site.surroundings.now()
+            for peer in {item.peer for item in queued}:
+                pause_route(transaction, peer, str(problem), now)
+            cleared(site, transaction, queued)
+        raise
+
+
+def reading_pause(site: Site, transaction: Transaction) -> str:
+    """In words, why the site's mailbox is left alone now; empty if it is not."""
+    return _pause(transaction, _READING, site.surroundings.now())
+
+
+@asynccontextmanager
 async def reading(site: Site, carrier: Carrier) -> AsyncIterator[Mailbox]:
     """The site's mailbox, unless its server asked to be left alone. Raises as the mailbox does."""
     with site.store.transaction() as transaction:
-        why = _pause(transaction, _READING, site.surroundings.now())
+        why = reading_pause(site, transaction)
     if why:
         raise Unreachable(f"the mailbox: {why}")
     try:

@@ -18,7 +18,7 @@ from mailsync.core.model import CONFLICTS, Bundle, Record, RecordId
 from mailsync.core.offering import offer
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.core.positions import Positions
-from mailsync.cycle.pacing import cleared, pause_route, resume_route
+from mailsync.cycle.pacing import cleared, pause_route, resume_route, sending
 from mailsync.cycle.partly import forget_parts, label_of, receipts_for
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
@@ -288,7 +288,7 @@ async def deliver(site: Site, peers: frozenset[str], report: Report, *, due_by: 
     report.problems += [TemporarilyNotTaken(words) for words in waiting]
     if not queued or site.carrier is None:
         return
-    async with site.carrier.sender() as sender:
+    async with sending(site, site.carrier, queued) as sender:
         if sender.size_limit is not None:
             with site.store.transaction() as transaction:
                 note_announced(transaction, {item.peer for item in queued}, sender.size_limit)

@@ -9,7 +9,7 @@ from email import message_from_bytes
 
 import pytest
 
-from mailsync.carriers.base import Refused, Retry, Sent
+from mailsync.carriers.base import Refused, Retry, Sent, Throttled
 from mailsync.carriers.endpoint import Endpoint, Security
 from mailsync.carriers.smtp import SmtpSender
 from mailsync.errors import (
@@ -285,7 +285,8 @@ async def test_a_refused_greeting_is_unreachable() -> None:
     [
         (b"535 5.7.8 bad credentials", LoginRefused),
         (b"534 5.7.9 needs an app password", LoginRefused),
-        (b"454 4.7.0 temporary failure", Unreachable),
+        (b"454 4.7.0 temporary failure", Throttled),
+        (b"454 4.3.0 temporary failure", Unreachable),
     ],
 )
 async def test_a_login_is_tried_once_and_its_failure_told_apart(
@@ -294,7 +295,7 @@ async def test_a_login_is_tried_once_and_its_failure_told_apart(
     script = {"AUTH": says(answer + b"\r\n")}
     async with smtp_stub(script, extensions=("AUTH PLAIN LOGIN",)) as stub:
         error = await refusal(stub.endpoint)
-    assert isinstance(error, kind)
+    assert type(error) is kind
     assert answer.decode() in str(error)
     assert sum(command.startswith("AUTH") for command in stub.commands) == 1
 

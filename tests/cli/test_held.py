@@ -1,14 +1,16 @@
-"""``mailsync held`` on a site with a bundle set aside."""
+"""``mailsync held`` and ``status`` on a site with a bundle set aside."""
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from mailsync.cli import main
+from mailsync.store.pauses import Pause
 from mailsync.store.state import StateStore
 
 
@@ -58,3 +60,14 @@ def test_a_bundle_that_is_not_held_is_named(directory: Path) -> None:
     done = run(directory, "held", "release", "7")
     assert done.exit_code == 2
     assert "there is no bundle 7 set aside" in done.stderr
+
+
+def test_status_says_until_when_the_mailbox_is_left_alone(directory: Path) -> None:
+    assert "mailbox" not in run(directory, "--json", "status").stdout
+    until = int(time.time() * 1000) + 3_600_000
+    with StateStore.open(directory / "state.db").transaction() as transaction:
+        transaction.pauses.begin("mailbox", Pause(until, 1, "Suggested Backoff Time: 3600"))
+    assert "! The mailbox is paused until " in run(directory, "status").stdout
+    lines = map(json.loads, run(directory, "--json", "status").stdout.splitlines())
+    (said,) = (line["reason"] for line in lines if line["type"] == "mailbox")
+    assert said.endswith(": Suggested Backoff Time: 3600")

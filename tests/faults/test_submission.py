@@ -274,6 +274,22 @@ async def test_f07_a_quota_of_mails_is_learnt(tmp_path: Path, answer: str) -> No
     assert await arrives(world, post, stub.mails)
 
 
+async def test_f07_a_server_that_will_not_even_talk_to_us_is_left_alone(tmp_path: Path) -> None:
+    world, post = by_post(tmp_path)
+    edited(world)
+    async with smtp_stub({"greeting": says("421 4.7.0 too many logins", "220 hello")}) as stub:
+        submit_to(world, post, stub.endpoint)
+        for pause in (0, 0, 9 * 60_000):
+            world.clock.now += pause
+            assert (await cycle(world, "alice")).exit_code == Exit.TEMPORARY
+            assert len(stub.connections) == 1
+            assert reasons(world)[0].startswith("paused until 2026-")
+            assert "421 4.7.0 too many logins" in reasons(world)[0]
+        world.clock.now += 60_000
+        assert (await cycle(world, "alice")).problems == []
+        assert await arrives(world, post, stub.mails)
+
+
 BLOCKED_NAMES = re.compile(
     r"(?i)\.(zip|gz|xz|7z|rar|z|bz2|exe|img|iso|lib|mat|ops|py|js|vbs|bat|cmd|com|scr|jar|htm)$"
 )
