@@ -169,6 +169,7 @@ inbox = Table(
     Column("reason", Text, nullable=False),
     sqlite_autoincrement=True,
 )
+Index("inbox_received_at", inbox.c.received_at)
 
 part = Table(
     "part",
@@ -181,6 +182,7 @@ part = Table(
     Column("received_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("peer", "bundle", "part"),
 )
+Index("part_received_at", part.c.received_at)
 
 body = Table(
     "body",
@@ -247,6 +249,7 @@ event = Table(
     sqlite_autoincrement=True,
 )
 Index("event_guid", event.c.guid)
+Index("event_at", event.c.at)
 
 traffic = Table(
     "traffic",

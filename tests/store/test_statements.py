@@ -12,7 +12,7 @@ from sqlalchemy import Dialect, bindparam, create_engine, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mailsync import store
-from mailsync.store import records, schema
+from mailsync.store import records, schema, transaction
 from mailsync.store.statements import Session, Statement
 
 DIALECTS: list[Dialect] = [
@@ -84,11 +84,22 @@ def test_a_value_that_is_missing_is_not_taken_for_null(session: Session) -> None
 def test_what_every_cycle_asks_reads_only_records_that_want_something(
     name: str, index: str, values: dict[str, int]
 ) -> None:
+    (step,) = plan(vars(records)[name], values)
+    assert f"USING INDEX {index}" in step
+
+
+@pytest.mark.parametrize("statement", transaction._FORGET)
+def test_what_is_old_is_found_without_reading_what_is_not(statement: Statement) -> None:
+    (step,) = plan(statement, {"before": 9})
+    assert "USING INDEX" in step or "outbox" in step  # which is emptied all the time
+
+
+def plan(statement: Statement, values: dict[str, int]) -> list[str]:
+    """The steps in which SQLite would execute this."""
     engine = create_engine("sqlite://")
     schema.metadata.create_all(engine)
-    text, given = vars(records)[name].said(engine.dialect, values)
+    text, given = statement.said(engine.dialect, values)
     with closing(engine.raw_connection()) as connection:
         cursor = connection.cursor()
         cursor.execute(f"explain query plan {text}", given)
-        (step,) = cursor.fetchall()
-    assert f"USING INDEX {index}" in step[3]
+        return [step[3] for step in cursor.fetchall()]
