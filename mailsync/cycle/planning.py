@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 from mailsync.carriers.base import Letter
 from mailsync.core.model import CONFLICTS
+from mailsync.cycle.composing import ALWAYS, Composed, compose_for, offer_widened
 from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.receiving import process_inbox
 from mailsync.cycle.report import Report
-from mailsync.cycle.sending import ALWAYS, Composed, compose_for, offer_widened
 from mailsync.cycle.site import Peer, Site
 from mailsync.errors import MailsyncError
 

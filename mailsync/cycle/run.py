@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailsync.core.model import CONFLICTS
+from mailsync.cycle.composing import ALWAYS, compose_for, offer_widened
 from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.housekeeping import tidy
 from mailsync.cycle.materialising import materialise_dataset
 from mailsync.cycle.pacing import reading
 from mailsync.cycle.receiving import admit, arrival_of, collect, dispose, process_inbox
 from mailsync.cycle.report import Report
-from mailsync.cycle.sending import ALWAYS, compose_for, deliver, offer_widened
+from mailsync.cycle.sending import deliver
 from mailsync.cycle.site import Site
 from mailsync.errors import MailsyncError, OurError
 

@@ -20,9 +20,10 @@ from mailsync.carriers.smtp import SmtpSender
 from mailsync.config.quantities import parse_rates
 from mailsync.core.container import Kind, frame
 from mailsync.core.model import Key
+from mailsync.cycle.composing import BASE64_GROWTH, MAIL_OVERHEAD
 from mailsync.cycle.health import examine_links
 from mailsync.cycle.run import Extent
-from mailsync.cycle.sending import BASE64_GROWTH, MAIL_OVERHEAD, RETRY_AFTER_MS
+from mailsync.cycle.sending import RETRY_AFTER_MS
 from mailsync.errors import BadCertificate, Exit, LoginRefused
 from tests.carriers.letters import NOW, container, letter
 from tests.cycle.sites import DAY, HOUR, Sites

@@ -9,7 +9,7 @@ from unittest import mock
 from mailsync.core import inbound
 from mailsync.core.inbound import Received, Verdict
 from mailsync.core.model import Bundle, DeleteOrder, Dot, Extraction, RecordId
-from mailsync.cycle import receiving, sending
+from mailsync.cycle import composing, receiving
 from mailsync.cycle.site import Peer, Site
 from mailsync.store.transaction import Transaction
 from tests.simulation.world import World
@@ -22,7 +22,7 @@ Shown = dict[tuple[str, str, RecordId], set[tuple[str, Dot, bool]]]
 def watched(world: World) -> Iterator[None]:
     """While ``world`` plays, enter what looks wrong into its suspicions."""
     shown: Shown = {}
-    real_queue, real_process = sending._queue, receiving._process
+    real_queue, real_process = composing._queue, receiving._process
     at = [""]
 
     def queue(
@@ -46,7 +46,7 @@ def watched(world: World) -> Iterator[None]:
         return received
 
     with (
-        mock.patch.object(sending, "_queue", queue),
+        mock.patch.object(composing, "_queue", queue),
         mock.patch.object(receiving, "_process", process),
         mock.patch.object(receiving, "receive", receive),
     ):
