@@ -193,6 +193,11 @@ def without(flights: tuple[Flight, ...], positions: Positions) -> tuple[Flight, 
     )
 
 
+def unread(link: Link) -> Link:
+    """The link once the peer said that it cannot read what is on its way: all that is due again."""
+    return replace(link, flights=(), fulls=frozenset())
+
+
 def renewed(link: Link, positions: Positions, now: int) -> Link:
     """The link with the timers of these positions started again, as they are on their way anew."""
     flights = tuple(

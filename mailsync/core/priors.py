@@ -21,6 +21,13 @@ WINDOW: Final = 2**20
 KEPT: Final = 4 * WINDOW
 """Bytes of bodies that either end keeps of each direction of a link."""
 
+BODY_COST: Final = 1024
+"""Bytes that keeping a body costs besides its own; so there are never many of them."""
+
+NAMED: Final = 8
+"""Intervals of serials that a body is compressed against at most: each costs two bytes, and
+where many mails are lost there would be many."""
+
 ANNOUNCED: Final = 4
 """Intervals of serials that a preface names; older ones were named before."""
 
@@ -38,7 +45,7 @@ def chosen(sizes: Mapping[int, int]) -> Positions:
             break
         serials.append(serial)
         room -= sizes[serial]
-    return Positions.of(serials)
+    return Positions(Positions.of(serials).intervals[-NAMED:])
 
 
 def joined(bodies: Iterable[bytes]) -> bytes:
@@ -50,7 +57,7 @@ def surplus(sizes: Mapping[int, int]) -> list[int]:
     """The serials that need not be kept any more (serial: bytes kept)."""
     room, serials = KEPT, []
     for serial in sorted(sizes, reverse=True):
-        room -= sizes[serial]
+        room -= sizes[serial] + BODY_COST
         if room < 0:
             serials.append(serial)
     return serials

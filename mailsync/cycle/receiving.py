@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import logging
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mailsync.carriers.base import Arrival, Mailbox, Place
 from mailsync.core import container, parts, sealing, wire
-from mailsync.core.delivery import owing
+from mailsync.core.delivery import owing, unread
 from mailsync.core.inbound import Received, Verdict, receive
 from mailsync.core.model import CONFLICTS, Bundle, RecordId
+from mailsync.core.preface import Preface
 from mailsync.core.preface import read as preface_of
 from mailsync.cycle.partly import forget_parts, owe_receipt, send_missing
 from mailsync.cycle.report import Report
@@ -244,9 +246,15 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         if waiting.peer not in links:
             transaction.inbox.finish(waiting.number, "ignored", "no peer any more")
             return
-        bundle = _decode(transaction, waiting)
+        preface, _ = preface_of(waiting.content)
+        if not waiting.before and transaction.bodies.heard(waiting.peer, preface):
+            links[waiting.peer] = unread(links[waiting.peer])
+        bundle = _decode(transaction, waiting, preface, now)
         if bundle is None:
-            transaction.save_links({waiting.peer: owing(links[waiting.peer], now)})
+            link = owing(links[waiting.peer], now)
+            if not waiting.before:  # nothing of the peer's can be read until it knows
+                link = replace(link, owe_since=0)
+            transaction.save_links({waiting.peer: link})
             return
         ledger = transaction.ledger()
         transaction.records.fetch(RecordId(item.dataset, item.guid) for item in bundle.items)
@@ -266,17 +274,25 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
     _count(report, waiting.peer, received, conflicts)
 
 
-def _decode(transaction: Transaction, waiting: Waiting) -> Bundle | None:
-    """The bundle; None if it counts on earlier ones that this site, once restored, has not."""
-    preface, _ = preface_of(waiting.content)
-    transaction.bodies.heard(waiting.peer, preface)
+def _decode(
+    transaction: Transaction, waiting: Waiting, preface: Preface, now: int
+) -> Bundle | None:
+    """The bundle; None if it counts on earlier ones that are not here.
+
+    What was here before says nothing new of earlier ones: it may count on some long dropped.
+    """
+    bodies = transaction.bodies
     try:
-        read = wire.decode(waiting.content, transaction.bodies.prior(waiting.peer, preface.prior))
+        read = wire.decode(waiting.content, bodies.prior(waiting.peer, preface.prior))
     except wire.OtherPrior as problem:
-        transaction.bodies.forgot(waiting.peer, preface.prior)
+        if not waiting.before:
+            bodies.forgot(waiting.peer)
+            words = f"a bundle {problem}; it will come again"
+            transaction.history.log(Event(now, "unreadable", waiting.peer, None, words))
         transaction.inbox.finish(waiting.number, "unreadable", str(problem))
         return None
-    transaction.bodies.received(waiting.peer, preface.serial, read.body)
+    if not waiting.before:
+        bodies.received(waiting.peer, preface.serial, read.body)
     return read.bundle
 
 

@@ -61,15 +61,20 @@ class Bodies:
 
     def sent(self, peer: str, serial: int, body: bytes) -> None:
         """A bundle was composed."""
-        self._session.run(_NOTE, peer=peer, serial=serial, forgot=0)
+        _, forgot = self._memory(peer)
+        self._session.run(_NOTE, peer=peer, serial=serial, forgot=forgot)
         self._keep(peer, OURS, serial, body)
 
-    def heard(self, peer: str, preface: Preface) -> None:
-        """A peer said which of our bodies it holds."""
+    def heard(self, peer: str, preface: Preface) -> bool:
+        """A peer said which of our bodies it holds: are some gone that we counted on?"""
+        gone = False
         if preface.held_is_all:
+            shared = [serial for serial, _, is_shared in self._sizes(peer, OURS) if is_shared]
+            gone = any(serial not in preface.held for serial in shared)
             self._share(peer, 0, _LAST, is_shared=0)
         for low, high in preface.held.intervals:
             self._share(peer, low, high, is_shared=1)
+        return gone
 
     def prior(self, peer: str, serials: Positions) -> bytes:
         """What a peer's bundle was compressed against, as far as it is here."""
@@ -77,12 +82,17 @@ class Bodies:
 
     def received(self, peer: str, serial: int, body: bytes) -> None:
         """A peer's bundle was read."""
+        last, forgot = self._memory(peer)
+        if forgot:
+            self._session.run(_NOTE, peer=peer, serial=last, forgot=0)
         self._keep(peer, THEIRS, serial, body)
 
-    def forgot(self, peer: str, serials: Positions) -> None:
-        """A peer's bundle cannot be read by what we hold of these bodies: it will be told."""
-        for low, high in serials.intervals:
-            self._session.run(_DROP, peer=peer, ours=THEIRS, low=low, high=high)
+    def forgot(self, peer: str) -> None:
+        """A peer counts on other bodies than we hold: it is told so until we can read it again.
+
+        Which of them differ cannot be known, so all go: one by one they would cost a bundle each.
+        """
+        self._session.run(_DROP, peer=peer, ours=THEIRS, low=0, high=_LAST)
         serial, _ = self._memory(peer)
         self._session.run(_NOTE, peer=peer, serial=serial, forgot=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql
 
 from mailsync.store import schema
@@ -21,12 +21,13 @@ _ADMIT = Statement(
             name: _admitted.excluded[name]
             for name in ("content", "state", "attempts", "received_at")
         },
-        where=or_(_inbox.state == "applied", _inbox.state == "ignored"),
+        where=_inbox.state.in_(("applied", "ignored", "unreadable")),
     )
 )
 _WAITING = Statement(select(_inbox.number).where(_inbox.state == "waiting").order_by(_inbox.number))
 _COUNT_ATTEMPT = Statement(update(schema.inbox).where(_same).values(attempts=_inbox.attempts + 1))
-_TAKE = Statement(select(_inbox.number, _inbox.peer, _inbox.content, _inbox.attempts).where(_same))
+_taken = select(_inbox.number, _inbox.peer, _inbox.content, _inbox.attempts, _inbox.reason)
+_TAKE = Statement(_taken.where(_same))
 _decided = update(schema.inbox).where(_same)
 _decided = _decided.values(state=bindparam("state"), reason=bindparam("reason"))
 _KEEP = Statement(_decided)
@@ -56,6 +57,8 @@ class Waiting(NamedTuple):
     peer: str
     content: bytes
     attempts: int
+    before: str
+    """What became of it when it was here before; empty if it was not."""
 
 
 class Inbox:
@@ -95,7 +98,7 @@ class Inbox:
         return Waiting(*row)
 
     def finish(self, number: int, state: str, reason: str = "") -> None:
-        """The bundle was ``applied``, ``ignored`` or ``quarantined``; only the latter is kept."""
+        """It was ``applied``, ``ignored``, ``unreadable`` or ``quarantined``; only that is kept."""
         statement = _KEEP if state == "quarantined" else _FINISH
         self._session.run(statement, same=number, state=state, reason=reason)
 
