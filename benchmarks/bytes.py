@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from benchmarks.material import Edit, Material, Rows, carry_out, generated, legislators
 from benchmarks.rivals import Rival, RivalMissing, rivals
 from benchmarks.two_sites import ADDRESSES, TwoSites, cycle, found_sites, keys_of, mail_of
-from mailsync.carriers.base import Letter
+from mailsync.carriers.base import NAME_SIZE, Letter, name_of_mail
 from mailsync.core import container, sealing
 from mailsync.core.model import Fields
 
@@ -141,7 +141,7 @@ def _posted(rival: Rival) -> Callable[[Sequence[Edit]], Cost]:
         letter = Letter(
             recipient=ADDRESSES["office"],
             container=content,
-            message_id=f"<{'0' * 24}@{ADDRESSES['ship'].partition('@')[2]}>",
+            message_id=name_of_mail(bytes(NAME_SIZE), ADDRESSES["ship"]),
             label="00000000",
             profile="thin",
         )

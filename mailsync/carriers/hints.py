@@ -20,8 +20,8 @@ _LINE_LIMIT: Final = 65_536
 
 _STEP: Final = re.compile(r"(?:^|;)\s*c=(\d)\b")
 _LINE: Final = re.compile(rb"(?m)^MAILSYNC1 [A-Za-z0-9._-]{1,24} \d{1,6}/\d{1,6} (\d)[ \t]*\r?$")
-_BARE_ID: Final = re.compile(r"<[0-9a-f]{24}(@[^<>@\s]+)>")
-"""How we name our mails; see ``Site.message_id``."""
+_BARE_ID: Final = re.compile(r"<[A-Za-z0-9_-]{8}(@[^<>@\s]+)>")
+"""How ``base.name_of_mail`` names our mails."""
 _ADDRESS: Final = re.compile(r"[^\s<>()\[\],;:\"]+@[^\s<>()\[\],;:\"]+")
 
 
@@ -65,10 +65,11 @@ def is_bare(header: bytes) -> bool:
 
     Anybody's mail may have such a name: it tells something only of mails from a peer's address.
     """
-    name = _BARE_ID.fullmatch(header_field(header, "message-id").lower())
+    name = _BARE_ID.fullmatch(header_field(header, "message-id"))
     if name is None or is_reply(header):
         return False
-    return any(one.endswith(name[1]) for one in addresses_in(header_field(header, "from")))
+    domain = name[1].lower()
+    return any(one.endswith(domain) for one in addresses_in(header_field(header, "from")))
 
 
 def is_reply(header: bytes) -> bool:

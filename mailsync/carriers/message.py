@@ -4,6 +4,9 @@ Writing
 -------
 * Only generated ASCII and validated addresses enter a header, so nothing can be injected.
 * Lines end in CRLF and are 7-bit, at most 76 bytes in bodies: no relay has a reason to re-encode.
+  The shortest form of a thin mail has longer ones, within what RFC 5322 allows.
+* Thin mails have no MIME headers: without them a body is just such text (RFC 2045, 5.2). To is
+  not required, but some gateways go by it.
 * Nothing but the container means anything; every header may be altered or lost on the way.
 
 Reading
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from base64 import b64encode, encodebytes
+from base64 import encodebytes
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +29,7 @@ from email.utils import format_datetime
 from itertools import islice
 from typing import Final, NamedTuple
 
+from mailsync.carriers.armour import DENSE_START, armoured_in, dense, from_base64
 from mailsync.carriers.base import STEP_MAX, Letter
 from mailsync.carriers.hints import (
     LINE_START,
@@ -103,24 +107,37 @@ def compose_message(
     ):
         if not pattern.fullmatch(text):
             raise OurError(f"{text[:100]!a} cannot stand in a mail")
-    headers = [
-        f"From: {mail_address(sender)}",
-        f"To: {mail_address(letter.recipient)}",
-        f"Date: {format_datetime(date)}",
-        f"Message-ID: {letter.message_id}",
-        "MIME-Version: 1.0",
-    ]
-    encoded = encodebytes(letter.container).replace(b"\n", b"\r\n")
-    if letter.profile == "thin":
-        return _entity([*headers, *_FORMS[min(letter.step, 1)]], encoded)
-    return _robust(headers, letter, boundary, site, encoded)
+    ends = [f"From: {mail_address(sender)}", f"To: {mail_address(letter.recipient)}"]
+    name = f"Message-ID: {letter.message_id}"
+    written = format_datetime(date)
+    if letter.profile == "thin" and letter.step < STEP_MAX:
+        return _thin([*ends, f"Date: {_shortest(written)}", name], letter)
+    headers = [*ends, f"Date: {written}", name, "MIME-Version: 1.0"]
+    return _robust(headers, letter, boundary, site)
+
+
+def _shortest(date: str) -> str:
+    """``Mon, 02 Nov 2026 12:00:00 +0000`` without what RFC 5322, 3.3 leaves open."""
+    _, day, month, year, time, zone = date.split(" ")
+    return f"{int(day)} {month} {year} {time[:5]} {zone}"
+
+
+def _thin(headers: list[str], letter: Letter) -> bytes:
+    if letter.step == 0:
+        return _entity(headers, dense(letter.container))
+    return _entity([*headers, f"X-Mailsync: c={letter.step}"], _base64(letter.container))
+
+
+def _base64(content: bytes) -> bytes:
+    return encodebytes(content).replace(b"\n", b"\r\n")
 
 
 def _entity(headers: list[str], body: bytes) -> bytes:
     return "\r\n".join([*headers, "", ""]).encode("ascii") + body
 
 
-def _robust(headers: list[str], letter: Letter, boundary: str, site: str, encoded: bytes) -> bytes:
+def _robust(headers: list[str], letter: Letter, boundary: str, site: str) -> bytes:
+    encoded = _base64(letter.container)
     place = f" part {letter.part}/{letter.parts}" if letter.parts > 1 else ""
     number = f"{letter.part}/{letter.parts}"
     outer = [
@@ -197,8 +214,8 @@ class Contents(NamedTuple):
     unfinished: bool = False
     """What is missing may still come: scanners put a placeholder first."""
     stripped: int = 0
-    """One more than the step of the carrier ladder at which it lost its container. Without a
-    ``problem`` nothing but the name of the mail says so."""
+    """One more than the step of the carrier ladder at which its container was lost or damaged.
+    Without a ``problem`` nothing but the name of the mail says so."""
 
 
 def containers_in(raw: bytes, limits: Limits = LIMITS) -> tuple[bytes, ...]:
@@ -217,7 +234,7 @@ def contents_of(raw: bytes, limits: Limits = LIMITS) -> Contents:
     damage: str | None = None
     leaves = _leaves(raw, 0, len(raw), 0, limits)
     for leaf in islice(leaves, limits.parts):
-        for candidate in _candidates(leaf):
+        for candidate in (leaf, *armoured_in(leaf)):
             found.update(dict.fromkeys(container.find(candidate)))
             damage = damage or (None if found else container.problem_in(candidate))
         if len(found) > limits.containers:
@@ -232,7 +249,12 @@ def contents_of(raw: bytes, limits: Limits = LIMITS) -> Contents:
 def _without_container(header: bytes, raw: bytes, damage: str | None) -> Contents:
     """What a mail without an intact container once was."""
     if damage:
-        return Contents(problem=f"the container in it is {damage}", unfinished=True)
+        return Contents(
+            problem=f"the container in it is {damage}",
+            unfinished=True,
+            # base64 bears more; what damages that too is no matter of form
+            stripped=int(DENSE_START in raw and not is_reply(header)),
+        )
     hint = hint_in(header, raw)
     if hint is None and (is_reply(header) or not is_hinted(header)):
         bare = is_bare(header)
@@ -302,16 +324,11 @@ def _parts(
         yield data[start:end]
 
 
-_NOT_BASE64: Final = bytes(
-    set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
-)
-
-
 def _decoded(body: bytes, encoding: str) -> bytes:
     """A body without its transfer encoding; the very same object where there is none."""
     match encoding:
         case "base64":
-            return _from_base64(body)
+            return from_base64(body)
         case "quoted-printable":
             return binascii.a2b_qp(body)
         case "x-uuencode" | "uuencode" | "x-uue":
@@ -320,29 +337,8 @@ def _decoded(body: bytes, encoding: str) -> bytes:
             return body
 
 
-def _from_base64(text: bytes) -> bytes:
-    """What base64 text holds up to its padding, whatever else a gateway added to it."""
-    digits = text.translate(None, _NOT_BASE64).partition(b"=")[0]
-    if len(digits) % 4 == 1:
-        digits = digits[:-1]
-    return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
-
-
 def _from_uuencoded_line(line: bytes) -> bytes:
     try:
         return binascii.a2b_uu(line)
     except binascii.Error:
         return b""
-
-
-_ARMOUR: Final = re.compile(
-    # the 10 digits that no byte after the magic can change, then digits, quoted lines included
-    re.escape(b64encode(container.MAGIC)[:10]) + rb"[A-Za-z0-9+/=\s>]*"
-)
-
-
-def _candidates(leaf: bytes) -> Iterator[bytes]:
-    """The byte strings in which a leaf may hold a container: itself, and any base64 in it."""
-    yield leaf
-    for match in _ARMOUR.finditer(leaf):
-        yield _from_base64(match[0])

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from mailsync.carriers.base import Letter
+from mailsync.carriers.base import NAME_SIZE, Letter, name_of_mail
 from mailsync.core.model import CONFLICTS
 from mailsync.cycle.composing import ALWAYS, Composed, compose_for, offer_widened
 from mailsync.cycle.detecting import detect_dataset
@@ -86,7 +86,7 @@ def _mail_sizes(site: Site, peer: Peer, composed: Composed) -> list[int]:
                 Letter(
                     recipient=peer.address,
                     container=content,
-                    message_id=f"<{'0' * 24}@{address.rpartition('@')[2]}>",
+                    message_id=name_of_mail(bytes(NAME_SIZE), address),
                     label="00000000",
                     part=number,
                     parts=count,

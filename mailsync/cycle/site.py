@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from mailsync.carriers.base import Mailbox, Sender
+from mailsync.carriers.base import NAME_SIZE, Mailbox, Sender, name_of_mail
 from mailsync.config import PeerSettings, Settings, load
 from mailsync.core.delivery import not_later
 from mailsync.core.model import Link, Stream
@@ -123,9 +123,9 @@ class Site:
         return self.settings.path.parent
 
     def message_id(self) -> str:
-        """A name for a new mail (RFC 5322, 3.6.4)."""
+        """A name for a new mail."""
         address = self.settings.mail.address if self.settings.mail is not None else "local"
-        return f"<{self.surroundings.octets(12).hex()}@{address.rpartition('@')[2]}>"
+        return name_of_mail(self.surroundings.octets(NAME_SIZE), address)
 
     def close(self) -> None:
         """Release the datasets."""

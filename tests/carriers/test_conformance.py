@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
-from mailsync.carriers.base import Arrival, Mailbox, Refused, Retry, Sender, SendResult, Sent
+from mailsync.carriers.base import (
+    Arrival,
+    Mailbox,
+    Profile,
+    Refused,
+    Retry,
+    Sender,
+    SendResult,
+    Sent,
+)
 from mailsync.carriers.imap import ImapMailbox
 from mailsync.carriers.memory import MemoryMailbox, MemorySender, Network
 from mailsync.carriers.smtp import SmtpSender
@@ -15,6 +24,9 @@ from tests.carriers.letters import container, letter
 from tests.servers.mail import PASSWORD, MailServer
 
 SHIP = "site3@mail.example"
+FORMS: list[tuple[Profile, int]] = [
+    (profile, step) for profile in ("robust", "thin") for step in (0, 1, 2)
+]
 
 
 @dataclass
@@ -63,11 +75,13 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     return mail_pair(request.getfixturevalue("mail_server"))
 
 
-async def test_what_is_sent_arrives_byte_for_byte(pair: Pair) -> None:
+@pytest.mark.parametrize(("profile", "step"), FORMS)
+async def test_what_is_sent_arrives_byte_for_byte(pair: Pair, profile: Profile, step: int) -> None:
     contents = [container(size) for size in (1, 100, 30_000)]
     async with pair.sender as sender, pair.mailbox:
         for number, content in enumerate(contents):
-            result = await sender.send(letter(pair.recipient, content, number=number))
+            one = letter(pair.recipient, content, number=number, profile=profile)
+            result = await sender.send(replace(one, step=step))
             assert isinstance(result, Sent)
             assert result.size >= len(content)
         found = await pair.deliver(3)

@@ -114,12 +114,17 @@ def test_every_kind_of_link_brings_both_ends_to_the_same(
     exchange.settle()
     assert exchange.assert_equal() == before
     exchange.shore.execute("UPDATE defects SET note = 'shore' WHERE no = 'D-00007'")
+    exchange.settle()
     exchange.ship.execute("DELETE FROM defects WHERE no = 'D-00008'")
+    second = exchange.sync(exchange.ship)
     exchange.settle()
     assert len(exchange.assert_equal()["defects"]) == 399
     exchange.assert_mail_rests()
     arrived = exchange.mailbox(exchange.shore).values()
     assert all((b"Subject:" in mail) is ("thin" not in options) for mail in arrived)
+    assert all((b"MIME" in mail) is ("thin" not in options) for mail in arrived)
+    if "thin" in options:
+        assert second["sent"]["bytes"] < 600  # one delete, sealed
     if "max_message" in options:
         assert first["sent"]["mails"] > first["sent"]["bundles"]  # a photo fits no mail
         assert max(map(len, arrived)) < 20_000  # with the servers' trace headers

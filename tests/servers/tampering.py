@@ -6,7 +6,8 @@ import random
 import re
 from collections.abc import Callable
 
-_BASE64_LINE = re.compile(rb"(?m)^[A-Za-z0-9+/]{40,76}={0,2}(?=\r?$)")
+_ARMOUR_LINE = re.compile(rb"(?m)^(?!--)[!-~]{40,998}(?=\r?$)")
+"""Base64, or the armour of thin mails."""
 _MESSAGE_ID = re.compile(rb"(?im)^Message-ID:[ \t]*(\S+)")
 _FOOTER = b"\r\n-- \r\nThis mail was scanned. Think before you print.\r\n"
 
@@ -59,7 +60,7 @@ def truncated(raw: bytes, chance: random.Random) -> bytes:
 
 def corrupted(raw: bytes, chance: random.Random) -> bytes:
     """One character of the attachment is another one."""
-    line = chance.choice(list(_BASE64_LINE.finditer(raw)))
+    line = chance.choice(list(_ARMOUR_LINE.finditer(raw)))
     place = line.start() + chance.randrange(40)
     other = b"A" if raw[place : place + 1] != b"A" else b"B"
     return raw[:place] + other + raw[place + 1 :]
@@ -68,7 +69,7 @@ def corrupted(raw: bytes, chance: random.Random) -> bytes:
 def wrapped_again(raw: bytes, chance: random.Random) -> bytes:
     """The attachment in shorter lines, as other programs break them."""
     width = chance.choice([40, 60, 64])
-    lines = list(_BASE64_LINE.finditer(raw))
+    lines = list(_ARMOUR_LINE.finditer(raw))
     start, end = lines[0].start(), lines[-1].end()
     text = b"".join(line[0] for line in lines)
     again = [text[place : place + width] for place in range(0, len(text), width)]
@@ -81,7 +82,7 @@ def with_footer(raw: bytes, _chance: random.Random) -> bytes:
 
 def stripped(raw: bytes, _chance: random.Random) -> bytes:
     """The attachment is gone."""
-    return _BASE64_LINE.sub(b"", raw)
+    return _ARMOUR_LINE.sub(b"", raw)
 
 
 MUTATIONS: dict[str, Callable[[bytes, random.Random], bytes]] = {
