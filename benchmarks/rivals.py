@@ -141,7 +141,7 @@ def text_files(material: Material, edits: Sequence[Edit]) -> bytes:
     wanted = {
         edit.key: {
             **_texts(edit.new),
-            name: f"{name.upper()}:{_edited_at(edit.key):%Y%m%dT%H%M%SZ}",
+            name: f"{name.upper()}:{_edited_at(edit.key)}",
         }
         for edit in edits
         if edit.new is not None
