@@ -33,7 +33,7 @@ class Extent:
     peers: frozenset[str] | None = None
     """Send to these only; None: to all."""
     due_by: int = ALWAYS
-    """Hand over what the outbox holds due by this time (milliseconds since 1970)."""
+    """Hand over what the outbox holds due by this time (milliseconds since 1970), or by now."""
 
 
 def import_files(site: Site, paths: Sequence[Path], report: Report) -> Report:
@@ -114,7 +114,8 @@ async def _send(site: Site, extent: Extent, report: Report) -> None:
             sent.deletes += composed.deletes.total()
             report.progress("composing", composed.upserts.total() + composed.deletes.total())
     try:
-        await deliver(site, frozenset(chosen), report, due_by=extent.due_by)
+        due_by = max(extent.due_by, site.surroundings.now())
+        await deliver(site, frozenset(chosen), report, due_by=due_by)
     except MailsyncError as problem:
         report.problems.append(problem)
 

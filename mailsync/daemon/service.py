@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
-from mailsync.cycle.sending import MailNotTaken, deliver
+from mailsync.cycle.sending import MailNotTaken
 from mailsync.cycle.site import Site, open_site
 from mailsync.daemon.polling import jittered, next_due, patience
 from mailsync.daemon.watching import Watch
@@ -184,15 +184,8 @@ class Daemon:
 
 
 async def run_due_cycle(site: Site, report: Report) -> None:
-    """One cycle that hands over only what is due by now.
-
-    What a cycle composes is due from then on, so the outbox is looked at after it.
-    """
+    """One cycle that hands over only what is due by now."""
     await run_cycle(site, Extent(due_by=0), report)
-    try:
-        await deliver(site, frozenset(site.peers), report, due_by=site.surroundings.now())
-    except MailsyncError as problem:
-        report.problems.append(problem)
 
 
 def did_something(report: Report) -> bool:
