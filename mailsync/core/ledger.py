@@ -5,6 +5,7 @@ Rules
 * Every change of a record's state moves it to the next position, the site's own counter; so a
   position holds at most one record, and "what changed since" is a range of positions.
 * A record kept without a new position is not news to anybody.
+* A record that has no row and wants none has no key: a row inserted there later is a new one.
 * A conflict is noted once, whoever notices it.
 """
 
@@ -14,7 +15,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from mailsync.core.merge import note_entries, note_id
-from mailsync.core.model import CONFLICTS, Dot, Note, Record, RecordId, Sighting, SiteState
+from mailsync.core.model import (
+    CONFLICTS,
+    Dot,
+    Note,
+    Record,
+    RecordId,
+    Sighting,
+    SiteState,
+    is_without_row,
+)
 
 
 class Ledger:
@@ -56,6 +66,8 @@ class Ledger:
     def keep(self, record: Record) -> Record:
         """Remember the record without making it news."""
         self.dropped.discard(record.id)
+        if record.key is not None and is_without_row(record):
+            record = replace(record, key=None, etag=None)
         self.changed[record.id] = record
         return record
 

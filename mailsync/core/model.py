@@ -365,6 +365,12 @@ def desired_fields(record: Record) -> Fields | None:
     return None if record.withdrawn or record.dataset == CONFLICTS else merged_fields(record)
 
 
+def is_without_row(record: Record) -> bool:
+    """Does our dataset hold nothing for this record, as it should?"""
+    nothing = record.shadow is None and record.marker is NO_MARKER
+    return nothing and desired_fields(record) is None
+
+
 def needs_writing(record: Record) -> bool:
     """Does the dataset hold something else than it should?"""
     return record.marker is NO_MARKER and not same_fields(desired_fields(record), record.shadow)

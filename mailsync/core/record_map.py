@@ -75,8 +75,6 @@ def detect(
     base, doubt = _base(record, current)
     entries, notes = _edits(record, base, current, stroke, doubt=doubt)
     seen = replace(record, shadow=current, etag=etag, marker=NO_MARKER)
-    if current is None and not (is_alive(entries) and not record.withdrawn):
-        seen = replace(seen, key=None)
     ledger.note(notes)
     if entries == record.entries:
         return ledger.keep(seen)

@@ -1,17 +1,22 @@
 """What single bundles do to a site."""
 
+from dataclasses import replace
+
 import pytest
 
 from mailsync.core.inbound import receive
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import (
     Bundle,
+    DeleteOrder,
     Dot,
     Entry,
     Extraction,
     Guid,
+    Key,
     Link,
     Mark,
+    Reason,
     RecordId,
     SiteState,
     Stream,
@@ -61,3 +66,18 @@ def test_some_fields_of_an_unknown_record_are_asked_for_whole() -> None:
     again = receive(working, received.links, "hub", bundle(NOW), now=NOW, nonce=1)
     assert again.links["hub"].lacking == frozenset()
     assert 1 in again.links["hub"].cover
+
+
+def test_the_end_of_a_record_whose_row_is_gone_already_frees_its_key() -> None:
+    working = ledger()
+    receive(working, {"hub": link()}, "hub", bundle(NOW), now=NOW, nonce=1)
+    record = working.changed[RecordId("people", GUID)]
+    # a user deleted the row before it showed what had come; the next cycle would insert it again
+    working.keep(replace(record, key=Key("7")))
+    entry = Entry(Dot(NOW, 7, 1), "value")
+    order = DeleteOrder(
+        2, "people", GUID, Reason.DELETED, entry.dot, {"name": entry._replace(killed=True)}
+    )
+    end = replace(bundle(NOW), mark=Mark(2, 8), extractions=(), deletes=(order,))
+    receive(working, {"hub": link()}, "hub", end, now=NOW, nonce=1)
+    assert working.changed[record.id].key is None

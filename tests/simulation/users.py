@@ -78,7 +78,7 @@ def reinsert(world: World, machine: Machine, chance: random.Random) -> None:
         return
     key = chance.choice(freed)
     record = machine.record_under(dataset, key)
-    if record is not None:
+    if record is not None and is_alive(record.entries):
         world.accounts.reinserted(record.guid)
     world.accounts.created += 1
     rows[key] = {f"f{number}": world.accounts.value() for number in range(world.setting.fields)}
