@@ -7,6 +7,8 @@ Rules
   the same result by itself, and nothing echoes.
 * An edit of the killed record that did not know of it revives the record, collides again, and is
   joined in again: nothing is lost.
+* A delete of the killed record by somebody who did not know of the other one comes too late: what
+  was joined stays, as it would had that edit been unseen.
 * Where the two differ, the older value is noted as a conflict, as between any two writes that
   had not seen each other.
 """
@@ -30,17 +32,16 @@ def unify(ledger: Ledger, holder: Record, newcomer: Record) -> Record:
     ledger.note(field_note(stays.id, loss) for loss in losses)
     position = Sighting(ledger.next_position)
     context = {**dict.fromkeys(goes.context, position), **stays.context}
-    unified = ledger.bump(
-        replace(
-            stays,
-            entries=entries,
-            context=context,
-            key=holder.key,
-            etag=holder.etag,
-            shadow=holder.shadow,
-            marker=NO_MARKER,
-        )
+    unified = replace(
+        stays,
+        entries=entries,
+        context=context,
+        key=holder.key,
+        etag=holder.etag,
+        shadow=holder.shadow,
+        marker=NO_MARKER,
     )
+    unified = ledger.keep(unified) if entries == stays.entries else ledger.bump(unified)
     ledger.bump(
         replace(
             goes,

@@ -74,11 +74,14 @@ def _begin(site: Site, dataset: Dataset, name: str, after: int) -> _Begun | None
         begun: dict[Key | None, Record] = {}
         again = False
         for record, key in zip(batch, keys, strict=True):
+            if record.id in ledger.changed:
+                continue  # it was made one with another just now
             holder = None if key is None else begun.get(key) or holders.get(key)
             if holder is not None and holder.id != record.id:
                 again = True
-                if key not in begun:
-                    unify(ledger, ledger.get(holder.id) or holder, record)
+                # a row that is to go makes room first
+                if key is not None and key not in begun and desired_fields(holder) is not None:
+                    holders[key] = unify(ledger, holder, record)
             elif key not in vanished:
                 begun[key] = record_map.begin(ledger, record, key)
         transaction.save(ledger, site.surroundings.now())

@@ -228,6 +228,26 @@ def test_the_same_natural_key_entered_at_both_sites_becomes_one_record(sites: Si
     assert sites.round() == 0
 
 
+def test_the_same_natural_key_entered_at_many_sites_becomes_one_record(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    ships = ["anna", "berta", "clara"]
+    sites.add("hub", dict.fromkeys(ships, ""))
+    for ship in ships:
+        sites.add(ship, {"hub": ""})
+    for age, name in enumerate(sites.sites):
+        sites.sites[name].datasets["people"] = NaturalKeys()
+        sites.rows(name)[Key("Ada")] = {"name": "Ada", "age": age}
+    for name in (*ships, "hub"):  # so that the hub meets them all at once
+        sites.sync(name)
+        sites.network.deliver_all()
+    for _ in range(4):
+        sites.round()
+        sites.clock.now += 2 * HOUR
+    for name in sites.sites:
+        assert sites.rows(name) == sites.rows("hub") != {}
+    assert sites.round() == 0
+
+
 def test_a_dataset_shared_later_arrives_whole(tmp_path: Path) -> None:
     sites = Sites(tmp_path)
     sites.add("alice", {"bob": ""}, ("people", "boats"))
