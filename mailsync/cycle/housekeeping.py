@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mailsync.core import forgetting
 from mailsync.core.delivery import is_pending
 from mailsync.core.model import Link
@@ -35,6 +37,12 @@ def tidy(site: Site) -> None:
         transaction.save_links(links)
         transaction.forget(now - KEPT_MS)
         transaction.retire(frozenset(site.peers))
+        # nobody waits for a peer that is no more: if it returns, it reconciles
+        stored = transaction.links().items()
+        retired = {name: link for name, link in stored if name not in site.peers}
+        transaction.save_links(
+            {n: replace(link, stale=True, fulls=frozenset()) for n, link in retired.items()}
+        )
 
 
 def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link:

@@ -7,7 +7,7 @@ from mailsync.core.model import Key
 from mailsync.core.positions import NOWHERE
 from mailsync.cycle.housekeeping import tidy
 from mailsync.store.outbox import Queued
-from tests.cycle.sites import pair
+from tests.cycle.sites import DAY, HOUR, pair
 
 
 def test_what_was_kept_for_a_peer_that_is_no_more_goes(tmp_path: Path) -> None:
@@ -28,3 +28,26 @@ def test_what_was_kept_for_a_peer_that_is_no_more_goes(tmp_path: Path) -> None:
     with alice.store.transaction() as transaction:
         assert not transaction.outbox.items()
         assert not transaction.bodies.kept("bob")
+
+
+def test_a_peer_that_returns_hears_of_the_deletes_it_missed(tmp_path: Path) -> None:
+    sites = pair(tmp_path)
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    for _ in range(4):
+        sites.round()
+        sites.clock.now += 2 * HOUR
+    assert len(sites.rows("bob")) == 1
+    alice = sites.sites["alice"]
+    sites.sites["alice"] = replace(alice, peers={})
+    sites.rows("alice").clear()
+    for _ in range(2):
+        sites.sync("alice")
+        sites.clock.now += 40 * DAY
+    with alice.store.transaction() as transaction:
+        assert transaction.records.all() == []
+    sites.sites["alice"] = alice
+    for _ in range(6):
+        sites.round()
+        sites.clock.now += 2 * HOUR
+    assert sites.rows("bob") == {}
+    assert sites.rows("alice") == {}
