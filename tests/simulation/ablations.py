@@ -11,10 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from unittest import mock
 
-from mailsync.core import delivery, forgetting, inbound, outbound, record_map, restoration, taking
+from mailsync.core import (
+    delivery,
+    forgetting,
+    inbound,
+    outbound,
+    record_map,
+    restoration,
+    taking,
+    unifying,
+)
 from mailsync.core.inbound import Received, Verdict
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import killed
+from mailsync.core.merge import join, killed
 from mailsync.core.model import (
     CONFLICTS,
     NO_MARKER,
@@ -386,6 +395,16 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "after a crash, a user's edit is never in doubt",
         broken_rules.overlook_doubt,
         side=(frozenset({"crash", "skew"}),),
+    ),
+    "no_unifying": Ablation(
+        "two records that need one key stay two",
+        lambda: [_swap(materialising, "unify", lambda *_: None)],
+        ("keys",),
+    ),
+    "unify_in_silence": Ablation(
+        "of two records that become one, what the older said is not noted",
+        lambda: [_swap(unifying, "join", lambda *rest: (join(*rest)[0], []))],
+        ("keys",),
     ),
     "no_landed": Ablation(
         "after a crash, every write is taken to have landed",

@@ -7,7 +7,7 @@ from functools import partial
 
 from tests.cycle.sites import DAY, HOUR
 from tests.simulation import users
-from tests.simulation.machine import Backup, Machine, Rows
+from tests.simulation.machine import Backup, Machine, Rows, numbers
 from tests.simulation.setting import YEAR
 from tests.simulation.world import TWIN, World
 
@@ -110,7 +110,7 @@ def _left(world: World) -> tuple[set[int], set[int]]:
     dead: set[object] = set()
     for machine in world.machines.values():
         for dataset in machine.datasets:
-            held |= {value for row in machine.rows(dataset).values() for value in row.values()}
+            held |= {value for row in machine.rows(dataset).values() for value in numbers(row)}
         for record in machine.records():
             held |= {entry.value for entry in record.entries.values()}
             dead |= {entry.value for entry in record.entries.values() if entry.killed}
@@ -130,8 +130,8 @@ def _enrols_again(world: World, machine: Machine) -> None:
             record = known.get((dataset, key))
             world.accounts.created += record is None or record.shadow is None
             if record is None or dict(record.shadow or {}) != row:
-                world.accounts.undone.update(row.values())
-                world.accounts.ambiguous.update(row.values())
+                world.accounts.undone.update(numbers(row))
+                world.accounts.ambiguous.update(numbers(row))
 
 
 def _edit_back(world: World, machine: Machine, dataset: str, old: Rows) -> None:
@@ -139,9 +139,9 @@ def _edit_back(world: World, machine: Machine, dataset: str, old: Rows) -> None:
     for key in sorted(rows.keys() - old.keys()):
         users.remove(world, machine, dataset, key)
     for key, row in sorted(old.items()):
-        accounts.undone.update(row.values())
-        accounts.ambiguous.update(row.values())
+        accounts.undone.update(numbers(row))
+        accounts.ambiguous.update(numbers(row))
         accounts.created += key not in rows
         present = rows.get(key, {})
-        accounts.overwritten.update(set(present.values()) - set(row.values()))
+        accounts.overwritten.update(set(numbers(present)) - set(numbers(row)))
         rows[key] = dict(row)

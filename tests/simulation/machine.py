@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import random
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from mailsync.carriers.base import Letter, SendResult
+from mailsync.carriers.base import Letter, Place, SendResult
 from mailsync.carriers.memory import MemoryMailbox, MemorySender, Network
 from mailsync.config import Settings
 from mailsync.config.loading import parse
@@ -21,14 +21,22 @@ from mailsync.core.sealing import PrivateKeys
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.cycle.site import Peer, Site, Surroundings
-from mailsync.datasets.base import Outcome, Write
+from mailsync.daemon.service import run_due_cycle
+from mailsync.datasets.base import Newcomer, Outcome, Write
 from mailsync.datasets.memory import MemoryDataset
+from mailsync.errors import Unreachable
 from tests.cycle.sites import keys_of
 from tests.simulation.interruptions import Crash, Interruptions, Point
 from tests.simulation.store import SimulatedStore, copy_of, new_database
 
-Row = dict[str, int]
+Row = dict[str, int | str | bytes]
 Rows = dict[Key, Row]
+
+
+def numbers(row: Row, *names: str) -> list[int]:
+    """The values that are accounted for, of all fields or these."""
+    chosen = names or row.keys()
+    return [value for name in chosen if isinstance(value := row[name], int)]
 
 
 class InterruptibleDataset(MemoryDataset):
@@ -50,6 +58,13 @@ class InterruptibleDataset(MemoryDataset):
         return super()._write(write)
 
 
+class NaturalDataset(InterruptibleDataset):
+    """Rows that say their keys themselves."""
+
+    def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
+        return [Key(str(fields["id"])) for _, fields in records]
+
+
 class InterruptibleSender(MemorySender):
     """A connection whose process may die before or after a mail was taken."""
 
@@ -64,6 +79,22 @@ class InterruptibleSender(MemorySender):
         return result
 
 
+class StubbornMailbox(MemoryMailbox):
+    """A mailbox whose server may not do as it is asked."""
+
+    def __init__(self, network: Network, address: str, stubborn: set[str]) -> None:
+        super().__init__(network, address)
+        self._stubborn = stubborn
+
+    async def dispose(self, places: Collection[Place], folder: str | None) -> frozenset[Place]:
+        """The first of them only, and then a broken connection, if it is stubborn."""
+        if self._address not in self._stubborn:
+            return await super().dispose(places, folder)
+        self._stubborn.discard(self._address)
+        await super().dispose(sorted(places)[:1], folder)
+        raise Unreachable(f"{self._address}: the connection is lost")
+
+
 @dataclass
 class Carrier:
     """Both halves of the mail of one address."""
@@ -71,12 +102,13 @@ class Carrier:
     network: Network
     address: str
     interruptions: Interruptions
+    stubborn: set[str]
 
     def sender(self) -> InterruptibleSender:
         return InterruptibleSender(self.network, self.interruptions)
 
     def mailbox(self) -> MemoryMailbox:
-        return MemoryMailbox(self.network, self.address)
+        return StubbornMailbox(self.network, self.address, self.stubborn)
 
 
 class Backup(NamedTuple):
@@ -100,6 +132,8 @@ class Machine:
     chance: random.Random
     datasets: dict[str, InterruptibleDataset]
     interruptions: Interruptions
+    stubborn: set[str] = field(default_factory=set)
+    """Addresses whose mailboxes will fail to dispose of mails once."""
     database: sqlite3.Connection = field(default_factory=new_database)
     peers: dict[str, frozenset[str] | None] = field(default_factory=dict)
     """Peer -> the datasets the link to it carries; None: all."""
@@ -108,6 +142,7 @@ class Machine:
     freed: dict[str, list[Key]] = field(default_factory=dict)
     """Keys whose rows users deleted, by dataset."""
     backups: list[Backup] = field(default_factory=list)
+    cycles: int = 0
     _site: Site | None = None
 
     @property
@@ -138,7 +173,7 @@ class Machine:
                 for peer in self.peers
             },
             store,
-            Carrier(self.network, address(self.name), self.interruptions),
+            Carrier(self.network, address(self.name), self.interruptions, self.stubborn),
             Surroundings(
                 lambda: self.clock() + self.skew, self.chance.getrandbits, self.chance.randbytes
             ),
@@ -152,10 +187,16 @@ class Machine:
         self._site = None
 
     def cycle(self) -> Report | None:
-        """One whole cycle of the product; None if it was killed."""
+        """One whole cycle of the product, of ``sync`` and of the daemon in turn; None if it was
+        killed.
+        """
         report = Report()
+        self.cycles += 1
         try:
-            _run(run_cycle(self.site, Extent(), report))
+            if self.cycles % 2:
+                _run(run_cycle(self.site, Extent(), report))
+            else:
+                _run(run_due_cycle(self.site, report))
         except Crash:
             self.stop()
             return None
@@ -199,7 +240,7 @@ class Machine:
             self.clock,
             self.watch,
             random.Random(self.chance.random()),
-            {name: InterruptibleDataset(interruptions) for name in self.datasets},
+            {name: type(each)(interruptions) for name, each in self.datasets.items()},
             interruptions,
             peers=dict(self.peers),
             skew=self.skew,

@@ -29,6 +29,14 @@ def retire(world: World, machine: Machine, chance: random.Random) -> None:
         world.unlink(machine.name, chance.choice(sorted(machine.peers)))
 
 
+def return_(world: World, machine: Machine, chance: random.Random) -> None:
+    """Two sites that were peers once become so again."""
+    if world.retired:
+        pair = chance.choice(world.retired)
+        world.retired.remove(pair)
+        world.link(*pair, world.setting.narrow)
+
+
 def widen(world: World, machine: Machine, chance: random.Random) -> None:
     """One side of a link lets it carry every dataset."""
     if machine.peers:

@@ -44,8 +44,14 @@ HANDLERS: Final[dict[str, Handler]] = {
         post.deliver,
         post.lose,
         post.replay,
+        post.trouble,
+        post.calm,
+        post.stubborn,
+        post.renumber,
+        post.reappear,
         peering.meet,
         peering.retire,
+        peering.return_,
         peering.widen,
     )
 }
@@ -100,6 +106,7 @@ def rest(world: World) -> None:
         faults.unclone(world, world.machines[name], random.Random(0))
     if world.restored:
         _say_something(world)
+    world.verdict = None
     quiet = turns = 0
     while quiet < 2:
         quiet = 0 if _round(world) else quiet + 1
@@ -114,9 +121,7 @@ def _say_something(world: World) -> None:
     """A restore is noticed by the next mail; users see to it that there is one."""
     for machine in world.machines.values():
         for dataset in sorted(machine.datasets):
-            world.accounts.created += 1
-            row = {"f0": world.accounts.value()}
-            machine.rows(dataset)[users.new_key(world)] = row
+            users.add(world, machine.rows(dataset), None, random.Random(0))
 
 
 def _round(world: World) -> int:

@@ -47,6 +47,10 @@ class Setting:
     loss: int = 0
     """Percent of letters."""
     skews: dict[str, int] = field(default_factory=dict)
+    natural: bool = False
+    """Do users at all sites take the same few keys?"""
+    bulk: int = 0
+    """Bytes a row may hold besides what is accounted for."""
 
 
 BASE: Final[dict[str, float]] = {
@@ -75,6 +79,10 @@ MIXES: Final[dict[str, dict[str, float]]] = {
     "silence": {"silence": 2, "lose": 1},
     "peers": {"meet": 1, "retire": 1, "killed": 1},
     "datasets": {"widen": 2, "killed": 1},
+    "keys": {"insert": 3, "killed": 1, "raced": 1},
+    "busy": {"trouble": 3, "calm": 2, "killed": 1, "lose": 0.5},
+    "again": {"retire": 1, "return_": 2, "silence": 0.5, "killed": 1},
+    "mailbox": {"stubborn": 2, "reappear": 1, "renumber": 1, "wait": 2, "killed": 1},
     "all": {
         "killed": 3,
         "raced": 1,
@@ -109,6 +117,8 @@ def setting_of(seed: int, mix: str) -> Setting:
         frozenset({"people"}) if several else None,
         chance.choice([0, 10, 30, 60]),
         skews,
+        natural=mix == "keys",
+        bulk=6_000 if mix == "busy" else 0,
     )
 
 

@@ -3,29 +3,50 @@
 from __future__ import annotations
 
 import random
+from typing import Final
 
 from mailsync.core.model import NO_MARKER, Guid, Key, is_alive, same_fields
 from tests.simulation.accounts import Delete
-from tests.simulation.machine import Machine
+from tests.simulation.machine import Machine, Row, Rows, numbers
 from tests.simulation.world import World
 
 ROWS_MAX = 5
 """Beyond which users insert no more: what breaks, breaks with few rows."""
 
+NATURAL_KEYS: Final = (Key("ada"), Key("bob"), Key("cleo"))
+
 
 def insert(world: World, machine: Machine, chance: random.Random) -> None:
-    rows = machine.rows(_dataset(machine, chance))
+    dataset = _dataset(machine, chance)
+    rows = machine.rows(dataset)
     if len(rows) >= ROWS_MAX:
         return
+    if not world.setting.natural:
+        add(world, rows, None, chance)
+    elif free := sorted(set(NATURAL_KEYS) - rows.keys()):
+        _add_under(world, machine, dataset, chance.choice(free), chance)
+
+
+def _add_under(
+    world: World, machine: Machine, dataset: str, key: Key, chance: random.Random
+) -> None:
+    """A new row under a key that may have been another's."""
+    record = machine.record_under(dataset, key)
+    if record is not None and is_alive(record.entries):
+        world.accounts.reinserted(record.guid)
+    add(world, machine.rows(dataset), key, chance)
+
+
+def add(world: World, rows: Rows, key: Key | None, chance: random.Random) -> None:
+    """A new row, under this key or one that no user took before."""
     accounts = world.accounts
     accounts.created += 1
-    row = {f"f{number}": accounts.value() for number in range(world.setting.fields)}
-    rows[new_key(world)] = row
-
-
-def new_key(world: World) -> Key:
-    """A key that no user took before, for values just written."""
-    return Key(f"u{world.accounts.count}")
+    row: Row = {f"f{number}": accounts.value() for number in range(world.setting.fields)}
+    if world.setting.bulk:
+        row["bulk"] = chance.randbytes(chance.randrange(world.setting.bulk))
+    if world.setting.natural and key is not None:
+        row["id"] = key
+    rows[Key(f"u{accounts.count}") if key is None else key] = row
 
 
 def edit(world: World, machine: Machine, chance: random.Random) -> None:
@@ -37,8 +58,9 @@ def edit(world: World, machine: Machine, chance: random.Random) -> None:
     key = chance.choice(sorted(rows))
     _touch(world, machine, dataset, key)
     row = rows[key]
-    name = chance.choice([*sorted(row), *sorted(row), "extra"])
-    old = [row[name]] if name in row else []
+    names = sorted(name for name, value in row.items() if isinstance(value, int))
+    name = chance.choice([*names, *names, "extra"])
+    old = [value for value in [row.get(name)] if isinstance(value, int)]
     if len(row) > 1 and old and chance.random() < 0.1:
         world.accounts.overwritten.update(old)
         rows[key] = {other: value for other, value in row.items() if other != name}
@@ -64,7 +86,7 @@ def remove(world: World, machine: Machine, dataset: str, key: Key) -> None:
             restored and not same_fields(record.shadow, row)
         )
         guid = None if in_doubt else record.guid
-    gone = Delete(_name(world, machine), dataset, frozenset(row.values()), guid)
+    gone = Delete(_name(world, machine), dataset, frozenset(numbers(row)), guid)
     world.accounts.deleted(gone, in_doubt=in_doubt)
     machine.freed.setdefault(dataset, []).append(key)
 
@@ -76,24 +98,19 @@ def reinsert(world: World, machine: Machine, chance: random.Random) -> None:
     freed = sorted(set(machine.freed.get(dataset, ())) - rows.keys())
     if not freed:
         return
-    key = chance.choice(freed)
-    record = machine.record_under(dataset, key)
-    if record is not None and is_alive(record.entries):
-        world.accounts.reinserted(record.guid)
-    world.accounts.created += 1
-    rows[key] = {f"f{number}": world.accounts.value() for number in range(world.setting.fields)}
+    _add_under(world, machine, dataset, chance.choice(freed), chance)
 
 
 def swap(world: World, machine: Machine, chance: random.Random) -> None:
     """Two rows exchange their keys."""
     dataset = _dataset(machine, chance)
     rows = machine.rows(dataset)
-    if len(rows) < 2:
+    if len(rows) < 2 or world.setting.natural:
         return
     one, other = chance.sample(sorted(rows), 2)
     for key in (one, other):
         _touch(world, machine, dataset, key)
-        world.accounts.ambiguous.update(rows[key].values())
+        world.accounts.ambiguous.update(numbers(rows[key]))
     rows[one], rows[other] = rows[other], rows[one]
 
 
@@ -102,19 +119,23 @@ def same(world: World, machine: Machine, chance: random.Random) -> None:
     dataset = _dataset(machine, chance)
     other = chance.choice(list(world.machines.values()))
     here, there = _keys(machine, dataset), _keys(other, dataset)
-    common = sorted(here.keys() & there.keys())
-    if other is machine or not common:
+    shared = sorted(here.keys() & there.keys())
+    if other is machine or not shared:
         return
-    guid = chance.choice(common)
+    guid = chance.choice(shared)
     places = [(machine, here[guid]), (other, there[guid])]
     for site, key in places:
         _touch(world, site, dataset, key)
     rows = [site.rows(dataset)[key] for site, key in places]
-    names = sorted(rows[0].keys() & rows[1].keys())
-    if not names:
+    common = sorted(
+        name
+        for name in rows[0].keys() & rows[1].keys()
+        if all(isinstance(row[name], int) for row in rows)
+    )
+    if not common:
         return
-    name = chance.choice(names)
-    value = world.accounts.value(*(row[name] for row in rows))
+    name = chance.choice(common)
+    value = world.accounts.value(*(value for row in rows for value in numbers(row, name)))
     world.accounts.ambiguous.add(value)
     for site, key in places:
         site.rows(dataset)[key] = {**site.rows(dataset)[key], name: value}
@@ -127,7 +148,7 @@ def _touch(world: World, machine: Machine, dataset: str, key: Key) -> None:
     record = machine.record_under(dataset, key)
     if record is not None and record.marker is not NO_MARKER and record.shadow is None:
         world.accounts.created += 1
-        values = machine.rows(dataset)[key].values()
+        values = numbers(machine.rows(dataset)[key])
         world.accounts.ambiguous.update(values)
         world.accounts.undone.update(values)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from mailsync.carriers.base import Letter, SendResult, Sent
 from mailsync.carriers.memory import Network
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Guid
+from mailsync.cycle.sending import MailNotTaken
+from mailsync.errors import Unreachable
 from tests.cycle.sites import START
 from tests.simulation.accounts import Accounts
 from tests.simulation.interruptions import Interruptions
-from tests.simulation.machine import InterruptibleDataset, Machine, Row
+from tests.simulation.machine import InterruptibleDataset, Machine, NaturalDataset, Row
 from tests.simulation.setting import Setting
 
 TWIN = "*"
@@ -42,6 +44,12 @@ class World:
     """How many deletes there were when a machine was cloned."""
     met: set[frozenset[str]] = field(default_factory=set)
     """Sites that became peers midway."""
+    troubled: bool = False
+    """Have servers ever refused something?"""
+    verdict: Callable[[Letter], SendResult] | None = None
+    """What servers say to letters now; None: they take them."""
+    retired: list[tuple[str, str]] = field(default_factory=list)
+    """Sites that were peers."""
     counts: Counter[str] = field(default_factory=Counter)
     suspicions: list[str] = field(default_factory=list)
     """What would be a broken promise if nobody was restored or given up."""
@@ -52,13 +60,14 @@ class World:
         self.network.judge = self._post
         for name in self.setting.names:
             interruptions = Interruptions()
+            kind = NaturalDataset if self.setting.natural else InterruptibleDataset
             self.machines[name] = Machine(
                 name,
                 self.network,
                 self.read_clock,
                 self._watch,
                 random.Random(f"{self.setting.seed}/{name}"),
-                {dataset: InterruptibleDataset(interruptions) for dataset in self.setting.datasets},
+                {dataset: kind(interruptions) for dataset in self.setting.datasets},
                 interruptions,
                 skew=self.setting.skews.get(name, 0),
             )
@@ -77,6 +86,7 @@ class World:
                 machine.stop()
 
     def unlink(self, one: str, other: str) -> None:
+        self.retired.append((one, other))
         for name, peer in ((one, other), (other, one)):
             for machine in self.copies(name):
                 machine.peers.pop(peer, None)
@@ -93,6 +103,8 @@ class World:
             self.counts["crashes"] += 1
             return False
         for problem in report.problems:
+            if isinstance(problem, MailNotTaken | Unreachable) and self.troubled:
+                continue
             raise BrokenPromise(f"{machine.name}: {type(problem).__name__}: {problem}")
         for peer in report.peers.values():
             self.counts["data"] += peer.sent.upserts + peer.sent.deletes
@@ -136,6 +148,8 @@ class World:
         return any(machine.expired for machine in self.machines.values())
 
     def _post(self, letter: Letter) -> SendResult:
+        if self.verdict is not None and not isinstance(said := self.verdict(letter), Sent):
+            return said
         self.counts["mails"] += 1
         self.archive.append(letter)
         return Sent(len(letter.container))
