@@ -145,6 +145,12 @@ class DatasetBusy(DatasetError):
     exit_code = Exit.TEMPORARY
 
 
+class DatasetUnreachable(DatasetError):
+    """Nothing is lost; the next sync tries again. Check host, user and password of its source."""
+
+    exit_code = Exit.TEMPORARY
+
+
 class DiskFull(OperatorError):
     """Free some space and run the command again; what was under way was undone whole."""
 

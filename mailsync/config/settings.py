@@ -7,6 +7,7 @@ directory as the validation context ``{"base": Path}``.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -39,8 +40,10 @@ from mailsync.names import NAME_RULE, is_address, is_name
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MESSAGE_BYTES_MIN = 16_384
 PATH_KINDS = frozenset({"vcard", "ical"})
-KINDS = PATH_KINDS | {"sqlite"}
-LATER_KINDS = frozenset({"postgresql+psycopg", "mariadb+pymysql", "csv", "carddav", "caldav"})
+SERVER_KINDS = frozenset({"postgresql+psycopg", "mariadb", "mariadb+mysqldb", "mariadb+pymysql"})
+DATABASE_KINDS = SERVER_KINDS | {"sqlite"}
+KINDS = PATH_KINDS | DATABASE_KINDS
+LATER_KINDS = frozenset({"csv", "carddav", "caldav"})
 """Kinds of the public interface that this version does not have."""
 
 
@@ -131,6 +134,10 @@ def _source(text: str, info: ValidationInfo) -> str:
         if not rest or rest.startswith("//"):
             raise ValueError(f"must be of the form {scheme}:PATH")
         return f"{scheme}:{base / rest}"
+    if scheme in SERVER_KINDS:
+        if not re.fullmatch(r"//[^/]*/[^/]+", rest):
+            raise ValueError(f"must be of the form {scheme}://USER@HOST/DATABASE")
+        return text
     known = ", ".join(sorted(KINDS))
     if scheme in LATER_KINDS:
         raise ValueError(f"{scheme} is not supported by this version; kinds: {known}")
@@ -283,7 +290,7 @@ class DatasetSettings(Section):
     def _table_for_databases(cls, table: str | None, info: ValidationInfo) -> str | None:
         source = info.data.get("source")
         if source is not None:
-            is_database = source.startswith("sqlite:")
+            is_database = source.partition(":")[0] in DATABASE_KINDS
             if is_database and table is None:
                 raise ValueError("missing: a database source needs it")
             if not is_database and table is not None:
@@ -294,7 +301,7 @@ class DatasetSettings(Section):
     @classmethod
     def _keys_for_databases(cls, keys: str | None, info: ValidationInfo) -> str | None:
         source = info.data.get("source")
-        if keys is not None and source is not None and not source.startswith("sqlite:"):
+        if keys and source and source.partition(":")[0] not in DATABASE_KINDS:
             raise ValueError("only for database sources")
         return keys
 

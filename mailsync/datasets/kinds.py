@@ -8,13 +8,14 @@ from typing import Final, Literal, cast
 
 from mailsync.datasets.base import Dataset
 from mailsync.datasets.ical import IcalFile, IcalFolder
-from mailsync.datasets.sql import SqlTable
+from mailsync.datasets.sql import ENGINES, SqlTable
 from mailsync.datasets.vcard import VcardFile, VcardFolder
 from mailsync.errors import BadConfiguration
 
-KNOWN: Final = ("sqlite:///FILE", "vcard:FOLDER_OR_FILE", "ical:FOLDER_OR_FILE")
+KNOWN: Final = (*ENGINES, "vcard:FOLDER_OR_FILE", "ical:FOLDER_OR_FILE")
 
 _SQLITE: Final = "sqlite:///"
+_SERVERS: Final = frozenset(one.partition(":")[0] for one in ENGINES) - {"sqlite"}
 
 
 def open_dataset(source: str, *, table: str | None, keys: str | None, base: Path) -> Dataset:
@@ -25,7 +26,9 @@ def open_dataset(source: str, *, table: str | None, keys: str | None, base: Path
     """
     scheme, _, path = source.partition(":")
     if source.startswith(_SQLITE):
-        return _table(source.removeprefix(_SQLITE), table, keys, base)
+        return _table(f"{_SQLITE}{base / source.removeprefix(_SQLITE)}", table, keys)
+    if scheme in _SERVERS and path.startswith("//"):
+        return _table(source, table, keys)
     if scheme in {"vcard", "ical"} and path:
         if table is not None or keys is not None:
             raise BadConfiguration(f"{source}: only databases have table and keys")
@@ -41,10 +44,9 @@ _TEXTS: Final[dict[str, tuple[Callable[[Path], Dataset], Callable[[Path], Datase
 }
 
 
-def _table(path: str, table: str | None, keys: str | None, base: Path) -> Dataset:
+def _table(url: str, table: str | None, keys: str | None) -> Dataset:
     if not table:
-        raise BadConfiguration(f'sqlite:///{path}: name its table, e.g. table = "defects"')
+        raise BadConfiguration(f'{url}: name its table, e.g. table = "defects"')
     if keys not in {None, "local", "shared"}:
         raise BadConfiguration(f'keys = "{keys}": write "local" or "shared"')
-    url = f"{_SQLITE}{base / path}"
     return SqlTable(url, table, keys=cast("Literal['local', 'shared'] | None", keys))

@@ -1,4 +1,4 @@
-"""Tables of SQL databases: SQLite now; what is an engine's alone is in a module of its own.
+"""Tables of SQL databases; what is an engine's alone is in a module of its own.
 
 Rules
 -----
@@ -16,23 +16,35 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import chain, count, islice
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, QueuePool, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from mailsync.core.model import Etag, Key
-from mailsync.datasets import sqlite
 from mailsync.datasets.base import Change, Newcomer, Outcome, Unreadable, Write
 from mailsync.datasets.sqlapply import Application, TransactionLost
+from mailsync.datasets.sqlengine import EngineModule
 from mailsync.datasets.sqlkeys import key_text
-from mailsync.datasets.sqlrows import Row, all_keys, one_row, row_etag, stream, undecodable
+from mailsync.datasets.sqlrows import Row, all_keys, one_row, row_etag, stream, unreadable
 from mailsync.datasets.sqlshape import Keys, Shape, reflect
 from mailsync.errors import BadConfiguration, DatasetError, MailsyncError
 
 PATIENCE: Final = 30.0
 """Seconds to wait for another program's lock: longer than any sensible transaction."""
+
+ENGINES: Final = (
+    "sqlite:///FILE",
+    "postgresql+psycopg://USER@HOST/DATABASE",
+    "mariadb://USER@HOST/DATABASE",
+    "mariadb+mysqldb://USER@HOST/DATABASE",
+    "mariadb+pymysql://USER@HOST/DATABASE",
+)
+
+_EXTRAS: Final = {"sqlite": "", "postgresql": "postgres", "mariadb": "mariadb"}
+"""The engines, each a module of that name; and the extra that brings its driver."""
 
 _NO_ETAG: Final = Etag(b"")
 
@@ -54,11 +66,16 @@ class SqlTable:
         Raises :class:`mailsync.errors.DatasetMissing` for a missing file or table,
         :class:`mailsync.errors.DatasetError` for a table whose rows cannot be told apart.
         """
-        path = sqlite.database_file(_parsed(url))
-        self._place = f"table {table} of {path}"
-        self._engine = sqlite.open_engine(path, patience)
+        parsed = _parsed(url)
+        self._engine = _engine_of(parsed)
+        self._place = f"table {table} of {self._engine.place(parsed)}"
         with self._explaining():
-            self.shape: Shape = reflect(self._engine, table, keys)
+            catalogue = self._engine.open_catalogue(parsed, patience)
+            try:
+                self.shape: Shape = reflect(self._engine, catalogue, table, keys)
+            finally:
+                catalogue.dispose()
+        self._pool = QueuePool(lambda: self._engine.connect(parsed, patience))
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``, in one consistent view of the table.
@@ -67,7 +84,7 @@ class SqlTable:
         """
         with self._explaining(), self._connection() as connection:
             cursor = connection.cursor()
-            for statement in sqlite.BEGIN_READING:
+            for statement in self._engine.BEGIN_READING:
                 cursor.execute(statement)
             met = 0
             for row in chain.from_iterable(stream(connection, self.shape)):
@@ -88,12 +105,10 @@ class SqlTable:
         of them, so such a key is proposed even when it is taken.
         """
         if not self.shape.local:
-            return [
-                key_text([fields.get(name) for name in self.shape.key]) for _, fields in records
-            ]
+            spelled = [self.shape.spelled(fields) for _, fields in records]
+            return [key_text([one.get(name) for name in self.shape.key]) for one in spelled]
         with self._explaining(), self._connection() as connection:
-            greatest = self.shape.greatest_key.run(connection.cursor(), {}).fetchone()[0]
-        first = greatest + 1 if isinstance(greatest, int) else 1
+            first = self._greatest(connection) + 1
         free = (key for number in count(first) if (key := key_text([number])) not in taken)
         return list(islice(free, len(records)))
 
@@ -117,7 +132,16 @@ class SqlTable:
 
     def close(self) -> None:
         """Close all connections."""
-        self._engine.dispose()
+        self._pool.dispose()
+
+    def _greatest(self, connection: Any) -> int:
+        """The greatest local key there is, or was."""
+        [[greatest]] = map(
+            self.shape.key_values_of,
+            self.shape.greatest_key.run(connection.cursor(), {}).fetchall(),
+        )
+        given = self._engine.greatest_given(connection, self.shape.name, self.shape.key[0])
+        return max(greatest if isinstance(greatest, int) else 0, given)
 
     def _key_of(self, row: Row) -> Key:
         places = self.shape.key_places
@@ -131,9 +155,10 @@ class SqlTable:
         return self.shape.key_of(row)
 
     def _found(self, key: Key, row: Row) -> Change | Unreadable:
-        if reason := undecodable(self.shape, row):
+        fields = self.shape.fields_of(row)
+        if reason := unreadable(fields):
             return Unreadable(key, reason)
-        return Change(key, self.shape.fields_of(row), row_etag(row))
+        return Change(key, fields, row_etag(row))
 
     def _vanished(self, connection: Any, known: Mapping[Key, Etag | None]) -> Iterator[Change]:
         gone = set(known)
@@ -143,12 +168,12 @@ class SqlTable:
             yield Change(key, None, None)
 
     def _read(self, connection: Any, key: Key) -> Change | Unreadable:
-        row = one_row(connection, self.shape, key)
+        row = one_row(connection, self.shape, key, self.shape.one_row)
         return Change(key, None, None) if row is None else self._found(key, row)
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
-        connection = self._engine.raw_connection()
+        connection = self._pool.connect()
         try:
             yield connection
         finally:
@@ -162,9 +187,9 @@ class SqlTable:
         except MailsyncError:
             raise
         except DBAPIError as error:
-            raise sqlite.explain(error, self._place) from error
-        except sqlite.DRIVER_ERRORS as error:
-            raise sqlite.explain(error, self._place) from error
+            raise self._engine.explain(error, self._place) from error
+        except self._engine.DRIVER_ERRORS as error:
+            raise self._engine.explain(error, self._place) from error
 
 
 def _parsed(url: str) -> URL:
@@ -172,6 +197,17 @@ def _parsed(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError as error:
         raise BadConfiguration(f"{url!r} is not the URL of a database") from error
-    if parsed.get_backend_name() != "sqlite":
-        raise BadConfiguration(f"{url!r}: tables are read from sqlite:///FILE only")
     return parsed
+
+
+def _engine_of(url: URL) -> EngineModule:
+    name = url.get_backend_name()
+    if name not in _EXTRAS:
+        raise BadConfiguration(f"{name}: tables are read from {', '.join(ENGINES)} only")
+    try:
+        return cast("EngineModule", import_module(f"mailsync.datasets.{name}"))
+    except ImportError as error:
+        raise BadConfiguration(
+            f"{url.drivername}: its driver is not installed; "
+            f"pip install 'mailsync-sets[{_EXTRAS[name]}]'"
+        ) from error

@@ -18,11 +18,10 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from mailsync.core.model import Fields, Value, same_value
-from mailsync.datasets import sqlite
 from mailsync.datasets.base import Outcome, Result, Write
 from mailsync.datasets.sqlkeys import key_values
 from mailsync.datasets.sqlreferences import References
-from mailsync.datasets.sqlrows import Row, one_row, row_etag, undecodable
+from mailsync.datasets.sqlrows import one_row, row_etag, unreadable, usable_key
 from mailsync.datasets.sqlshape import Shape, Statement
 
 CHUNK: Final = 64
@@ -51,15 +50,16 @@ class Application:
         self._connection = connection
         self._cursor = connection.cursor()
         self._shape = shape
-        self._writes = writes
-        self._reasons = dict(refused)
+        self._engine = shape.engine
+        self._reasons = {**_misfits(shape, writes), **refused}
+        self._writes = [_spelled(shape, write) for write in writes]
         self._outcomes: dict[int, Outcome] = {}
         self._addition: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.addition)
         self._alteration: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.alteration)
 
     def run(self) -> list[Outcome]:
         """The outcome of each write, committed. Raises :class:`TransactionLost`."""
-        for statement in sqlite.BEGIN_WRITING:
+        for statement in self._engine.BEGIN_WRITING:
             self._cursor.execute(statement)
         pending = [place for place in self._in_key_order() if self._holds(place)]
         self._carry_out(pending)
@@ -78,10 +78,11 @@ class Application:
     def _holds(self, place: int) -> bool:
         """Is the row what the write expects, and the write one for this table?"""
         write = self._writes[place]
-        row = one_row(self._connection, self._shape, write.key)
-        if row is not None and (reason := undecodable(self._shape, row)):
+        row = one_row(self._connection, self._shape, write.key, self._shape.one_row_locked)
+        present = None if row is None else self._shape.fields_of(row)
+        if present is not None and (reason := unreadable(present)):
             self._reasons[place] = reason
-        elif not self._is_expected(row, write.expected):
+        elif not _is_expected(present, write.expected):
             self._outcomes[place] = Outcome(Result.CHANGED)
         elif reason := self._misfit(write):
             self._reasons[place] = reason
@@ -89,22 +90,12 @@ class Application:
             return True
         return False
 
-    def _is_expected(self, row: Row | None, expected: Fields | None) -> bool:
-        if row is None or expected is None:
-            return row is None and expected is None
-        return not _difference(expected, self._shape.fields_of(row))
-
     def _misfit(self, write: Write) -> str:
         if write.wanted is None:
             return ""
-        if unknown := sorted(write.wanted.keys() - self._shape.field_names):
-            return f"the table has no column {', '.join(unknown)}"
-        try:
-            key = key_values(write.key)
-        except ValueError as error:
-            return str(error)
-        if len(key) != len(self._shape.key) or None in key:
-            return f"no value for every key column ({', '.join(self._shape.key)})"
+        key = usable_key(self._shape, write.key)
+        if key is None:
+            return f"no row can have the key {write.key} ({', '.join(self._shape.key)})"
         named = dict(zip(self._shape.key, key, strict=True))
         if not self._shape.local and any(
             not same_value(named[name], write.wanted.get(name)) for name in named
@@ -160,22 +151,25 @@ class Application:
     def _alter(self, place: int, values: Fields) -> None:
         if values:
             key = key_values(self._writes[place].key)
+            wanted = self._writes[place].wanted or {}
+            kept = {name: wanted[name] for name in self._shape.restless & wanted.keys()}
+            values = {**kept, **values}
             statement = self._alteration(tuple(sorted(values)))
             self._execute(place, statement, self._shape.parameters(key, values))
 
     def _execute(self, place: int, statement: Statement, values: Fields) -> None:
         try:
             statement.run(self._cursor, values)
-        except sqlite.DRIVER_ERRORS as error:
-            if not sqlite.is_refusal(error):
+        except self._engine.DRIVER_ERRORS as error:
+            if not self._engine.is_refusal(error):
                 raise
-            if not sqlite.in_transaction(self._connection):
+            if not self._engine.in_transaction(self._connection):
                 raise TransactionLost({place: str(error)}) from error
             raise _NotTaken(str(error)) from error
 
     def _proof(self, write: Write) -> Outcome:
         """The outcome, after a look at what the table really holds now."""
-        row = one_row(self._connection, self._shape, write.key)
+        row = one_row(self._connection, self._shape, write.key, self._shape.one_row)
         if write.wanted is None or row is None:
             if row is None and write.wanted is None:
                 return Outcome(Result.WRITTEN)
@@ -191,7 +185,7 @@ class Application:
         Only where no trigger would see the parking. Returns the places still not written.
         """
         group = [place for place in places if self._unique_values(place)]
-        if sqlite.has_triggers(self._connection, self._shape.name):
+        if self._engine.has_triggers(self._connection, self._shape.name):
             return places
         while len(group) > 1:
             left = self._attempt_parked(group)
@@ -234,10 +228,16 @@ class Application:
         }
 
     def _commit(self) -> None:
+        inserted = any(self._writes[place].expected is None for place in self._outcomes)
+        if self._shape.local and inserted:
+            self._engine.give_up_to(self._connection, self._shape.name, self._shape.key[0])
         try:
+            with self._savepoint():
+                for statement in self._engine.CHECK_DEFERRED:
+                    self._cursor.execute(statement)
             self._connection.commit()
-        except sqlite.DRIVER_ERRORS as error:
-            if not sqlite.is_refusal(error):
+        except self._engine.DRIVER_ERRORS as error:
+            if not self._engine.is_refusal(error):
                 raise
             raise TransactionLost(self._culprits() or self._all_written(str(error))) from error
 
@@ -265,12 +265,37 @@ class Application:
         self._cursor.execute("SAVEPOINT mailsync")
         try:
             yield
-        except _NotTaken:
-            self._cursor.execute("ROLLBACK TO SAVEPOINT mailsync")
+        except BaseException:
+            if self._engine.in_transaction(self._connection):
+                self._cursor.execute("ROLLBACK TO SAVEPOINT mailsync")
             raise
         finally:
-            if sqlite.in_transaction(self._connection):
+            if self._engine.in_transaction(self._connection):
                 self._cursor.execute("RELEASE SAVEPOINT mailsync")
+
+
+def _misfits(shape: Shape, writes: Sequence[Write]) -> dict[int, str]:
+    """Which writes no row of the table can hold, and why."""
+    reasons = {
+        place: shape.misfit(write.wanted)
+        for place, write in enumerate(writes)
+        if write.wanted is not None
+    }
+    return {place: reason for place, reason in reasons.items() if reason}
+
+
+def _spelled(shape: Shape, write: Write) -> Write:
+    """The write in the columns' own spelling."""
+    return write._replace(
+        expected=None if write.expected is None else shape.spelled(write.expected),
+        wanted=None if write.wanted is None else shape.spelled(write.wanted),
+    )
+
+
+def _is_expected(present: Fields | None, expected: Fields | None) -> bool:
+    if present is None or expected is None:
+        return present is None and expected is None
+    return not _difference(expected, present)
 
 
 def _difference(wanted: Fields, present: Fields) -> dict[str, Value]:

@@ -11,14 +11,27 @@ Rules
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import URL, Engine, QueuePool, create_engine
+from sqlalchemy import (
+    REAL,
+    URL,
+    Boolean,
+    Engine,
+    Float,
+    Integer,
+    NullPool,
+    Numeric,
+    create_engine,
+)
 
+from mailsync.core.model import Value
+from mailsync.datasets.sqlengine import Column, Undecodable
+from mailsync.datasets.sqlspelling import Spelling, Unfit, anything, floating, integer
 from mailsync.errors import (
     BadConfiguration,
     DatasetBusy,
@@ -37,6 +50,9 @@ BEGIN_WRITING: Final = (
 )
 """The first is without effect inside a transaction, the last outside of one."""
 
+CHECK_DEFERRED: Final = ()
+"""After a commit that failed for a foreign key, the transaction is still there to look at."""
+
 _TRIGGERS: Final = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?"
 _PRIMARY_CODE: Final = 0xFF
 """An extended result code carries the primary one in its lowest byte (sqlite.org/rescode)."""
@@ -50,12 +66,6 @@ UNFIT_VALUES: Final = (OverflowError, UnicodeEncodeError)
 
 DRIVER_ERRORS: Final = (sqlite3.Error, *UNFIT_VALUES)
 """Everything that reading and writing may raise."""
-
-
-class Undecodable(bytes):
-    """A text that is not UTF-8."""
-
-    __slots__ = ()
 
 
 def _decode(text: bytes) -> str | Undecodable:
@@ -72,24 +82,64 @@ def database_file(url: URL) -> Path:
     return Path(url.database)
 
 
-def open_engine(path: Path, patience: float) -> Engine:
-    """An engine on an existing file; a locked one is waited for ``patience`` seconds.
+def place(url: URL) -> str:
+    """The file."""
+    return str(database_file(url))
 
-    Raises :class:`DatasetMissing`; never creates the file.
-    """
+
+def open_catalogue(url: URL, patience: float) -> Engine:
+    """For a look at the tables of an existing file. Raises :class:`DatasetMissing`."""
+    path = database_file(url)
     if not path.is_file():
         raise DatasetMissing(f"there is no database file {path}")
+    return create_engine("sqlite://", creator=lambda: connect(url, patience), poolclass=NullPool)
 
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
-            f"file:{quote(str(path))}?mode=rw",
-            uri=True,
-            timeout=patience,
-            isolation_level=None,
-            check_same_thread=False,
-        )
 
-    return create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+def connect(url: URL, patience: float) -> sqlite3.Connection:
+    """A connection to an existing file; a locked one is waited for ``patience`` seconds."""
+    return sqlite3.connect(
+        f"file:{quote(str(database_file(url)))}?mode=rw",
+        uri=True,
+        timeout=patience,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def column(described: Mapping[str, Any]) -> Column:
+    """A column by its affinity; whatever does not follow it stays as it is (datatype3.html)."""
+    declared = described["type"]
+    spell: Spelling = anything
+    if isinstance(declared, REAL | Float):
+        spell = _loosely(floating)
+    elif isinstance(declared, Numeric | Integer | Boolean):
+        spell = _loosely(_numeric)
+    return Column(described["name"], bool(described["nullable"]), spell)
+
+
+def _loosely(spell: Spelling) -> Spelling:
+    def loose(value: Value) -> Value:
+        try:
+            return spell(value)
+        except Unfit:
+            return value
+
+    return loose
+
+
+def _numeric(value: Value) -> Value:
+    """An integer where the number is one, else a float."""
+    try:
+        whole = integer(value)
+    except Unfit:
+        return floating(value)
+    return whole if isinstance(whole, int) and -(2**63) <= whole < 2**63 else floating(value)
+
+
+@contextmanager
+def reading(connection: Any) -> Iterator[Any]:
+    """An ordinary cursor: SQLite finds rows as they are fetched."""
+    yield connection.cursor()
 
 
 @contextmanager
@@ -125,6 +175,20 @@ def has_triggers(connection: Any, table: str) -> bool:
     cursor = connection.cursor()
     cursor.execute(_TRIGGERS, (table,))
     return bool(cursor.fetchone()[0])
+
+
+def addition(text: str) -> str:
+    """The statement itself."""
+    return text
+
+
+def greatest_given(_connection: Any, _table: str, _key: str) -> int:
+    """Nothing beyond the rows there are."""
+    return 0
+
+
+def give_up_to(_connection: Any, _table: str, _key: str) -> None:
+    """SQLite's counter follows by itself (autoinc.html)."""
 
 
 def explain(error: Exception, place: str) -> MailsyncError:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from mailsync.core.model import Key, Value
-from mailsync.datasets.sqlite import Undecodable
+from mailsync.datasets.sqlengine import Undecodable
 
 
 def key_text(values: Sequence[Value]) -> Key:

@@ -7,10 +7,10 @@ type, so that no result or parameter is converted on its way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from sqlalchemy import (
     Dialect,
@@ -29,8 +29,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
-from mailsync.core.model import Key, Value
+from mailsync.core.model import Fields, Key, Value
+from mailsync.datasets.sqlengine import Column, EngineModule
 from mailsync.datasets.sqlkeys import key_text
+from mailsync.datasets.sqlspelling import Unfit
 from mailsync.errors import DatasetError, DatasetMissing
 
 Keys = Literal["local", "shared"]
@@ -41,10 +43,12 @@ ROWS_AT_A_TIME: Final = 1000
 class Statement:
     """One compiled statement; its parameters are given by name."""
 
-    def __init__(self, construct: ClauseElement, dialect: Dialect) -> None:
-        """Compile for the engine of ``dialect``."""
+    def __init__(
+        self, construct: ClauseElement, dialect: Dialect, edit: Callable[[str], str] = str
+    ) -> None:
+        """Compile for the engine of ``dialect``; ``edit`` has the last word on the text."""
         compiled = construct.compile(dialect=dialect)
-        self._text = str(compiled)
+        self._text = edit(str(compiled))
         self._order: Sequence[str] | None = getattr(compiled, "positiontup", None)
 
     def run(self, cursor: Any, values: Mapping[str, Value]) -> Any:
@@ -71,16 +75,36 @@ class Shape:
     """A table's columns, except generated ones, and what is promised about them."""
 
     name: str
-    columns: tuple[str, ...]
+    described: tuple[Column, ...]
     key: tuple[str, ...]
     local: bool
     """The key column is the site's own and no field."""
-    nullable: frozenset[str]
     unique: frozenset[str]
     """Columns of unique constraints and indexes other than the primary key."""
     references: tuple[Reference, ...]
     """Foreign keys from this table and to it."""
+    engine: EngineModule
     dialect: Dialect
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, in their order in a row."""
+        return tuple(self.by_name)
+
+    @cached_property
+    def by_name(self) -> dict[str, Column]:
+        """The columns by their names."""
+        return {one.name: one for one in self.described}
+
+    @cached_property
+    def nullable(self) -> frozenset[str]:
+        """Columns that take NULL."""
+        return frozenset(one.name for one in self.described if one.nullable)
+
+    @cached_property
+    def restless(self) -> frozenset[str]:
+        """Columns that every update alters that does not name them."""
+        return frozenset(one.name for one in self.described if one.restless)
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
@@ -97,31 +121,79 @@ class Shape:
         """Where in a row the key values stand."""
         return tuple(self.columns.index(name) for name in self.key)
 
-    def key_of(self, row: Sequence[Value]) -> Key:
-        """The row's key."""
-        return key_text([row[place] for place in self.key_places])
+    @cached_property
+    def reads_plainly(self) -> bool:
+        """Are all values just what the driver gives?"""
+        return all(one.read is None for one in self.described)
 
-    def fields_of(self, row: Sequence[Value]) -> dict[str, Value]:
+    def values_of(self, row: Sequence[Any]) -> Sequence[Value]:
+        """The values of a row as the driver gives it."""
+        if self.reads_plainly:
+            return row
+        return [_read(one, value) for one, value in zip(self.described, row, strict=True)]
+
+    def key_of(self, row: Sequence[Any]) -> Key:
+        """The row's key."""
+        return self.key_of_values([row[place] for place in self.key_places])
+
+    def key_values_of(self, values: Sequence[Any]) -> list[Value]:
+        """What the key columns hold, from what the driver gives for them."""
+        columns = (self.by_name[name] for name in self.key)
+        return [_read(one, value) for one, value in zip(columns, values, strict=True)]
+
+    def key_of_values(self, values: Sequence[Any]) -> Key:
+        """The key whose columns hold these values, as the driver gives them."""
+        return key_text(self.key_values_of(values))
+
+    def fields_of(self, row: Sequence[Any]) -> dict[str, Value]:
         """The row's fields."""
-        named = dict(zip(self.columns, row, strict=True))
+        named = dict(zip(self.columns, self.values_of(row), strict=True))
         return {name: named[name] for name in self.fields}
+
+    def spelled(self, fields: Fields) -> dict[str, Value]:
+        """The fields as the columns spell them; what does not fit stays as it is."""
+        return {name: self._spelled(name, value) for name, value in fields.items()}
+
+    def misfit(self, fields: Fields) -> str:
+        """Why the columns do not take these fields; empty: they may."""
+        if unknown := sorted(fields.keys() - self.field_names):
+            return f"the table has no column {', '.join(unknown)}"
+        for name, value in fields.items():
+            try:
+                if value is not None:
+                    self.by_name[name].spell(value)
+            except Unfit as unfit:
+                return f"column {name} {unfit}, not {value!r:.80}"
+        return ""
+
+    def _spelled(self, name: str, value: Value) -> Value:
+        column_there = self.by_name.get(name)
+        if value is None or column_there is None:
+            return value
+        try:
+            return column_there.spell(value)
+        except Unfit:
+            return value
 
     @cached_property
     def all_rows(self) -> Statement:
         """Every row."""
-        return self._compiled(select(*map(column, self.columns)).select_from(self._table))
+        return self._compiled(select(*self._selected(self.columns)).select_from(self._table))
 
     @cached_property
     def all_keys(self) -> Statement:
         """The key columns of every row."""
-        return self._compiled(select(*map(column, self.key)).select_from(self._table))
+        return self._compiled(select(*self._selected(self.key)).select_from(self._table))
 
     @cached_property
     def one_row(self) -> Statement:
         """The row of a key; parameters as ``parameters`` makes them."""
-        return self._compiled(
-            select(*map(column, self.columns)).select_from(self._table).where(*self._is_the_row)
-        )
+        return self._compiled(self._the_row)
+
+    @cached_property
+    def one_row_locked(self) -> Statement:
+        """The same, and nobody else may write to it from then on."""
+        return self._compiled(self._the_row.with_for_update())
 
     @cached_property
     def greatest_key(self) -> Statement:
@@ -135,7 +207,8 @@ class Shape:
 
     def addition(self, names: tuple[str, ...]) -> Statement:
         """Insert a row with values for these columns."""
-        return self._compiled(insert(self._table).values(self._assignments(names)))
+        construct = insert(self._table).values(self._assignments(names))
+        return Statement(construct, self.dialect, self.engine.addition)
 
     def alteration(self, names: tuple[str, ...]) -> Statement:
         """Update these columns of the row of a key."""
@@ -145,9 +218,12 @@ class Shape:
 
     def parameters(self, key: Sequence[Value], values: Mapping[str, Value]) -> dict[str, Value]:
         """Parameters for a statement about the row of a key, and columns' values."""
-        named = {f"key{place}": value for place, value in enumerate(key)}
+        named = {
+            f"key{place}": _bound(self.by_name[name], value)
+            for place, (name, value) in enumerate(zip(self.key, key, strict=True))
+        }
         for name, value in values.items():
-            named[self._parameter_names[name]] = value
+            named[self._parameter_names[name]] = _bound(self.by_name[name], value)
         return named
 
     @cached_property
@@ -158,6 +234,16 @@ class Shape:
     @cached_property
     def _table(self) -> Any:
         return table(self.name, *map(column, self.columns))
+
+    @cached_property
+    def _the_row(self) -> Any:
+        return (
+            select(*self._selected(self.columns)).select_from(self._table).where(*self._is_the_row)
+        )
+
+    def _selected(self, names: Sequence[str]) -> list[ColumnElement[Any]]:
+        wanted = ((self._table.c[name], self.by_name[name].select) for name in names)
+        return [one if change is None else change(one) for one, change in wanted]
 
     @cached_property
     def _is_the_row(self) -> list[ColumnElement[bool]]:
@@ -172,7 +258,17 @@ class Shape:
         return Statement(construct, self.dialect)
 
 
-def reflect(engine: Engine, name: str, keys: Keys | None) -> Shape:
+def _read(described: Column, value: Any) -> Value:
+    if value is None or described.read is None:
+        return cast("Value", value)
+    return described.read(value)
+
+
+def _bound(described: Column, value: Value) -> Any:
+    return value if value is None or described.bind is None else described.bind(value)
+
+
+def reflect(module: EngineModule, engine: Engine, name: str, keys: Keys | None) -> Shape:
     """The shape of the table ``name``.
 
     Raises :class:`DatasetMissing` if there is none, :class:`DatasetError` if its rows cannot be
@@ -197,12 +293,12 @@ def reflect(engine: Engine, name: str, keys: Keys | None) -> Shape:
         )
     return Shape(
         name=name,
-        columns=tuple(one["name"] for one in own),
+        described=tuple(module.column(one) for one in own),
         key=key,
         local=generated if keys is None else keys == "local",
-        nullable=frozenset(one["name"] for one in own if one["nullable"]),
         unique=_unique_columns(catalogue, name),
         references=tuple(_references(catalogue, name, names)),
+        engine=module,
         dialect=engine.dialect,
     )
 

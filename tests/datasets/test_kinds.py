@@ -46,7 +46,7 @@ def test_the_source_chooses_the_adapter(
     ("source", "table", "keys", "told"),
     [
         ("carrier-pigeon:x", None, None, "vcard:"),
-        ("postgresql://x/y", "t", None, "sqlite:///"),
+        ("oracle://x/y", "t", None, "sqlite:///"),
         ("vcard:", None, None, "vcard:"),
         ("", None, None, "sqlite:///"),
         ("sqlite:///pms data.db", None, None, "table"),

@@ -104,7 +104,13 @@ def test_columns_a_peer_lacks_take_their_default_and_stay(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("wanted", "column"),
-    [("1", "INTEGER"), (1, "TEXT"), (2**63, "INTEGER"), (float("nan"), "REAL"), ("\ud800", "TEXT")],
+    [
+        ("01", "INTEGER"),
+        (1, "TEXT"),
+        (2**63, "INTEGER"),
+        (float("nan"), "REAL"),
+        ("\ud800", "TEXT"),
+    ],
 )
 def test_a_value_the_column_would_alter_is_refused(
     tmp_path: Path, wanted: Value, column: str
@@ -228,7 +234,7 @@ def test_a_locked_database_is_busy_in_the_end(tmp_path: Path) -> None:
 def test_a_full_disk_undoes_the_batch(tmp_path: Path) -> None:
     base = Database(tmp_path / "a.db", "CREATE TABLE t (id INTEGER PRIMARY KEY, a)")
     table = base.table("t")
-    connection = table._engine.raw_connection()
+    connection = table._pool.connect()
     connection.cursor().execute("PRAGMA max_page_count = 10")
     connection.close()
     with pytest.raises(DiskFull):

@@ -1,0 +1,256 @@
+"""What is PostgreSQL's alone: psycopg, its text forms, sequences, errors.
+
+Rules
+-----
+* Values come as the server writes them, with every setting that changes how it does so fixed:
+  only integers, floats, booleans and bytes are taken apart by the driver. Dates beyond Python's
+  years, infinities and intervals therefore arrive whole.
+* The driver is in autocommit mode, so that ``BEGIN`` is ours to say.
+* A failed statement ends a transaction, up to the savepoint before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.types.string import TextLoader
+from sqlalchemy import URL, Engine, NullPool, create_engine
+from sqlalchemy.dialects import postgresql as types
+from sqlalchemy.types import Uuid
+
+from mailsync.core.model import Value
+from mailsync.datasets import sqlspelling as spelling
+from mailsync.datasets.sqlengine import Column
+from mailsync.errors import (
+    BadConfiguration,
+    DatasetBusy,
+    DatasetError,
+    DatasetMissing,
+    DatasetReadOnly,
+    DatasetUnreachable,
+    DiskFull,
+    MailsyncError,
+)
+
+BEGIN_READING: Final = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
+BEGIN_WRITING: Final = ("BEGIN ISOLATION LEVEL READ COMMITTED", "SET CONSTRAINTS ALL DEFERRED")
+CHECK_DEFERRED: Final = ("SET CONSTRAINTS ALL IMMEDIATE",)
+UNFIT_VALUES: Final[tuple[type[Exception], ...]] = (OverflowError, UnicodeEncodeError)
+DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (psycopg.Error, *UNFIT_VALUES)
+
+_SETTINGS: Final = {
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "iso_8601",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+    "application_name": "mailsync",
+}
+
+_TAKEN_APART: Final = {"bool", "int2", "int4", "int8", "oid", "float4", "float8", "bytea"}
+
+_TRIGGERS: Final = (
+    "SELECT count(*) FROM pg_trigger WHERE tgrelid = CAST(%s AS regclass) AND NOT tgisinternal"
+)
+_SEQUENCE: Final = "SELECT pg_get_serial_sequence(%s, %s)"
+_ZONE: Final = re.compile(r"[+-][0-9]{2}(?::[0-9]{2}){0,2}$", re.ASCII)
+
+_REFUSALS: Final = ("22", "23", "27", "42804", "42883", "44", "54000", "P0")
+"""SQLSTATE classes of what one row or value may cause (appendix A of PostgreSQL's manual)."""
+
+
+def place(url: URL) -> str:
+    """The database and its host."""
+    return f"{url.database} at {url.host or 'this machine'}"
+
+
+def open_catalogue(url: URL, patience: float) -> Engine:
+    """For a look at the tables of a database."""
+    plain = url.set(drivername="postgresql+psycopg")
+    return create_engine(plain, creator=lambda: _connect(url, patience), poolclass=NullPool)
+
+
+def connect(url: URL, patience: float) -> psycopg.Connection[Any]:
+    """A connection that gives values as the server writes them."""
+    connection = _connect(url, patience)
+    connection.autocommit = True
+    for known in psycopg.adapters.types:
+        if known.name not in _TAKEN_APART:
+            connection.adapters.register_loader(known.oid, TextLoader)
+        connection.adapters.register_loader(known.array_oid, TextLoader)
+    return connection
+
+
+def _connect(url: URL, patience: float) -> psycopg.Connection[Any]:
+    if url.get_driver_name() != "psycopg":
+        raise BadConfiguration(f"write postgresql+psycopg://, not {url.drivername}://")
+    options = {**_SETTINGS, "lock_timeout": str(max(1, round(patience * 1000)))}
+    words = " ".join(f"-c {name}={value.replace(' ', '')}" for name, value in options.items())
+    # in libpq's names, of which a URL's query may say more: sslmode, passfile, service
+    named: dict[str, Any] = url.translate_connect_args(database="dbname", username="user")
+    return psycopg.connect(**{"connect_timeout": 30, **named, **url.query, "options": words})
+
+
+def column(described: Mapping[str, Any]) -> Column:
+    """A column by its type; domains count as what they are made of."""
+    declared = described["type"]
+    while isinstance(declared, types.DOMAIN):
+        declared = declared.data_type
+    spell, read = _form_of(declared)
+    return Column(described["name"], bool(described["nullable"]), spell, read)
+
+
+_Form = tuple[spelling.Spelling, Callable[[Any], Value] | None]
+
+
+def _form_of(declared: Any) -> _Form:
+    """How values of a type are spelled and read; what has no form of its own is a text."""
+    match declared:
+        case types.NUMERIC() if not isinstance(declared, types.FLOAT):
+            places = declared.scale or 0
+            return spelling.decimal(None if declared.precision is None else places), None
+        case types.TIMESTAMP() if declared.timezone:
+            return spelling.instant, _with_minutes
+        case types.TIME() if declared.timezone:
+            return spelling.text, None
+    forms = (form for kind, form in _FORMS if isinstance(declared, kind))
+    return next(forms, (_without_zero(spelling.text), None))
+
+
+def _without_zero(spell: spelling.Spelling) -> spelling.Spelling:
+    def checked(value: Value) -> Value:
+        spelled = spell(value)
+        if isinstance(spelled, str) and "\0" in spelled:
+            raise spelling.Unfit("of PostgreSQL cannot hold U+0000")
+        return spelled
+
+    return checked
+
+
+def _unpadded(value: str) -> str:
+    return value.rstrip(" ")
+
+
+def _with_minutes(value: str) -> str:
+    """The server leaves out a zone's minutes where they are zero."""
+    return f"{value}:00" if _ZONE.search(value) and value[-3] in "+-" else value
+
+
+_FORMS: Final[tuple[tuple[type | tuple[type, ...], _Form], ...]] = (
+    ((types.SMALLINT, types.INTEGER, types.BIGINT, types.OID), (spelling.integer, None)),
+    (types.REAL, (spelling.single, None)),
+    ((types.DOUBLE_PRECISION, types.FLOAT), (spelling.floating, None)),
+    (types.BOOLEAN, (spelling.boolean, None)),
+    (types.BYTEA, (spelling.blob, None)),
+    (types.CHAR, (_without_zero(spelling.padded_text), _unpadded)),
+    (types.DATE, (spelling.day, None)),
+    (types.TIME, (spelling.clock, None)),
+    (types.TIMESTAMP, (spelling.moment, None)),
+    (types.JSONB, (_without_zero(spelling.document), None)),
+    (Uuid, (spelling.identifier, None)),
+)
+
+
+@contextmanager
+def reading(connection: Any) -> Iterator[Any]:
+    """A cursor of the server's; the driver's own fetches everything at once."""
+    with connection.driver_connection.cursor(name="mailsync") as cursor:
+        yield cursor
+
+
+@contextmanager
+def tolerance(_connection: Any) -> Iterator[None]:
+    """The server takes no text that is not in its encoding."""
+    yield
+
+
+def is_undecodable(_error: Exception) -> bool:
+    """Never: see ``tolerance``."""
+    return False
+
+
+def is_refusal(error: Exception) -> bool:
+    """Does the error concern the one value or row just written, and nothing else?"""
+    return isinstance(error, UNFIT_VALUES) or _state(error).startswith(_REFUSALS)
+
+
+def in_transaction(connection: Any) -> bool:
+    """Is there a transaction, if only one to be rolled back?"""
+    status = connection.driver_connection.info.transaction_status
+    return status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}
+
+
+def has_triggers(connection: Any, table: str) -> bool:
+    """Does writing to the table set something else in motion?"""
+    cursor = connection.cursor().execute(_TRIGGERS, (_quoted(table),))
+    return bool(cursor.fetchone()[0])
+
+
+def addition(text: str) -> str:
+    """Also where the table says that a key is always generated."""
+    before, values, after = text.rpartition(" VALUES (")
+    return f"{before} OVERRIDING SYSTEM VALUE{values}{after}" if values else text
+
+
+def greatest_given(connection: Any, table: str, key: str) -> int:
+    """What the key's sequence gave last, if it has one that we may look at."""
+    sequence = _sequence(connection, table, key)
+    if sequence is None:
+        return 0
+    given = connection.cursor().execute(f"SELECT last_value FROM {sequence}")  # noqa: S608  quoted by the server
+    return int(given.fetchone()[0])
+
+
+def give_up_to(connection: Any, table: str, key: str) -> None:
+    """The next row that a user inserts must not get a number that one of ours has."""
+    sequence = _sequence(connection, table, key)
+    if sequence is None:
+        return
+    greatest = f'SELECT max("{_doubled(key)}") FROM {_quoted(table)}'  # noqa: S608  quoted
+    connection.cursor().execute(
+        f"SELECT setval(%s, g.g) FROM ({greatest}) AS g(g), {sequence} AS s"  # noqa: S608  quoted
+        " WHERE g.g > s.last_value",
+        (sequence,),
+    )
+
+
+def _sequence(connection: Any, table: str, key: str) -> str | None:
+    found = connection.cursor().execute(_SEQUENCE, (_quoted(table), key)).fetchone()[0]
+    return None if found is None else str(found)
+
+
+def _quoted(name: str) -> str:
+    return f'"{_doubled(name)}"'
+
+
+def _doubled(name: str) -> str:
+    return name.replace('"', '""')
+
+
+def explain(error: Exception, place: str) -> MailsyncError:
+    """The error the operator reads; ``place`` names the database."""
+    words = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    match _state(error):
+        case "55P03" | "40001" | "40P01":
+            return DatasetBusy(f"{place} is locked by another program")
+        case "53100":
+            return DiskFull(f"no space left for {place}")
+        case "42501" | "25006":
+            return DatasetReadOnly(f"{place} cannot be written: {words}")
+        case "3D000":
+            return DatasetMissing(f"{place}: {words}")
+        case "" | "57P01" | "57P02" | "57P03" | "53300" | "08006" | "08003" | "08001":
+            return DatasetUnreachable(f"{place}: {words}")
+        case _:
+            return DatasetError(f"{place}: {words}")
+
+
+def _state(error: Exception) -> str:
+    raised = getattr(error, "orig", None) or error
+    return str(getattr(raised, "sqlstate", None) or "")

@@ -1,0 +1,127 @@
+"""What ``sql`` asks of the module of one database engine.
+
+SQLite, PostgreSQL and MariaDB each have a module with exactly these public names; ``sql``
+chooses one by the URL. What is not asked for here is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import URL, Engine
+from sqlalchemy.sql import ColumnElement
+
+from mailsync.core.model import Value
+from mailsync.datasets.sqlspelling import Spelling
+from mailsync.errors import MailsyncError
+
+
+class Undecodable(bytes):
+    """A text that is none in its encoding."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that is a field: how its values are read, spelled and written. NULL is NULL."""
+
+    name: str
+    nullable: bool
+    spell: Spelling
+    read: Callable[[Any], Value] | None = None
+    """From what the driver gives; None: that is the value."""
+    bind: Callable[[Any], Any] | None = None
+    """From a spelled value to what the driver takes."""
+    select: Callable[[ColumnElement[Any]], ColumnElement[Any]] | None = None
+    """What to ask for instead of the column itself, which the server would round."""
+    restless: bool = False
+    """Every update that does not name it alters it."""
+
+
+class EngineModule(Protocol):
+    """One database engine."""
+
+    @property
+    def BEGIN_READING(self) -> Sequence[str]:  # noqa: N802  a module's constant
+        """Statements that begin a transaction in which nothing changes under a reader."""
+        ...
+
+    @property
+    def BEGIN_WRITING(self) -> Sequence[str]:  # noqa: N802
+        """Statements that begin a transaction, foreign keys deferred where they can be."""
+        ...
+
+    @property
+    def CHECK_DEFERRED(self) -> Sequence[str]:  # noqa: N802
+        """Statements that fail if the commit would, where a failed one leaves nothing to see."""
+        ...
+
+    @property
+    def UNFIT_VALUES(self) -> tuple[type[Exception], ...]:  # noqa: N802
+        """What the driver raises for a value that the engine has no form for."""
+        ...
+
+    @property
+    def DRIVER_ERRORS(self) -> tuple[type[Exception], ...]:  # noqa: N802
+        """Everything that reading and writing may raise."""
+        ...
+
+    def open_catalogue(self, url: URL, patience: float) -> Engine:
+        """For a look at an existing database's tables. Raises :class:`DatasetMissing`."""
+        ...
+
+    def connect(self, url: URL, patience: float) -> Any:
+        """A driver's connection; a lock is waited for ``patience`` seconds."""
+        ...
+
+    def place(self, url: URL) -> str:
+        """The database as people call it, without secrets."""
+        ...
+
+    def column(self, described: Mapping[str, Any]) -> Column:
+        """What SQLAlchemy's inspector says of a column, understood."""
+        ...
+
+    def reading(self, connection: Any) -> AbstractContextManager[Any]:
+        """A cursor that does not fetch everything at once."""
+        ...
+
+    def tolerance(self, connection: Any) -> AbstractContextManager[None]:
+        """Inside, texts that are no texts come as ``Undecodable``; reading is slower."""
+        ...
+
+    def is_undecodable(self, error: Exception) -> bool:
+        """Did the driver stop at a text that is none?"""
+        ...
+
+    def is_refusal(self, error: Exception) -> bool:
+        """Does the error concern the one value or row just written, and nothing else?"""
+        ...
+
+    def in_transaction(self, connection: Any) -> bool:
+        """Is our transaction still open? A trigger may have rolled it back."""
+        ...
+
+    def has_triggers(self, connection: Any, table: str) -> bool:
+        """Does writing to the table set something else in motion?"""
+        ...
+
+    def addition(self, text: str) -> str:
+        """The INSERT statement ``text`` so that it may give a generated key."""
+        ...
+
+    def greatest_given(self, connection: Any, table: str, key: str) -> int:
+        """The last number the engine's own counter gave to a row; 0 where it has none."""
+        ...
+
+    def give_up_to(self, connection: Any, table: str, key: str) -> None:
+        """Let the engine's own counter go on behind the greatest key there is."""
+        ...
+
+    def explain(self, error: Exception, place: str) -> MailsyncError:
+        """The error the operator reads; ``place`` names the database."""
+        ...
