@@ -45,6 +45,8 @@ CHOSEN = [
 ]
 
 TIMERS = 'poll = "1s"\nacknowledge_after = "1s"\nresend_after = "3s"'
+THIN = {("shore", "yard")}
+"""Links of thin mails."""
 CALM_SECONDS = 180
 DEFECTS_BEFORE = 5
 """Few, so that users meet."""
@@ -175,8 +177,9 @@ def make_fleet(
         site.replace(server.url("smtps", site.address), f"smtp://{user}@127.0.0.1:{relay.port}")
     for one, other in links:
         introduce(sites[one], sites[other])
-        sites[one].set_for_peer(other, TIMERS)
-        sites[other].set_for_peer(one, TIMERS)
+        lines = f'{TIMERS}\nprofile = "thin"' if (one, other) in THIN else TIMERS
+        sites[one].set_for_peer(other, lines)
+        sites[other].set_for_peer(one, lines)
     sites["ship"].execute(FILL_DEFECTS, DEFECTS_BEFORE)
     return Fleet(server, relay, chance, list(sites.values()))
 
