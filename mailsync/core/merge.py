@@ -74,7 +74,10 @@ def killed(entries: Mapping[str, Entry]) -> dict[str, Entry]:
 
 
 def revived(record: Record) -> Record:
-    """A record that lives again. Those who had confirmed its end may have forgotten all of it."""
+    """A record that lives again. Those who had confirmed its end may have forgotten all of it, and
+    with it that we knew its ancestors: to them our edit would look like one that had not seen
+    what it overwrote.
+    """
     return replace(record, whole_for=record.whole_for | record.had)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailsync.core import outbound
+from mailsync.core import outbound, taking
 from mailsync.core.model import Key
 from mailsync.core.wire import decode, encode
 from tests.core.histories import FEATURES, run
@@ -61,3 +61,49 @@ def test_a_restored_record_that_does_not_wait_lives_again(monkeypatch: pytest.Mo
     _deleted_while_away(world)
     with pytest.raises(BrokenPromise, match="resurrected"):
         world.check()
+
+
+def _revived_from_both_sides(world: World) -> None:
+    """B deletes a record and forgets it; then edits that had not seen that come from E and D."""
+    key, line = Key("u0"), ("EA", "AB", "BC", "CD")
+    world.purging = "action"
+    world.insert("B", key, 2)
+    world.scan("B")
+    _exchange(world, *line, *line)
+    world.edit("B", key, "f0")
+    world.scan("B")
+    _exchange(world, *line, *line)
+    for name in world.sites:
+        world.write_all(name)
+    world.delete("B", key)
+    world.scan("B")
+    _exchange(world, "AB", "BC")
+    world.purge("B")
+    assert not world.sites["B"].records
+    for name, column in (("E", "f0"), ("D", "f1")):
+        (here,) = world.data[name]
+        world.edit(name, here, column)
+        world.scan(name)
+    _exchange(world, "CD", "BC", "EA", "AB")
+
+
+def _exchange(world: World, *links: str) -> None:
+    for link in links:
+        for sender, recipient in (tuple(link), tuple(link[::-1])) * 3:
+            if world.wants_to_send(sender, recipient):
+                world.post(sender, recipient)
+
+
+def test_an_edit_of_what_another_forgot_is_no_conflict() -> None:
+    world = World("ABCDE", ["AB", "BC", "CD", "AE"], 1)
+    _revived_from_both_sides(world)
+    world.check_quiet()
+
+
+def test_told_as_if_nothing_was_forgotten_it_looks_like_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(taking, "revived", lambda record: record)
+    world = World("ABCDE", ["AB", "BC", "CD", "AE"], 1)
+    with pytest.raises(BrokenPromise, match="false conflict"):
+        _revived_from_both_sides(world)

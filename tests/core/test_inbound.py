@@ -7,6 +7,7 @@ import pytest
 from mailsync.core.inbound import receive
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import (
+    Acknowledgement,
     Bundle,
     DeleteOrder,
     Dot,
@@ -17,11 +18,14 @@ from mailsync.core.model import (
     Link,
     Mark,
     Reason,
+    Record,
     RecordId,
+    Sighting,
     SiteState,
     Stream,
 )
-from mailsync.core.positions import NOWHERE
+from mailsync.core.outbound import compose
+from mailsync.core.positions import NOWHERE, Positions
 from mailsync.errors import BadFormat
 
 NOW = 1_790_000_000_000
@@ -81,3 +85,25 @@ def test_the_end_of_a_record_whose_row_is_gone_already_frees_its_key() -> None:
     end = replace(bundle(NOW), mark=Mark(2, 8), extractions=(), deletes=(order,))
     receive(working, {"hub": link()}, "hub", end, now=NOW, nonce=1)
     assert working.changed[record.id].key is None
+
+
+def test_what_the_peer_asks_for_whole_goes_whole() -> None:
+    record_id, edited = RecordId("people", GUID), Dot(NOW, 1, 2)
+    entries = {"name": Entry(Dot(NOW, 1, 1), "Ada"), "age": Entry(edited, 36)}
+    context = {Dot(NOW, 1, 1): Sighting(1), edited: Sighting(2)}
+    record = Record(*record_id, entries, context, position=2, had=frozenset({"hub"}))
+    working = Ledger(SiteState(1, position=2), {record_id: record})
+    first, last = Positions.of([1]), Mark(1, 9)
+    known = replace(link(), acked=first, acked_last=last, sent=(last,))
+    assert not composed(working, known).whole
+    told = Acknowledgement(known.out, first, last, lacking=frozenset({record_id}))
+    word = Bundle(Stream(1, 5), Mark(0, 9), (), last, NOWHERE, acknowledgement=told)
+    received = receive(working, {"hub": known}, "hub", word, now=NOW, nonce=1)
+    assert composed(working, received.links["hub"]).whole
+
+
+def composed(working: Ledger, known: Link) -> Extraction:
+    (item,) = compose(
+        working, {"hub": known}, "hub", list(working.all()), now=NOW, resend_before=0, tag=3
+    )[0].extractions
+    return item
