@@ -60,6 +60,9 @@ _Column = TypeVar("_Column")
 _STEPS: Final = 2 * COUNTERS
 """Folded steps are below this."""
 
+_NAMES_PAID: Final = 8
+"""Names in a mask that cost as much as one field."""
+
 
 class _Columns(NamedTuple, Generic[_Column]):
     """The columns of numbers, in the order in which they are written."""
@@ -88,14 +91,14 @@ class ColumnWriter(RowWriter):
 
     def columns(self, rows: Iterable[Row]) -> None:
         """The rows of one dataset."""
-        ordered = sorted(rows, key=lambda row: (row.guid, row.position))
-        names = sorted({name for row in ordered for name in row.entries})
+        ordered = sorted(rows, key=lambda row: row.guid)
+        names = sorted(set().union(*(row.entries for row in ordered)))
         self.count(len(names))
         for name in names:
             self.name(name)
         shapes = [shape_of(row) for row in ordered]
         table = sorted(set(shapes))
-        self.pay(sum(1 + len(shape.fields) for shape in table))
+        self.pay(sum(_shape_cost(len(names), len(shape.fields)) for shape in table))
         self.token(b"".join(_shape_octets(shape, names) for shape in table))
         for column in self._structure(ordered, shapes, table):
             self.token(column)
@@ -206,16 +209,10 @@ class ColumnReader(RowReader):
             killed = fields if flags & ALL_KILLED else 0
             if flags & SOME_KILLED:
                 killed = source.number(1 << len(names))
-            self.pay(1 + fields.bit_count())
+            self.pay(_shape_cost(len(names), fields.bit_count()))
+            marked = zip(names, _bits(fields, len(names)), _bits(killed, len(names)), strict=True)
             shapes.append(
-                Shape(
-                    flags,
-                    tuple(
-                        (name, bool(killed >> bit & 1))
-                        for bit, name in enumerate(names)
-                        if fields >> bit & 1
-                    ),
-                )
+                Shape(flags, tuple((name, dead == "1") for name, it, dead in marked if it == "1"))
             )
         return shapes
 
@@ -240,7 +237,7 @@ class ColumnReader(RowReader):
             count = self.pay(columns.ancestors.number(COUNTERS))
             context = frozenset(dot(columns.ancestors) for _ in range(count))
         entries = {
-            name: Entry(dots[index], values[name].next(), killed)
+            name: Entry(dots[index], next(values[name].values), killed)
             for index, (name, killed) in enumerate(shape.fields)
         }
         return row_of(shape, position, dataset, guid, newest, entries, context)
@@ -254,6 +251,16 @@ class ColumnReader(RowReader):
             self.pay(1)
             known.append(define())
         return known[number]
+
+
+def _shape_cost(names: int, fields: int) -> int:
+    """Objects of the budget; a mask takes time for every name there is."""
+    return 1 + names // _NAMES_PAID + fields
+
+
+def _bits(mask: int, size: int) -> str:
+    """A mask's bits, the lowest first."""
+    return f"{mask:0{size}b}"[::-1][:size]
 
 
 def _shape_octets(shape: Shape, names: Sequence[str]) -> bytes:

@@ -58,6 +58,8 @@ _NOTABLE: Final = re.compile(
     + r")(?![0-9A-Za-z])|(?<![0-9])[0-9]{7,18}(?![0-9])"
 )
 _MARKED: Final = re.compile(r"\\(.?)|[\x10-\x1f]", re.DOTALL)
+MARKED_OCTETS: Final = re.compile(rb"[\\\x10-\x1f]")
+"""What is in UTF-8 wherever something is to be put back."""
 _ESCAPED: Final = {"\n": "\\n"}
 
 

@@ -253,7 +253,7 @@ def guid_of(stem: bytes, counter: int) -> Guid:
 
 def shape_of(row: Row) -> Shape:
     """The shape of a row."""
-    fields = tuple((name, row.entries[name].killed) for name in sorted(row.entries))
+    fields = tuple([(name, row.entries[name].killed) for name in sorted(row.entries)])
     killed = {flag for _, flag in fields}
     if isinstance(row, DeleteOrder):
         flags = DELETE | SPECIAL * (row.reason is Reason.WITHDRAWN)

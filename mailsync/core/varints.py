@@ -15,10 +15,13 @@ from mailsync.errors import BadFormat
 
 _MORE: Final = 0x80
 _BITS: Final = 7
+_SHORT: Final = [bytes((number,)) for number in range(_MORE)]
 
 
 def varint(number: int) -> bytes:
     """A number of 0 or more."""
+    if number < _MORE:
+        return _SHORT[number]
     octets = bytearray()
     while number >= _MORE:
         octets.append(number & _MORE - 1 | _MORE)
@@ -52,8 +55,11 @@ class Octets:
 
     def number(self, below: int) -> int:
         """The next number. Raises BadFormat unless it is from 0 to ``below`` exclusively."""
-        number = shift = 0
         data, at = self._data, self._at
+        if at < len(data) and data[at] < _MORE and data[at] < below:  # nearly all are short
+            self._at = at + 1
+            return data[at]
+        number, shift, bits = 0, 0, below.bit_length()
         while True:
             if at == len(data):
                 raise BadFormat("not well formed: a number is cut off")
@@ -65,7 +71,7 @@ class Octets:
             if octet < _MORE:
                 break
             shift += _BITS
-            if shift > below.bit_length():
+            if shift > bits:
                 raise BadFormat("not well formed: a number is longer than needed")
         if octet == 0 and shift:
             raise BadFormat("not well formed: a number is longer than needed")
@@ -73,12 +79,12 @@ class Octets:
         return number
 
     def line(self) -> bytes:
-        """What comes before the next line feed, which is skipped."""
-        end = self._data.find(b"\n", self._at)
-        if end < 0:
+        """The next line, with its line feed."""
+        end = self._data.find(b"\n", self._at) + 1
+        if not end:
             raise BadFormat("not well formed: a line is cut off")
         line = self._data[self._at : end]
-        self._at = end + 1
+        self._at = end
         return line
 
     def take(self, size: int) -> bytes:

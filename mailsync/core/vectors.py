@@ -20,12 +20,14 @@ Rules
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
 
 from mailsync.core.model import ABSENT, Absent, Value
-from mailsync.core.noise import NoiseReader, NoiseWriter
+from mailsync.core.noise import MARKED_OCTETS, NoiseReader, NoiseWriter
 from mailsync.core.tokens import INTEGERS, TokenReader, TokenWriter
 from mailsync.core.varints import Octets, folded, unfolded, varint
 from mailsync.errors import BadFormat, OurError
@@ -45,21 +47,22 @@ WORDS_FROM: Final = 24
 REPEATED: Final = 3
 """How often each word must occur, on average."""
 
-NULL_LINE: Final = b"\x02"
-ABSENT_LINE: Final = b"\x03"
-
+_NULL: Final = "\x02"
+_ABSENT: Final = "\x03"
+_NULL_LINE: Final = b"\x02\n"
+_ABSENT_LINE: Final = b"\x03\n"
+_NEVER: Final = object()
 _FIRST_NUMBER: Final = 2
 NOISE_MAX: Final = 2**32
 
 
-class Vector(Protocol):
+class Vector(NamedTuple):
     """Values to be read one by one."""
 
-    def next(self) -> Value | Absent:
-        """The next value. Raises BadFormat."""
-
-    def finish(self) -> None:
-        """Raise BadFormat unless all is read."""
+    values: Iterator[Value | Absent]
+    """As many as are wanted; raises BadFormat where there are no more."""
+    finish: Callable[[], None]
+    """Raises BadFormat unless all is read."""
 
 
 def written(values: Sequence[Value | Absent]) -> tuple[bytes, bytes]:
@@ -70,7 +73,7 @@ def written(values: Sequence[Value | Absent]) -> tuple[bytes, bytes]:
     if kinds == {str}:
         return _texts_or_words(values)
     if kinds == {float} and not any(type(v) is float and math.isnan(v) for v in values):
-        return FLOATS + b"".join(_line(value, _float_octets) for value in values), b""
+        return FLOATS + _lines(values, repr), b""
     writer = TokenWriter(0)
     for value in values:
         writer.value(value)
@@ -81,9 +84,11 @@ def read(vector: bytes, noise: Octets) -> Vector:
     """The values, to be read; their noise is taken. Raises BadFormat for an unknown kind."""
     kind, content = vector[:1], vector[1:]
     if kind == NUMBERS:
-        return _Numbers(content)
+        octets = Octets(content)
+        return Vector(_numbers_in(octets), octets.finish)
     if kind == FLOATS:
-        return _Floats(content)
+        lines = io.BytesIO(content)
+        return Vector(_lines_in(lines, _float_in), lambda: _finish(lines))
     reader = _WITH_NOISE.get(kind)
     if reader is not None:
         octets = Octets(content)
@@ -92,95 +97,91 @@ def read(vector: bytes, noise: Octets) -> Vector:
     raise BadFormat("values are in a form this mailsync does not know: update it")
 
 
-class _Tokens:
-    def __init__(self, content: bytes, noise: bytes) -> None:
-        self._tokens = TokenReader(content, noise, 0)
-
-    def next(self) -> Value | Absent:
-        return self._tokens.value()
-
-    def finish(self) -> None:
-        self._tokens.finish()
+def _tokens_read(content: bytes, noise: bytes) -> Vector:
+    tokens = TokenReader(content, noise, 0)
+    return Vector(iter(tokens.value, _NEVER), tokens.finish)
 
 
-class _Numbers:
-    def __init__(self, content: bytes) -> None:
-        self._octets = Octets(content)
+def _texts_read(content: bytes, noise: bytes) -> Vector:
+    lines, taken_out = io.BytesIO(content), NoiseReader(noise)
 
-    def next(self) -> Value | Absent:
-        number = self._octets.number(_NUMBERS_END)
-        if number < _FIRST_NUMBER:
-            return ABSENT if number else None
-        return unfolded(number - _FIRST_NUMBER)
+    def finish() -> None:
+        _finish(lines)
+        taken_out.finish()
 
-    def finish(self) -> None:
-        self._octets.finish()
+    return Vector(_lines_in(lines, _texts_in(content, taken_out)), finish)
 
 
-class _Lines:
-    def __init__(self, content: bytes) -> None:
-        self.octets = Octets(content)
-
-    def next(self) -> Value | Absent:
-        line = self.octets.line()
-        if line == NULL_LINE:
-            return None
-        return ABSENT if line == ABSENT_LINE else self._value(line)
-
-    def finish(self) -> None:
-        self.octets.finish()
-
-    def _value(self, line: bytes) -> Value:
-        raise NotImplementedError
-
-
-class _Texts(_Lines):
-    def __init__(self, content: bytes, noise: bytes) -> None:
-        super().__init__(content)
-        self.noise = NoiseReader(noise)
-
-    def finish(self) -> None:
-        super().finish()
-        self.noise.finish()
-
-    def _value(self, line: bytes) -> str:
-        try:
-            return self.noise.text(line.decode())
-        except UnicodeDecodeError:
-            raise BadFormat("not well formed: a text is not UTF-8") from None
-
-
-class _Words:
-    def __init__(self, content: bytes, noise: bytes) -> None:
-        texts = _Texts(content, noise)
-        self._octets = texts.octets
-        count = self._octets.number(WORDS_MAX + 1)
-        self._words = [texts.next() for _ in range(count)]
-        texts.noise.finish()
-
-    def next(self) -> Value | Absent:
-        return self._words[self._octets.number(len(self._words))]
-
-    def finish(self) -> None:
-        self._octets.finish()
-
-
-class _Floats(_Lines):
-    def _value(self, line: bytes) -> float:
-        try:
-            value = float(line)
-        except ValueError:
-            raise BadFormat("not well formed: a float was expected") from None
-        if repr(value).encode("ascii") != line or math.isnan(value):
-            raise BadFormat("not well formed: a float is oddly written")
-        return value
+def _words_read(content: bytes, noise: bytes) -> Vector:
+    octets, taken_out = Octets(content), NoiseReader(noise)
+    count = octets.number(WORDS_MAX + 1)
+    lines = (octets.line() for _ in range(count))
+    words = list(islice(_lines_in(lines, _texts_in(content, taken_out)), count))
+    taken_out.finish()
+    return Vector(_words_in(octets, words), octets.finish)
 
 
 _WITH_NOISE: Final[dict[bytes, Callable[[bytes, bytes], Vector]]] = {
-    TOKENS: _Tokens,
-    TEXTS: _Texts,
-    WORDS: _Words,
+    TOKENS: _tokens_read,
+    TEXTS: _texts_read,
+    WORDS: _words_read,
 }
+
+
+def _finish(lines: io.BytesIO) -> None:
+    if lines.read(1):
+        raise BadFormat("not well formed: something is left over")
+
+
+def _numbers_in(octets: Octets) -> Iterator[Value | Absent]:
+    while True:
+        number = octets.number(_NUMBERS_END)
+        if number >= _FIRST_NUMBER:
+            yield unfolded(number - _FIRST_NUMBER)
+        else:
+            yield ABSENT if number else None
+
+
+def _words_in(octets: Octets, words: Sequence[Value | Absent]) -> Iterator[Value | Absent]:
+    while True:
+        yield words[octets.number(len(words))]
+
+
+def _lines_in(lines: Iterable[bytes], value: Callable[[bytes], Value]) -> Iterator[Value | Absent]:
+    for line in lines:
+        if line == _NULL_LINE:
+            yield None
+        elif line == _ABSENT_LINE:
+            yield ABSENT
+        elif line.endswith(b"\n"):
+            yield value(line[:-1])
+        else:
+            break
+    raise BadFormat("not well formed: a line is cut off")
+
+
+def _texts_in(content: bytes, noise: NoiseReader) -> Callable[[bytes], str]:
+    """What makes texts of lines of this content; mostly there is nothing to put back."""
+    put_back = noise.text if MARKED_OCTETS.search(content) else str
+
+    def text(line: bytes) -> str:
+        try:
+            return put_back(line.decode())
+        except UnicodeDecodeError:
+            raise BadFormat("not well formed: a text is not UTF-8") from None
+
+    return text
+
+
+def _float_in(line: bytes) -> float:
+    try:
+        value = float(line)
+    except ValueError:
+        raise BadFormat("not well formed: a float was expected") from None
+    if repr(value).encode("ascii") != line or math.isnan(value):
+        raise BadFormat("not well formed: a float is oddly written")
+    return value
+
 
 _NUMBERS_END: Final = 2**64 + _FIRST_NUMBER
 
@@ -191,12 +192,6 @@ def _number_octets(value: Value | Absent) -> bytes:
     if value not in INTEGERS:
         raise OurError(f"{value} is beyond 64 bits")
     return varint(folded(value) + _FIRST_NUMBER)
-
-
-def _line(value: Value | Absent, octets: Callable[[Value], bytes]) -> bytes:
-    if value is None:
-        return NULL_LINE + b"\n"
-    return (ABSENT_LINE if isinstance(value, Absent) else octets(value)) + b"\n"
 
 
 def _texts_or_words(values: Sequence[Value | Absent]) -> tuple[bytes, bytes]:
@@ -213,22 +208,23 @@ def _texts_or_words(values: Sequence[Value | Absent]) -> tuple[bytes, bytes]:
 def _texts(values: Sequence[Value | Absent]) -> tuple[bytes, bytes]:
     noise = NoiseWriter()
 
-    def octets(value: Value) -> bytes:
-        template = noise.template(str(value))
-        if template in {"\x02", "\x03"}:
-            template = "\\" + template
-        try:
-            return template.encode()
-        except UnicodeEncodeError as problem:
-            raise OurError(f"a text is not Unicode: {problem}") from problem
+    def template(value: Value) -> str:
+        line = noise.template(str(value))
+        return "\\" + line if line in {_NULL, _ABSENT} else line
 
-    lines = b"".join([_line(value, octets) for value in values])
-    return lines, noise.written()
+    return _lines(values, template), noise.written()
+
+
+def _lines(values: Sequence[Value | Absent], line: Callable[[Value], str]) -> bytes:
+    lines = [
+        _NULL if value is None else _ABSENT if isinstance(value, Absent) else line(value)
+        for value in values
+    ]
+    try:
+        return "\n".join([*lines, ""]).encode()
+    except UnicodeEncodeError as problem:
+        raise OurError(f"a text is not Unicode: {problem}") from problem
 
 
 def _with_noise(kind: bytes, content: bytes, noise: bytes) -> tuple[bytes, bytes]:
     return kind + varint(len(noise)) + content, noise
-
-
-def _float_octets(value: Value) -> bytes:
-    return repr(value).encode("ascii")

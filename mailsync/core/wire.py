@@ -33,14 +33,14 @@ the beginning, and is found whole in the prior.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final, NamedTuple
 
 from mailsync.core import vectors
 from mailsync.core.columns import ColumnReader, ColumnWriter
-from mailsync.core.compression import compress, decompress
+from mailsync.core.compression import compressor, decompress
 from mailsync.core.model import (
     Acknowledgement,
     Bundle,
@@ -117,14 +117,12 @@ def encode(
 
     Raises OurError for a bundle that ``decode`` would refuse.
     """
-    columns = body_of(bundle, COLUMNS, limits)
-    if len(columns.tokens) >= TRY_ALL_BELOW:
-        return _packed(columns, preface, prior)
-    bodies = (columns, body_of(bundle, ROWS, limits))
-    tried = [_plain(body, preface) for body in bodies]
-    tried += [_packed(body, preface, b"") for body in bodies]
+    bodies = _bodies(bundle, limits)
+    if len(bodies[0].tokens) >= TRY_ALL_BELOW:
+        return _packed(bodies[:1], preface, prior)[0]
+    tried = [_plain(body, preface) for body in bodies] + _packed(bodies, preface, b"")
     if prior:
-        tried += [_packed(body, preface, prior) for body in bodies]
+        tried += _packed(bodies, preface, prior)
     return min(tried, key=lambda one: (len(one.content), one.content))
 
 
@@ -160,14 +158,26 @@ def body_of(bundle: Bundle, form: int, limits: Limits = DEFAULT_LIMITS) -> Body:
     return body
 
 
+def _bodies(bundle: Bundle, limits: Limits) -> list[Body]:
+    """In every form that peers accept, the one that suits large bundles first."""
+    try:
+        columns = body_of(bundle, COLUMNS, limits)
+    except OurError:  # thousands of fields, each in a record or two, fit in rows alone
+        return [body_of(bundle, ROWS, limits)]
+    if len(columns.tokens) >= TRY_ALL_BELOW:
+        return [columns]
+    return [columns, body_of(bundle, ROWS, limits)]
+
+
 def _plain(body: Body, preface: Preface) -> Written:
     plain = preface._replace(is_compressed=False, prior=NOWHERE, check=b"")
     return _joined(plain, body, body.tokens)
 
 
-def _packed(body: Body, preface: Preface, prior: bytes) -> Written:
+def _packed(bodies: Iterable[Body], preface: Preface, prior: bytes) -> list[Written]:
     preface = preface._replace(is_compressed=True, check=check_of(prior))
-    return _joined(preface, body, compress(body.tokens, prior))
+    compress = compressor(prior)
+    return [_joined(preface, body, compress(body.tokens)) for body in bodies]
 
 
 def _joined(preface: Preface, body: Body, packed: bytes) -> Written:
