@@ -201,7 +201,47 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
             SITE + MAIL + '[mail.secret]\ncomand = ["x"]\nenv = "A"\n',
             "9: [mail] secret.comand: unknown key; did you mean command?",
         ),
-        (SITE + PEER + "budget = {}\n", "6: [peers.hub] budget: not supported by this version"),
+        (SITE + PEER + 'push = "now"\n', "6: [peers.hub] push: not supported by this version"),
+        (
+            SITE + PEER + "budget = {}\n",
+            "6: [peers.hub] budget: must name at least one of per_day, quiet and priority",
+        ),
+        (
+            SITE + PEER + 'budget = { per_day = "3 kB" }\n',
+            '6: [peers.hub] budget.per_day: must be at least "4 kB"',
+        ),
+        (
+            SITE + PEER + '[peers.hub.budget]\nquiet = "22-6"\n',
+            '7: [peers.hub] budget.quiet: must be two times of day such as "22:00-06:00"',
+        ),
+        (
+            SITE + PEER + 'budget = { quiet = "22:00-22:00" }\n',
+            "6: [peers.hub] budget.quiet: must begin and end at different times",
+        ),
+        (
+            SITE + PEER + 'budget = { priority = ["defcts", "*"] }\n' + DATASET,
+            (
+                "6: [peers.hub] budget.priority: there is no section [datasets.defcts] for "
+                '"defcts"; did you mean defects?'
+            ),
+        ),
+        (
+            SITE + PEER + 'budget = { priority = ["*", "defects", "*"] }\n' + DATASET,
+            '6: [peers.hub] budget.priority: "*" stands there twice',
+        ),
+        (
+            SITE + PEER + 'budget = { per_dya = "1 MB" }\n',
+            "6: [peers.hub] budget.per_dya: unknown key; did you mean per_day?",
+        ),
+        (SITE + PEER + "budget = 5\n", "6: [peers.hub] budget: must be a section"),
+        (
+            SITE + PEER + 'price_per_mb = "5,80"\n',
+            '6: [peers.hub] price_per_mb: must be an amount and a currency such as "5.80 USD"',
+        ),
+        (
+            SITE + PEER + "price_per_mb = 5.8\n",
+            '6: [peers.hub] price_per_mb: must be an amount and a currency such as "5.80 USD"',
+        ),
         (
             SITE + PEER + "poll = 900\n",
             (

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from mailsync.config.editing import add_peer
 from mailsync.config.loading import FILE_NAME, find, load, parse
-from mailsync.config.quantities import format_duration, format_size
+from mailsync.config.quantities import Hours, Price, format_duration, format_size
 from mailsync.config.secret import read_secret
 from mailsync.config.settings import (
+    BudgetSettings,
     DatasetSettings,
     MailSettings,
     PeerSettings,
@@ -22,9 +23,12 @@ from mailsync.config.settings import (
 
 __all__ = [
     "FILE_NAME",
+    "BudgetSettings",
     "DatasetSettings",
+    "Hours",
     "MailSettings",
     "PeerSettings",
+    "Price",
     "SecretSettings",
     "Settings",
     "SiteSettings",

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from mailsync.config.lines import Path
 from mailsync.config.settings import (
+    EVERYTHING_ELSE,
+    BudgetSettings,
     DatasetSettings,
     MailSettings,
     PeerSettings,
@@ -23,9 +25,7 @@ LATER: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     SiteSettings: frozenset({"guid", "units", "image"}),
     MailSettings: frozenset({"auth", "push", "token_command"}),
     SecretSettings: frozenset({"keyring", "credential"}),
-    PeerSettings: frozenset(
-        {"budget", "price_per_mb", "push", "link", "quiet", "priority", "send", "receive"}
-    ),
+    PeerSettings: frozenset({"push", "link", "send", "receive"}),
     DatasetSettings: frozenset(
         {
             "match",
@@ -95,11 +95,23 @@ def unknown_datasets(document: Mapping[str, object]) -> Iterator[Mistake]:
     if not isinstance(datasets, dict) or not isinstance(peers, dict):
         return
     for peer, section in peers.items():
-        named = section.get("datasets") if isinstance(section, dict) else None
-        for name in named if isinstance(named, list) else []:
-            if isinstance(name, str) and name not in datasets:
+        for path, name in _named_datasets(section):
+            if name not in datasets:
                 text = f'there is no section [datasets.{name}] for "{name}"'
-                yield Mistake(("peers", peer, "datasets"), text + _suggestion(name, datasets))
+                yield Mistake(("peers", peer, *path), text + _suggestion(name, datasets))
+
+
+def _named_datasets(section: object) -> Iterator[tuple[Path, str]]:
+    """Where in a peer's section datasets are named, and which."""
+    if not isinstance(section, dict):
+        return
+    budget = section.get("budget")
+    ranked = budget.get("priority") if isinstance(budget, dict) else None
+    lists = {("datasets",): section.get("datasets"), ("budget", "priority"): ranked}
+    for path, names in lists.items():
+        for name in names if isinstance(names, list) else []:
+            if isinstance(name, str) and name != EVERYTHING_ELSE:
+                yield path, name
 
 
 def _place(path: Path) -> str:
@@ -132,6 +144,8 @@ def _model_of(path: Path) -> type[BaseModel]:
         return Settings
     if path[:2] == ("mail", "secret"):
         return SecretSettings if len(path) > 2 else MailSettings
+    if path[0] == "peers" and path[2] == "budget" and len(path) > 3:
+        return BudgetSettings
     return _SECTIONS[path[0]]
 
 

@@ -1,10 +1,11 @@
-"""Durations, sizes and schedules as people write them: "15m", "9.5 MB", "0 6 * * 1-5"."""
+"""Durations, sizes, prices and schedules as people write them: "15m", "9.5 MB", "0 6 * * 1-5"."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from cronsim import CronSim, CronSimError
 
@@ -27,8 +28,41 @@ _RATE = re.compile(r"([1-9][0-9]{0,5}) ?/ ?(minute|hour|day)")
 _RATE_UNITS = {"minute": 60, "hour": 3_600, "day": 86_400}
 _RATES_MAX = 3
 
+_PRICE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ([^\W\d_]{1,8}|[€$£¥])")
+_PRICED_BYTES = 10**6
+_PRICE_PLACES = Decimal("0.0001")
+
+_QUIET = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
+
 _CRON_CHARACTERS_MAX = 200
 _CRON_START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+class Price(NamedTuple):
+    """What a megabyte (10^6 bytes) costs."""
+
+    amount: Decimal
+    currency: str
+
+    def __str__(self) -> str:
+        """As the file says it."""
+        return f"{self.amount:f} {self.currency}"
+
+    def of(self, size: int) -> str:
+        """What so many bytes cost, to a ten-thousandth of the currency."""
+        cost = (self.amount * size / _PRICED_BYTES).quantize(_PRICE_PLACES)
+        return f"{cost:f} {self.currency}"
+
+
+class Hours(NamedTuple):
+    """A part of every day, in minutes after midnight; past it if it ends before it begins."""
+
+    begin: int
+    end: int
+
+    def __str__(self) -> str:
+        """As the file says it."""
+        return "-".join(f"{minutes // 60:02}:{minutes % 60:02}" for minutes in self)
 
 
 def parse_duration(text: object) -> int:
@@ -83,6 +117,25 @@ def format_rates(rates: tuple[tuple[int, int], ...]) -> str:
     """The text that :func:`parse_rates` reads as these."""
     units = {seconds: unit for unit, seconds in _RATE_UNITS.items()}
     return ", ".join(f"{number}/{units[seconds]}" for number, seconds in rates)
+
+
+def parse_price(text: object) -> Price:
+    """The price in ``"5.80 USD"``. Raises ValueError saying what it must be."""
+    found = _PRICE.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError('must be an amount and a currency such as "5.80 USD"')
+    return Price(Decimal(found[1]), found[2])
+
+
+def parse_quiet(text: object) -> Hours:
+    """The hours in ``"22:00-06:00"``. Raises ValueError saying what they must be."""
+    found = _QUIET.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError('must be two times of day such as "22:00-06:00"')
+    hours = Hours(int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4]))
+    if hours.begin == hours.end:
+        raise ValueError("must begin and end at different times")
+    return hours
 
 
 def parse_poll(text: object) -> int | str:

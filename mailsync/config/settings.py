@@ -19,18 +19,23 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PlainValidator,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from mailsync.config.quantities import (
+    Hours,
+    Price,
     format_duration,
     format_poll,
     format_rates,
     format_size,
     parse_duration,
     parse_poll,
+    parse_price,
+    parse_quiet,
     parse_rates,
     parse_size,
 )
@@ -39,6 +44,11 @@ from mailsync.names import NAME_RULE, is_address, is_name
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MESSAGE_BYTES_MIN = 16_384
+THIN_BELOW_BYTES = 64_000
+"""Ways that take no larger mails than this are narrow: ``profile = "auto"`` spares them."""
+BUDGET_BYTES_MIN = 4_000
+"""Room for one mail and a change."""
+EVERYTHING_ELSE = "*"
 PATH_KINDS = frozenset({"vcard", "ical"})
 SERVER_KINDS = frozenset({"postgresql+psycopg", "mariadb", "mariadb+mysqldb", "mariadb+pymysql"})
 DATABASE_KINDS = SERVER_KINDS | {"sqlite"}
@@ -87,6 +97,23 @@ def _message_size(size: int) -> int:
     if size < MESSAGE_BYTES_MIN:
         raise ValueError(f'must be at least "{format_size(MESSAGE_BYTES_MIN)}"')
     return size
+
+
+def _budget_size(size: int) -> int:
+    if size < BUDGET_BYTES_MIN:
+        raise ValueError(f'must be at least "{format_size(BUDGET_BYTES_MIN)}"')
+    return size
+
+
+def _ranked(name: str) -> str:
+    return name if name == EVERYTHING_ELSE else _dataset_name(name)
+
+
+def _each_once(names: list[str]) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f'"{name}" stands there twice')
+    return names
 
 
 def _mail_url(text: str, tls: frozenset[str], clear: str) -> str:
@@ -174,6 +201,16 @@ Bytes = Annotated[
     AfterValidator(_message_size),
     PlainSerializer(format_size),
 ]
+DailyBytes = Annotated[
+    int, BeforeValidator(parse_size), AfterValidator(_budget_size), PlainSerializer(format_size)
+]
+PriceOfMegabyte = Annotated[Price, PlainValidator(parse_price), PlainSerializer(str)]
+QuietHours = Annotated[Hours, PlainValidator(parse_quiet), PlainSerializer(str)]
+Ranking = Annotated[
+    list[Annotated[str, AfterValidator(_ranked)]],
+    Field(min_length=1),
+    AfterValidator(_each_once),
+]
 Rates = Annotated[
     tuple[tuple[int, int], ...], BeforeValidator(parse_rates), PlainSerializer(format_rates)
 ]
@@ -250,6 +287,23 @@ class MailSettings(Section):
         return folder
 
 
+class BudgetSettings(Section):
+    """How much may go to a peer, when, and what first."""
+
+    per_day: DailyBytes | None = None
+    """Bytes of whole mails handed over in a day of the site's clock; None: any number."""
+    quiet: QuietHours | None = None
+    """When nothing is sent, by the site's clock."""
+    priority: Ranking | None = None
+    """Datasets in the order in which they share what may go; ``*``: all others, else last."""
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must name at least one of per_day, quiet and priority")
+        return self
+
+
 class PeerSettings(Section):
     """Another site we exchange synchronization sets with."""
 
@@ -263,7 +317,11 @@ class PeerSettings(Section):
     """Seconds between two looks into the mailbox, or a cron expression of five fields."""
     max_message: Bytes = Field(default="9.5 MB", validate_default=True)
     """Bytes of the largest whole mail the way to the peer takes."""
-    profile: Literal["robust", "thin"] = "robust"
+    profile: Literal["robust", "thin", "auto"] = "robust"
+    """The form of the mails; ``auto``: see :attr:`form`."""
+    price_per_mb: PriceOfMegabyte | None = None
+    """What a megabyte of whole mails costs, sent or received."""
+    budget: BudgetSettings | None = None
     seal: bool = True
     """Encrypt for the peer; signing is always."""
     acknowledge_after: Seconds = Field(default="1h", validate_default=True)
@@ -272,6 +330,14 @@ class PeerSettings(Section):
     """Seconds until something unconfirmed is sent again."""
     retention: Seconds = Field(default="30d", validate_default=True)
     """Seconds a silent peer holds back the purge of tombstones and history."""
+
+    @property
+    def form(self) -> Literal["robust", "thin"]:
+        """The profile of the mails: where it is left to us, thin if bytes are dear or few."""
+        if self.profile != "auto":
+            return self.profile
+        is_narrow = self.max_message < THIN_BELOW_BYTES
+        return "thin" if is_narrow or self.price_per_mb is not None else "robust"
 
 
 class DatasetSettings(Section):

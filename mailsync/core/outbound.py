@@ -8,6 +8,8 @@ Rules
   those of their writes that the peer has not seen. Every other position up to the top is settled
   by the bundle, in particular those that records have moved away from, so that an older bundle
   can never bring back an older state.
+* Records take the room in the order of their rank, then of their positions. Whatever is left out
+  is a hole like others: it stays pending, and holds up nothing.
 * Fields are left out only where nothing of the record is killed and the peer keeps the record;
   otherwise the record goes whole.
 * A record outside the peer's filter that the peer had is withdrawn. Deletes are never filtered.
@@ -17,7 +19,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from mailsync.core.delivery import (
@@ -54,6 +56,14 @@ SIZE_LIMIT = 2 * 1024 * 1024
 """Default bound on a bundle's values, in bytes before compression. What is beyond goes in the
 next bundle, and each is acknowledged alone."""
 
+Rank = Callable[[Record], int | None]
+"""The lower, the earlier a record is given room; None: it is left out."""
+
+
+def equal_rank(_record: Record) -> int:
+    """None before another."""
+    return 0
+
 
 def compose(
     ledger: Ledger,
@@ -65,6 +75,7 @@ def compose(
     resend_before: int,
     tag: int,
     size_limit: int = SIZE_LIMIT,
+    rank: Rank = equal_rank,
     manifest: frozenset[RecordId] | None = None,
 ) -> tuple[Bundle, Link]:
     """The next bundle for ``peer``, and its link afterwards. Commit both, then send.
@@ -78,9 +89,8 @@ def compose(
     extractions: list[Extraction] = []
     holes: list[int] = []
     room = size_limit
-    pending = (record for record in candidates if is_pending(link, record))
-    for record in sorted(pending, key=lambda record: record.position):
-        full = room <= 0
+    for place, record in _in_order(link, candidates, rank):
+        full = room <= 0 or place is None
         if full or record.position in flying or is_held_back(links, peer, record):
             holes.extend(_unsettled(link, record))
             continue
@@ -119,15 +129,24 @@ def is_due(
     since before ``owed_before`` (milliseconds since 1970).
     """
     link = links[peer]
-    flying = in_flight(link, resend_before)
     owed = link.owe_since is not None and link.owe_since <= owed_before
     if owed or (link.rejoin and not link.sent) or (link.stale and not link.fulls):
         return True
-    return any(
-        is_pending(link, record)
+    return any(True for _ in due(links, peer, candidates, resend_before=resend_before))
+
+
+def due(
+    links: Mapping[str, Link], peer: str, candidates: Iterable[Record], *, resend_before: int
+) -> Iterator[Record]:
+    """The records that a bundle composed now would hold, were it large enough."""
+    link = links[peer]
+    flying = in_flight(link, resend_before)
+    return (
+        record
+        for record in candidates
+        if is_pending(link, record)
         and record.position not in flying
         and not is_held_back(links, peer, record)
-        for record in candidates
     )
 
 
@@ -136,6 +155,14 @@ def is_held_back(links: Mapping[str, Link], peer: str, record: Record) -> bool:
     return is_alive(record.entries) and any(
         links[other].rejoin for other in record.had if other != peer and other in links
     )
+
+
+def _in_order(
+    link: Link, candidates: Iterable[Record], rank: Rank
+) -> list[tuple[int | None, Record]]:
+    """What is pending, with its rank, by rank and position; what is left out comes last."""
+    ranked = [(rank(record), record) for record in candidates if is_pending(link, record)]
+    return sorted(ranked, key=lambda one: (one[0] is None, one[0] or 0, one[1].position))
 
 
 def _unsettled(link: Link, record: Record) -> Iterator[int]:
@@ -236,6 +263,11 @@ def _explicit_context(link: Link, record: Record) -> frozenset[Dot]:
         for dot, sighting in record.context.items()
         if dot not in own and not is_known(sighting, link.peer, link.acked)
     )
+
+
+def weight_of(link: Link, record: Record) -> int:
+    """About how many bytes take before compression what the peer lacks of the record."""
+    return _weight(_lacking(link, record))
 
 
 def weight(bundle: Bundle) -> int:

@@ -6,16 +6,21 @@ A bundle is committed with its parts in the outbox, before anything is handed to
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mailsync.core import container, delivery, outbound, sealing, wire
-from mailsync.core.model import CONFLICTS, Bundle, Record, RecordId
+from mailsync.core.ledger import Ledger
+from mailsync.core.merge import subject_of
+from mailsync.core.model import CONFLICTS, Bundle, Link, Record, RecordId
 from mailsync.core.offering import offer
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.core.positions import Positions
+from mailsync.cycle.budget import Choice, allowance, fits_no_day, share
 from mailsync.cycle.partly import forget_parts, label_of, receipts_for
+from mailsync.cycle.pricing import mail_sizes
+from mailsync.cycle.report import Report, Waiting
 from mailsync.cycle.site import Peer, Site
 from mailsync.cycle.ways import largest_mail
 from mailsync.store.history import Event
@@ -33,6 +38,10 @@ BASE64_GROWTH = 1.3685
 """Of base64 in lines of 76 characters (RFC 2045, 6.8)."""
 
 
+COMPRESSION_MAX = 16
+"""A set hardly ever shrinks more than so many times; it costs time to try larger ones."""
+
+
 class Composed(NamedTuple):
     """One bundle on its way into the outbox. Counts are by dataset."""
 
@@ -41,13 +50,15 @@ class Composed(NamedTuple):
     containers: list[bytes]
 
 
-def compose_for(site: Site, peer: Peer, *, everything: bool, due_by: int) -> Iterator[Composed]:
+def compose_for(
+    site: Site, peer: Peer, report: Report, *, everything: bool, due_by: int
+) -> Iterator[Composed]:
     """The bundles due to a peer now, each committed with its parts in the outbox.
 
     ``everything``: also what is on its way and not confirmed yet. What waits in the outbox and
     was certainly not taken by any carrier is recalled first, if it is to be tried again by
     ``due_by`` (milliseconds since 1970) or there is more to tell by now: after an outage one
-    up-to-date set goes, not its history.
+    up-to-date set goes, not its history. What the peer's budget holds back is in the report.
     """
     start = site.surroundings.now()
     with site.store.transaction() as transaction:
@@ -56,15 +67,21 @@ def compose_for(site: Site, peer: Peer, *, everything: bool, due_by: int) -> Ite
         more = outbound.is_due(
             links, peer.name, candidates, resend_before=0, owed_before=_owed_before(peer, start)
         )
-        _recall(site, transaction, peer, ALWAYS if more else due_by)
+        if allowance(site, transaction, peer).left != 0:
+            _recall(site, transaction, peer, ALWAYS if more else due_by)
+        choice = Choice(links[peer.name], peer.settings.budget)
+    pending = _Pending(site, peer, candidates, start, choice, everything)
     while True:
         with site.store.transaction() as transaction:
-            composed = _compose_one(
-                site, transaction, peer, candidates, start, everything=everything
-            )
+            composed = _compose_one(pending, transaction)
         if composed is None:
-            return
+            break
         yield composed
+    if peer.settings.budget is not None:
+        with site.store.transaction() as transaction:
+            waiting = _waiting(pending, transaction)
+        if waiting is not None:
+            report.waiting[peer.name] = waiting
 
 
 def offer_widened(site: Site) -> None:
@@ -87,7 +104,12 @@ def offer_widened(site: Site) -> None:
 def _recall(site: Site, transaction: Transaction, peer: Peer, due_by: int) -> None:
     """Take bundles back out of the outbox of which no part can have left."""
     items = transaction.outbox.items(peer.name)
-    bound = {item.label for item in items if item.perhaps_taken or item.next_attempt_at > due_by}
+    bound = {
+        item.label
+        for item in items
+        if (item.perhaps_taken or item.next_attempt_at > due_by)
+        and not fits_no_day(site, transaction, peer, item)
+    }
     whole = Counter(item.label for item in items)
     recalled = [
         item for item in items if item.label not in bound and whole[item.label] == item.parts
@@ -115,66 +137,188 @@ def ground(site: Site, transaction: Transaction, items: list[Queued]) -> None:
     transaction.save_links(links)
 
 
-def _compose_one(
-    site: Site,
-    transaction: Transaction,
-    peer: Peer,
-    candidates: Sequence[Record],
-    start: int,
-    *,
-    everything: bool,
-) -> Composed | None:
-    now = max(site.surroundings.now(), start + 1)
-    links = site.links(transaction)
-    link = links[peer.name]
-    patience = delivery.patience(link, peer.settings.resend_after * 1000)
-    resend_before = start if everything else start - patience
-    if not outbound.is_due(
-        links,
-        peer.name,
-        candidates,
-        resend_before=resend_before,
-        owed_before=_owed_before(peer, now),
-    ):
-        return None
-    tag, name = site.surroundings.bits(32), site.surroundings.octets(BUNDLE_SIZE)
-    receipts, still_owed = receipts_for(site, transaction, peer, link, now)
-    manifest = _manifest(transaction) if link.stale else None
-    size_limit = outbound.SIZE_LIMIT
-    preface, prior = transaction.bodies.next(peer.name)
-    while True:
-        ledger = transaction.ledger()
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """What may be due to a peer in one cycle."""
+
+    site: Site
+    peer: Peer
+    candidates: Sequence[Record]
+    start: int
+    choice: Choice
+    everything: bool
+
+    def resend_before(self, link: Link) -> int:
+        """What was sent before this has been on its way for too long."""
+        if self.everything:
+            return self.start
+        return self.start - delivery.patience(link, self.peer.settings.resend_after * 1000)
+
+    def is_due(self, links: Mapping[str, Link], now: int) -> bool:
+        """Is there anything to tell that was not found too large?"""
+        chosen = (record for record in self.candidates if self.choice.rank(record) is not None)
+        return outbound.is_due(
+            links,
+            self.peer.name,
+            chosen,
+            resend_before=self.resend_before(links[self.peer.name]),
+            owed_before=_owed_before(self.peer, now),
+        )
+
+
+class _Draft(NamedTuple):
+    """A bundle as it could go, and what would follow from that."""
+
+    bundle: Bundle
+    ledger: Ledger
+    link: Link
+    body: bytes
+    containers: list[bytes]
+
+    @property
+    def records(self) -> int:
+        """How many records it holds."""
+        return len(self.bundle.extractions) + len(self.bundle.deletes)
+
+
+class _Desk:
+    """Where one bundle is drafted, smaller and smaller, until it fits. Nothing is written."""
+
+    def __init__(self, pending: _Pending, transaction: Transaction) -> None:
+        """As things are in the transaction."""
+        site, peer = pending.site, pending.peer
+        self._pending, self._transaction = pending, transaction
+        self.now = max(site.surroundings.now(), pending.start + 1)
+        self.links = site.links(transaction)
+        self.link = self.links[peer.name]
+        self.rank = pending.choice.rank
+        self._tag = site.surroundings.bits(32)
+        self.name = site.surroundings.octets(BUNDLE_SIZE)
+        self._receipts, self.still_owed = receipts_for(site, transaction, peer, self.link, self.now)
+        self._manifest = _manifest(transaction) if self.link.stale else None
+        self.preface, self._prior = transaction.bodies.next(peer.name)
+        self._route = transaction.routes.get(peer.name)
+
+    def draft(self, size_limit: int, rank: outbound.Rank) -> _Draft:
+        """The bundle of this size, bytes before compression."""
+        pending, ledger = self._pending, self._transaction.ledger()
         bundle, changed = outbound.compose(
             ledger,
-            links,
-            peer.name,
-            candidates,
-            now=now,
-            resend_before=resend_before,
-            tag=tag,
+            self.links,
+            pending.peer.name,
+            pending.candidates,
+            now=self.now,
+            resend_before=pending.resend_before(self.link),
+            tag=self._tag,
             size_limit=size_limit,
-            manifest=manifest,
+            rank=rank,
+            manifest=self._manifest,
         )
-        route = transaction.routes.get(peer.name)
-        told = replace(bundle.acknowledgement, stripped=route.stripped)
+        told = replace(bundle.acknowledgement, stripped=self._route.stripped)
         bundle = replace(bundle, acknowledgement=told)
-        written = wire.encode(bundle, preface, prior)
-        containers = _containers(site, peer, written.content, route, name, receipts)
-        count = len(bundle.extractions) + len(bundle.deletes)
-        if len(containers) == 1 or count <= 1:
-            break
-        # what fits into one mail is confirmed, and if lost sent again, on its own
-        size_limit = min(size_limit, outbound.weight(bundle)) * 2 // (3 * len(containers))
-    transaction.save(ledger, now)
-    transaction.save_links({peer.name: replace(changed, owe_since=still_owed)})
-    transaction.bodies.sent(peer.name, preface.serial, written.body)
-    _queue(site, transaction, peer, bundle, containers, label_of(name))
-    _log(transaction, peer, bundle, now)
+        written = wire.encode(bundle, self.preface, self._prior)
+        containers = _containers(
+            pending.site, pending.peer, written.content, self._route, self.name, self._receipts
+        )
+        link = replace(changed, owe_since=self.still_owed)
+        return _Draft(bundle, ledger, link, written.body, containers)
+
+    def price(self, draft: _Draft) -> int:
+        """Bytes of the whole mails that would carry it."""
+        pending = self._pending
+        return sum(mail_sizes(pending.site, pending.peer, draft.containers, self._route.step))
+
+
+def _compose_one(pending: _Pending, transaction: Transaction) -> Composed | None:
+    site, peer = pending.site, pending.peer
+    links = site.links(transaction)
+    if not pending.is_due(links, max(site.surroundings.now(), pending.start + 1)):
+        return None
+    left = _left(pending, transaction)
+    if left == 0:
+        return None
+    desk = _Desk(pending, transaction)
+    draft = _fullest(desk) if left is None else _affordable(desk, pending, left)
+    if draft is None:
+        return None
+    transaction.save(draft.ledger, desk.now)
+    transaction.save_links({peer.name: draft.link})
+    transaction.bodies.sent(peer.name, desk.preface.serial, draft.body)
+    _queue(site, transaction, peer, draft.bundle, draft.containers, label_of(desk.name))
+    _log(transaction, peer, draft.bundle, desk.now)
     return Composed(
-        Counter(item.dataset for item in bundle.extractions),
-        Counter(item.dataset for item in bundle.deletes),
-        containers,
+        Counter(item.dataset for item in draft.bundle.extractions),
+        Counter(item.dataset for item in draft.bundle.deletes),
+        draft.containers,
     )
+
+
+def _left(pending: _Pending, transaction: Transaction) -> int | None:
+    """Bytes of whole mails that may go besides what the outbox holds; None: any number."""
+    peer = pending.peer
+    if peer.settings.budget is None:
+        return None
+    items = transaction.outbox.items(peer.name)
+    return share(pending.site, transaction, peer, items).allowance.left
+
+
+def _fullest(desk: _Desk, size_limit: int = outbound.SIZE_LIMIT) -> _Draft:
+    """What fits into one mail: that is confirmed, and if lost sent again, on its own."""
+    while True:
+        draft = desk.draft(size_limit, desk.rank)
+        if len(draft.containers) == 1 or draft.records <= 1:
+            return draft
+        weight = min(size_limit, outbound.weight(draft.bundle))
+        size_limit = max(weight * 2 // (3 * len(draft.containers)), 1)
+
+
+def _affordable(desk: _Desk, pending: _Pending, left: int) -> _Draft | None:
+    """As much as fits into so many bytes of whole mails; None if nothing that is due does."""
+    empty = desk.price(desk.draft(0, desk.rank))
+    if empty > left:
+        pending.choice.note_least(empty)
+        return None
+    size_limit = largest = min(left * COMPRESSION_MAX, outbound.SIZE_LIMIT)
+    while pending.is_due(desk.links, desk.now):
+        draft = _fullest(desk, size_limit)
+        price = desk.price(draft)
+        if price <= left:
+            return draft
+        if draft.records > 1:
+            weight = min(size_limit, outbound.weight(draft.bundle))
+            size_limit = max(weight * 9 * (left - empty) // (10 * (price - empty)), 1)
+        else:
+            position = draft.bundle.items[0].position
+            alone = next(one for one in pending.candidates if one.position == position)
+            pending.choice.leave_out(alone, price)
+            size_limit = largest
+    return None
+
+
+def _waiting(pending: _Pending, transaction: Transaction) -> Waiting | None:
+    """What the budget holds back, now that all that fits is composed."""
+    site, peer = pending.site, pending.peer
+    shares = share(site, transaction, peer, transaction.outbox.items(peer.name))
+    desk = _Desk(pending, transaction)
+    resend_before = pending.resend_before(desk.link)
+    due = outbound.due(desk.links, peer.name, pending.candidates, resend_before=resend_before)
+    records = Counter(subject_of(each.dataset, each.entries) or each.dataset for each in due)
+    mails, size = len(shares.waiting), shares.waiting_bytes
+    if records or outbound.is_due(
+        desk.links,
+        peer.name,
+        (),
+        resend_before=resend_before,
+        owed_before=_owed_before(peer, desk.now),
+    ):
+        sample = desk.draft(outbound.SIZE_LIMIT, outbound.equal_rank)
+        size += desk.price(sample) * max(records.total(), 1) // max(sample.records, 1)
+    elif not mails:
+        return None
+    why, until = shares.allowance.why, shares.allowance.until
+    is_hopeless = not mails and pending.choice.is_stuck(records.total())
+    too_large = tuple(pending.choice.too_large)
+    return Waiting(records, mails, size, why, None if is_hopeless else until, too_large)
 
 
 def _owed_before(peer: Peer, now: int) -> int:

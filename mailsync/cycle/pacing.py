@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from mailsync.carriers.base import Mailbox, Sender, Throttled
 from mailsync.cycle.health import moment
@@ -34,10 +35,18 @@ BACKOFF_MAX_MS = 24 * 3600 * 1000
 _READING = "mailbox"
 
 
-def cleared(
-    site: Site, transaction: Transaction, queued: Sequence[Queued]
-) -> tuple[list[Queued], list[str]]:
-    """Those that may be handed over now, in their order; and in words, why others may not."""
+class Cleared(NamedTuple):
+    """Those letters that may be handed over now, in their order."""
+
+    going: list[Queued]
+    waiting: list[str]
+    """Why others may not, in words."""
+    more_at: int | None
+    """When more may go, if ``max_mails`` stops some (milliseconds since 1970)."""
+
+
+def cleared(site: Site, transaction: Transaction, queued: Sequence[Queued]) -> Cleared:
+    """Which of these letters may go; why others may not is noted with them."""
     now = site.surroundings.now()
     waiting: dict[str, list[int]] = {}
     going = []
@@ -48,27 +57,30 @@ def cleared(
         else:
             going.append(item)
     going.sort(key=lambda item: not item.positions.intervals)
-    allowance, why = _allowance(site, transaction, len(going), now)
-    if len(going) > allowance:
+    allowance, more_at = _allowance(site, transaction, len(going), now)
+    if more_at is not None:
+        why = f"max_mails allows no more before {moment(more_at)}"
         waiting[why] = [item.number for item in going[allowance:]]
     for reason, numbers in waiting.items():
         transaction.outbox.explain(numbers, reason)
-    return going[:allowance], [f"{len(ones)} mails wait: {why}" for why, ones in waiting.items()]
+    words = [f"{len(ones)} mails wait: {why}" for why, ones in waiting.items()]
+    return Cleared(going[:allowance], words, more_at)
 
 
-def _allowance(site: Site, transaction: Transaction, wanted: int, now: int) -> tuple[int, str]:
-    """How many mails may go now, up to ``wanted``, and why no more."""
+def _allowance(
+    site: Site, transaction: Transaction, wanted: int, now: int
+) -> tuple[int, int | None]:
+    """How many mails may go now, up to ``wanted``, and when more if these are fewer."""
     mail = site.settings.mail
-    allowance, why = wanted, ""
+    allowance, more_at = wanted, None
     for number, seconds in (mail.max_mails or ()) if mail is not None else ():
         period = seconds * 1000
         latest = transaction.routes.sent_latest(number, now)
         spent = [at for at in latest if at > now - period]
         if number - len(spent) < allowance:
             allowance = number - len(spent)
-            again = (spent[-1] if spent else now) + period
-            why = f"max_mails allows no more before {moment(again)}"
-    return allowance, why
+            more_at = (spent[-1] if spent else now) + period
+    return allowance, more_at
 
 
 def pause_route(transaction: Transaction, peer: str, reason: str, now: int) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
-from mailsync.carriers.base import NAME_SIZE, Letter, name_of_mail
 from mailsync.core.model import CONFLICTS
-from mailsync.cycle.composing import ALWAYS, Composed, compose_for, offer_widened
+from mailsync.cycle.composing import ALWAYS, compose_for, offer_widened
 from mailsync.cycle.detecting import detect_dataset
+from mailsync.cycle.pricing import mail_sizes
 from mailsync.cycle.receiving import process_inbox
-from mailsync.cycle.report import Report
+from mailsync.cycle.report import Report, Waiting
 from mailsync.cycle.site import Peer, Site
 from mailsync.errors import MailsyncError
 
@@ -35,6 +34,8 @@ class Plan:
     """Local changes by dataset."""
     held: dict[str, dict[str, str]]
     peers: dict[str, PeerPlan]
+    waiting: dict[str, Waiting]
+    """By peer: what its budget holds back."""
     problems: list[MailsyncError]
 
     def summary(self) -> str:
@@ -59,44 +60,29 @@ def plan_sync(site: Site, peers: frozenset[str] | None = None) -> Plan:
                 report.problems.append(problem)
         process_inbox(rehearsed, report)
         chosen = [peer for name, peer in site.peers.items() if peers is None or name in peers]
-        plans = {peer.name: _plan_peer(rehearsed, peer) for peer in chosen}
-    return Plan(report.detected, report.held, plans, report.problems)
+        plans = {peer.name: _plan_peer(rehearsed, peer, report) for peer in chosen}
+    return Plan(report.detected, report.held, plans, report.waiting, report.problems)
 
 
-def _plan_peer(site: Site, peer: Peer) -> PeerPlan:
+def what_waits(site: Site) -> dict[str, Waiting]:
+    """By peer: what budgets would hold back in a cycle now."""
+    report = Report()
+    with site.store.rehearsal() as store:
+        rehearsed = replace(site, store=store)
+        for peer in site.peers.values():
+            if peer.settings.budget is not None:
+                _plan_peer(rehearsed, peer, report)
+    return report.waiting
+
+
+def _plan_peer(site: Site, peer: Peer, report: Report) -> PeerPlan:
     plan = PeerPlan()
-    for composed in compose_for(site, peer, everything=False, due_by=ALWAYS):
+    with site.store.transaction() as transaction:
+        step = transaction.routes.get(peer.name).step
+    for composed in compose_for(site, peer, report, everything=False, due_by=ALWAYS):
         plan.upserts += composed.upserts
         plan.deletes += composed.deletes
         plan.mails += len(composed.containers)
-        plan.bytes += sum(_mail_sizes(site, peer, composed))
+        plan.bytes += sum(mail_sizes(site, peer, composed.containers, step))
     del plan.upserts[CONFLICTS]
     return plan
-
-
-def _mail_sizes(site: Site, peer: Peer, composed: Composed) -> list[int]:
-    """Bytes of the whole mails that would carry the bundle."""
-    from mailsync.carriers.message import compose_message  # noqa: PLC0415  only to price mails
-
-    address = "nobody@example.org" if site.settings.mail is None else site.settings.mail.address
-    count = len(composed.containers)
-    return [
-        len(
-            compose_message(
-                Letter(
-                    recipient=peer.address,
-                    container=content,
-                    message_id=name_of_mail(bytes(NAME_SIZE), address),
-                    label="00000000",
-                    part=number,
-                    parts=count,
-                    profile=peer.settings.profile,
-                ),
-                sender=address,
-                date=datetime.fromtimestamp(site.surroundings.now() / 1000, UTC),
-                boundary="=" * 24,
-                site=site.name,
-            )
-        )
-        for number, content in enumerate(composed.containers, start=1)
-    ]

@@ -21,9 +21,9 @@ from mailsync.core.inbound import Received, Verdict, receive
 from mailsync.core.model import CONFLICTS, Bundle, RecordId
 from mailsync.core.preface import Preface
 from mailsync.core.preface import read as preface_of
+from mailsync.cycle.budget import day_of
 from mailsync.cycle.partly import forget_parts, owe_receipt, send_missing
 from mailsync.cycle.report import Report
-from mailsync.cycle.sending import day_of
 from mailsync.cycle.site import Peer, Site
 from mailsync.cycle.ways import (
     note_bounce,
@@ -113,7 +113,8 @@ def admit(site: Site, arrival: Arrival, report: Report) -> str:
             _admit_content(transaction, verified, now)
         if peer:
             transaction.mailbox.settle(arrival.place, "ours", peer, now)
-            transaction.history.meter(peer, day_of(now), "received", arrival.size)
+            today = day_of(now, site.surroundings.zone)
+            transaction.history.meter(peer, today, "received", arrival.size)
             received = report.peer(peer).received
             received.mails += 1
             received.bytes += arrival.size

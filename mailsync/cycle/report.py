@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -36,6 +37,23 @@ class PeerReport:
     held: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a budget holds back from a peer."""
+
+    records: Counter[str]
+    """By dataset, deletes included."""
+    mails: int
+    """In the outbox, composed before."""
+    bytes: int
+    """Of whole mails, about."""
+    why: str
+    until: int | None
+    """Milliseconds since 1970; None: until the budget is raised."""
+    too_large: tuple[str, ...] = ()
+    """What does not fit into any day, in words."""
+
+
 @dataclass(slots=True)
 class Report:
     """What one cycle did."""
@@ -51,6 +69,10 @@ class Report:
     """What a person should know although everything goes on."""
     problems: list[MailsyncError] = field(default_factory=list)
     """What stopped a part of the cycle; everything else went on."""
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+    """By peer: what its budget holds back."""
+    more_mails_at: int | None = None
+    """When ``max_mails`` lets go on what it stopped, in milliseconds since 1970."""
     progress: Progress = silent
 
     def peer(self, name: str) -> PeerReport:
@@ -59,8 +81,16 @@ class Report:
 
     @property
     def exit_code(self) -> Exit:
-        """How the cycle ended: the first problem decides, then what is held."""
+        """How the cycle ended: the first problem decides, then what is held, then what waits."""
         for problem in self.problems:
             if not isinstance(problem, PeerError):
                 return problem.exit_code
-        return Exit.PARTLY if any(self.held.values()) else Exit.OK
+        if any(self.held.values()):
+            return Exit.PARTLY
+        return Exit.BUDGET_USED_UP if self.waiting else Exit.OK
+
+    @property
+    def goes_on_at(self) -> int | None:
+        """When more may go of what was held back, in milliseconds since 1970."""
+        times = [self.more_mails_at, *(one.until for one in self.waiting.values())]
+        return min((at for at in times if at is not None), default=None)

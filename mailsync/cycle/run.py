@@ -108,7 +108,9 @@ async def _send(site: Site, extent: Extent, report: Report) -> None:
     for name in chosen:
         sent = report.peer(name).sent
         peer = site.peers[name]
-        for composed in compose_for(site, peer, everything=extent.everything, due_by=extent.due_by):
+        for composed in compose_for(
+            site, peer, report, everything=extent.everything, due_by=extent.due_by
+        ):
             sent.bundles += 1
             sent.upserts += composed.upserts.total() - composed.upserts[CONFLICTS]
             sent.deletes += composed.deletes.total()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from mailsync.carriers.base import Letter, Refused, Retry, Sender, SendResult, Sent
+from mailsync.cycle.budget import day_of, within_budgets
 from mailsync.cycle.composing import BASE64_GROWTH, MAIL_OVERHEAD, ground
 from mailsync.cycle.pacing import cleared, pause_route, resume_route, sending
 from mailsync.cycle.report import Report
@@ -43,7 +42,8 @@ async def deliver(site: Site, peers: frozenset[str], report: Report, *, due_by: 
     with site.store.transaction() as transaction:
         queued = [item for item in transaction.outbox.items() if item.peer in peers]
         queued = [item for item in queued if item.next_attempt_at <= due_by]
-        queued, waiting = cleared(site, transaction, queued)
+        queued = within_budgets(site, transaction, queued)
+        queued, waiting, report.more_mails_at = cleared(site, transaction, queued)
     report.problems += [TemporarilyNotTaken(words) for words in waiting]
     if not queued or site.carrier is None:
         return
@@ -82,7 +82,7 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
         label=item.label,
         part=item.part,
         parts=item.parts,
-        profile=peer.settings.profile,
+        profile=peer.settings.form,
         step=step,
     )
     result = await sender.send(letter)
@@ -95,7 +95,7 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
                 transaction.outbox.remove([item.number])
             resume_route(transaction, item.peer)
             note_taken(transaction, item.peer, result.size, now)
-            transaction.history.meter(item.peer, day_of(now), "sent", result.size)
+            _meter(site, transaction, item.peer, result.size, now)
             text = f"mail {item.label} part {item.part} of {item.parts}, {result.size} bytes"
             transaction.history.log(Event(now, "sent", item.peer, None, text))
             sent = report.peer(item.peer).sent
@@ -112,7 +112,9 @@ def _put_back(
     """The mail was not, or not certainly, taken: when to try again, and what to say."""
     later = now + RETRY_AFTER_MS * 2 ** min(item.attempts, 5)
     uncertain = isinstance(result, Retry) and result.uncertain
-    if not uncertain:
+    if uncertain:
+        _meter(site, transaction, item.peer, _mail_size(item), now)  # it may have gone
+    else:
         transaction.routes.retract(item.message_id)
     if isinstance(result, Retry) and result.throttled:
         later = pause_route(transaction, item.peer, result.reason, now)
@@ -134,11 +136,10 @@ def _put_back(
     return MailNotTaken(words)
 
 
+def _meter(site: Site, transaction: Transaction, peer: str, size: int, now: int) -> None:
+    transaction.history.meter(peer, day_of(now, site.surroundings.zone), "sent", size)
+
+
 def _mail_size(item: Queued) -> int:
     """Bytes of the whole mail, about."""
     return int(len(item.container) * BASE64_GROWTH) + MAIL_OVERHEAD
-
-
-def day_of(now: int) -> str:
-    """The day of a time, ISO 8601 in UTC."""
-    return datetime.fromtimestamp(now / 1000, UTC).date().isoformat()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from pathlib import Path
 from typing import Protocol
 
@@ -61,6 +62,8 @@ class Surroundings:
     """Milliseconds since 1970."""
     bits: Callable[[int], int] = secrets.randbits
     octets: Callable[[int], bytes] = os.urandom
+    zone: tzinfo | None = None
+    """Whose clock days and quiet hours mean; None: this machine's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,13 @@ _METER = Statement(
         set_={name: _traffic[name] + _counted.excluded[name] for name in ("mails", "bytes")},
     )
 )
+_SPENT = Statement(
+    select(_traffic.bytes).where(
+        _traffic.peer == bindparam("peer"),
+        _traffic.day == bindparam("day"),
+        _traffic.direction == "sent",
+    )
+)
 _TRAFFIC = Statement(
     select(
         _traffic.peer, _traffic.day, _traffic.direction, _traffic.mails, _traffic.bytes
@@ -97,6 +104,11 @@ class History:
     def meter(self, peer: str, day: str, direction: str, size: int) -> None:
         """Count one mail of ``size`` bytes, ``sent`` or ``received``, on a day (ISO 8601)."""
         self._session.run(_METER, peer=peer, day=day, direction=direction, mails=1, bytes=size)
+
+    def spent(self, peer: str, day: str) -> int:
+        """Bytes of the mails that were sent to the peer on a day."""
+        rows = self._session.rows(_SPENT, peer=peer, day=day)
+        return int(rows[0][0]) if rows else 0
 
     def traffic(self) -> list[tuple[str, str, str, int, int]]:
         """Peer, day, direction, mails, bytes."""
