@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from mailsync.carriers.embedded import embedded_servers
 from mailsync.cli import COMMANDS, main
 from mailsync.config import (
+    BudgetSettings,
     DatasetSettings,
     MailSettings,
     PeerSettings,
@@ -90,6 +91,12 @@ def test_every_key_is_described_with_its_default(section: type[BaseModel]) -> No
 def test_every_key_stands_in_the_example(section: type[BaseModel]) -> None:
     for key in section.model_fields:
         assert re.search(rf"^(# )?{key} = ", EXAMPLE, re.MULTILINE), key
+
+
+def test_every_key_of_a_budget_is_described_and_in_the_example() -> None:
+    for key in BudgetSettings.model_fields:
+        assert f"\n| `{key}` | none | " in chapter("Configuration"), key
+        assert re.search(rf"^(# )?budget = .*\b{key} = ", EXAMPLE, re.MULTILINE), key
 
 
 def test_every_place_of_a_secret_is_described() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mailsync.cli.invocation import Invocation
+from mailsync.cli.meter import waiting_values, waiting_words
 from mailsync.cli.output import Output
 
 if TYPE_CHECKING:
@@ -78,12 +79,16 @@ class _Telling:
                 self.tell(f"held: {dataset} {name}: {reason}")
         for name in site.peers:
             self._show_peer(name, report)
+        for name, held in report.waiting.items():
+            for words in waiting_words(name, held):
+                self.tell(words)
         self.output.line(
             "cycle",
             peers=peers,
             detected=report.detected,
             held=report.held,
             rejected=report.rejected,
+            waiting={name: waiting_values(held) for name, held in report.waiting.items()},
             exit=int(report.exit_code),
         )
 

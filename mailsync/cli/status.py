@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from mailsync.cli.invocation import Invocation
+from mailsync.cli.meter import in_words, show_traffic, show_waiting, total, traffic
+from mailsync.cli.meter import price as price_of
 from mailsync.cli.output import moment
 from mailsync.errors import UsageError
 
@@ -23,27 +24,29 @@ if TYPE_CHECKING:
 def status(invocation: Invocation) -> None:
     """Show datasets, peers, what is on its way, and what waits for a person."""
     from mailsync.cycle.conflicts import list_conflicts  # noqa: PLC0415  slow
+    from mailsync.cycle.planning import what_waits  # noqa: PLC0415
     from mailsync.cycle.site import open_site  # noqa: PLC0415
 
     output = invocation.output
-    with (
-        open_site(invocation.configuration_path()) as site,
-        site.store.transaction() as transaction,
-    ):
-        open_conflicts = sum(c.closed is None for c in list_conflicts(site, transaction))
-        _datasets(output, site, transaction)
-        _peers(output, site, transaction)
-        _mailbox(output, site, transaction)
-        waiting = _waiting(output, transaction)
-        mails = transaction.mailbox.counts()
+    with open_site(invocation.configuration_path()) as site:
+        held_back = what_waits(site)
+        with site.store.transaction() as transaction:
+            open_conflicts = sum(c.closed is None for c in list_conflicts(site, transaction))
+            _datasets(output, site, transaction)
+            _peers(output, site, transaction)
+            show_waiting(output, held_back)
+            _mailbox(output, site, transaction)
+            waiting = _waiting(output, transaction)
+            mails = transaction.mailbox.counts()
     output.show(f"{open_conflicts} open conflicts, {mails.get('rejected', 0)} mails rejected")
     output.line("summary", site=site.name, conflicts=open_conflicts, held=waiting, mails=mails)
 
 
 @click.command()
 @click.argument("subject", required=False, metavar="[PEER or GUID]")
+@click.option("--traffic", "metered", is_flag=True, help="Show bytes by peer and day instead.")
 @click.pass_obj
-def log(invocation: Invocation, subject: str | None) -> None:
+def log(invocation: Invocation, subject: str | None, *, metered: bool) -> None:
     """Show what happened: all of it, or with one peer, or to one record."""
     from mailsync.cycle.site import open_site  # noqa: PLC0415  slow
 
@@ -52,6 +55,9 @@ def log(invocation: Invocation, subject: str | None) -> None:
         open_site(invocation.configuration_path()) as site,
         site.store.transaction() as transaction,
     ):
+        if metered:
+            _traffic(output, site, transaction, subject)
+            return
         if subject is None or subject in site.peers:
             events = transaction.history.events(peer=subject)
         else:
@@ -61,6 +67,17 @@ def log(invocation: Invocation, subject: str | None) -> None:
     for event in events:
         _show_event(output, event)
     output.line("summary", events=len(events))
+
+
+def _traffic(output: Output, site: Site, transaction: Transaction, peer: str | None) -> None:
+    """What every day brought, with one peer if given."""
+    days = traffic(transaction)
+    if peer is not None:
+        days = {key: ways for key, ways in days.items() if key[0] == peer}
+        if not days and peer not in site.peers:
+            raise UsageError(f"there is no peer {peer}; --traffic takes no GUID")
+    show_traffic(output, site, days)
+    output.line("summary", days=len(days))
 
 
 def _datasets(output: Output, site: Site, transaction: Transaction) -> None:
@@ -74,16 +91,15 @@ def _datasets(output: Output, site: Site, transaction: Transaction) -> None:
 
 
 def _peers(output: Output, site: Site, transaction: Transaction) -> None:
-    from mailsync.cycle.health import clock_ahead, examine_links  # noqa: PLC0415  slow
+    from mailsync.cycle.budget import day_of  # noqa: PLC0415  slow
+    from mailsync.cycle.health import clock_ahead, examine_links  # noqa: PLC0415
 
-    today = datetime.fromtimestamp(site.surroundings.now() / 1000, UTC).date().isoformat()
-    spent = {
-        (peer, way): size
-        for peer, day, way, _, size in transaction.history.traffic()
-        if day == today
-    }
+    today = day_of(site.surroundings.now(), site.surroundings.zone)
+    days = traffic(transaction)
     links = examine_links(site, transaction)
     for link in links:
+        spent = total(days, link.peer, today)
+        this_month = total(days, link.peer, today[:7])
         output.line(
             "peer",
             name=link.peer,
@@ -94,8 +110,11 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
             received=link.received,
             missing=len(link.missing),
             queued=link.queued,
-            sent_today=spent.get((link.peer, "sent"), 0),
-            received_today=spent.get((link.peer, "received"), 0),
+            sent_today=spent["sent"],
+            received_today=spent["received"],
+            sent_month=this_month["sent"],
+            received_month=this_month["received"],
+            **_prices(site, link.peer, spent, this_month),
             silent=link.silent,
             stale=link.stale,
             refused=link.refused,
@@ -109,8 +128,7 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
             len(link.unconfirmed),
             len(link.missing),
             link.queued,
-            spent.get((link.peer, "sent"), 0),
-            spent.get((link.peer, "received"), 0),
+            *total(days, link.peer, today).values(),
         )
         for link in links
     ]
@@ -120,10 +138,22 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
     for link in links:
         for sentence in link.sentences():
             output.show(("! " if link.troubled else "  ") + sentence)
+        amounts = (sum(total(days, link.peer, one).values()) for one in (today, today[:7]))
+        day, month = (in_words(site, link.peer, amount) for amount in amounts)
+        output.show(f"  Mail to and from {link.peer}: {day} today, {month} this month.")
     ahead = clock_ahead(site, transaction)
     if ahead:
         output.show(f"! Some site's clock is {ahead // 60_000} minutes ahead: its edits win.")
         output.line("clock", ahead_seconds=ahead // 1000)
+
+
+def _prices(
+    site: Site, peer: str, day: dict[str, int], month: dict[str, int]
+) -> dict[str, str | None]:
+    """What today and this month cost, both ways; nothing where nobody said."""
+    counted = {"price_today": day, "price_month": month}
+    prices = {name: price_of(site, peer, sum(ways.values())) for name, ways in counted.items()}
+    return {name: cost for name, cost in prices.items() if cost is not None}
 
 
 def _mailbox(output: Output, site: Site, transaction: Transaction) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from mailsync.cli.invocation import Invocation
+from mailsync.cli.meter import in_words, priced, show_waiting
 from mailsync.cli.output import Advance, Output
 from mailsync.errors import Exit, UsageError
 
@@ -61,7 +62,7 @@ def plan(ctx: click.Context, peers: tuple[str, ...]) -> None:
     invocation: Invocation = ctx.obj
     with open_site(invocation.configuration_path()) as site:
         planned = plan_sync(site, chosen_peers(site, peers))
-    _show_plan(invocation.output, planned)
+        _show_plan(invocation.output, site, planned)
     ctx.exit(planned.problems[0].exit_code if planned.problems else Exit.OK)
 
 
@@ -98,17 +99,27 @@ def show_report(output: Output, site: Site, report: Report) -> None:
         counted = report.peer(name)
         counted.held += sum(map(len, report.held.values()))
         sent, received = counted.sent, counted.received
+        cost = in_words(site, name, sent.bytes), in_words(site, name, received.bytes)
         output.show(
             f"{name}: sent {sent.upserts} records, {sent.deletes} deletes in {sent.mails} mails"
-            f" ({sent.bytes} bytes); received {received.upserts} records,"
-            f" {received.deletes} deletes in {received.mails} mails ({received.bytes} bytes);"
+            f" ({cost[0]}); received {received.upserts} records,"
+            f" {received.deletes} deletes in {received.mails} mails ({cost[1]});"
             f" {counted.conflicts} conflicts"
         )
-    peers = {name: asdict(report.peer(name)) for name in site.peers}
+    show_waiting(output, report.waiting)
+    peers = {name: _counted(site, name, report) for name in site.peers}
     output.line("summary", peers=peers, detected=report.detected, exit=int(report.exit_code))
 
 
-def _show_plan(output: Output, planned: Plan) -> None:
+def _counted(site: Site, name: str, report: Report) -> dict[str, object]:
+    """What passed between us and a peer, for the summary."""
+    counted = asdict(report.peer(name))
+    for way in ("sent", "received"):
+        counted[way] |= priced(site, name, counted[way]["bytes"])
+    return counted
+
+
+def _show_plan(output: Output, site: Site, planned: Plan) -> None:
     for problem in planned.problems:
         output.say(f"mailsync: error: {problem}\n{problem.advice}")
         output.line("problem", code=int(problem.exit_code), message=str(problem))
@@ -121,8 +132,13 @@ def _show_plan(output: Output, planned: Plan) -> None:
                 f"{name}: {dataset}: {peer.upserts[dataset]} records,"
                 f" {peer.deletes[dataset]} deletes"
             )
-        output.show(f"{name}: {peer.mails} mails, {peer.bytes} bytes; nothing was written")
-    output.line("summary", peers={name: asdict(peer) for name, peer in planned.peers.items()})
+        cost = in_words(site, name, peer.bytes)
+        output.show(f"{name}: {peer.mails} mails, {cost}; nothing was written")
+    show_waiting(output, planned.waiting)
+    peers = {
+        name: asdict(peer) | priced(site, name, peer.bytes) for name, peer in planned.peers.items()
+    }
+    output.line("summary", peers=peers)
 
 
 class _Bars:

@@ -45,6 +45,8 @@ FAREWELL_SECONDS: Final = 10.0
 """Listening ends so much before the next cycle, that it may end in good order."""
 SLICE_SECONDS: Final = 60.0
 """A machine that was asleep finds out after so long that a cycle is due."""
+WAKE_SECONDS_MIN: Final = 1.0
+"""However soon more may go, the next cycle is not sooner."""
 LOCK_SECONDS: Final = 600.0
 """How long a cycle waits for another process to release the store."""
 LOCK_POLL_SECONDS: Final = 0.2
@@ -73,6 +75,8 @@ class Daemon:
     _problems: Problems = field(default_factory=dict)
     _held: Held = field(default_factory=dict)
     _failures: int = 0
+    _goes_on_at: int | None = None
+    """When more may go of what the last cycle held back, in milliseconds since 1970."""
 
     async def serve(self) -> None:
         """Run cycles until cancelled.
@@ -118,6 +122,7 @@ class Daemon:
         if any(isinstance(problem, LoginRefused) for problem in report.problems):
             _forget_password(site)
         self._note(report)
+        self._goes_on_at = report.goes_on_at
         held = {dataset: reasons for dataset, reasons in report.held.items() if reasons}
         if did_something(report) or held != self._held:
             self.show(site, report)
@@ -137,7 +142,10 @@ class Daemon:
         """Return when the next cycle is due, mail is announced, or a reload is wanted."""
         last = self.clock()
         polls = [peer.poll for peer in site.settings.peers.values()]
-        due = jittered(next_due(polls, last, self._failures), last, self.chance())
+        due = next_due(polls, last, self._failures)
+        if self._goes_on_at is not None:
+            due = min(due, max(self._goes_on_at / 1000, last + WAKE_SECONDS_MIN))
+        due = jittered(due, last, self.chance())
         quiet, listening = patience(self._failures), due - last - FAREWELL_SECONDS
         reasons: list[asyncio.Task[Any]] = [
             asyncio.create_task(watch.news(quiet, listening)),
