@@ -136,7 +136,14 @@ def _show_plan(output: Output, site: Site, planned: Plan) -> None:
         output.show(f"{name}: {peer.mails} mails, {cost}; nothing was written")
     show_waiting(output, planned.waiting)
     peers = {
-        name: asdict(peer) | priced(site, name, peer.bytes) for name, peer in planned.peers.items()
+        name: {
+            "upserts": dict(peer.upserts),  # asdict would count a Counter's items anew
+            "deletes": dict(peer.deletes),
+            "mails": peer.mails,
+            "bytes": peer.bytes,
+            **priced(site, name, peer.bytes),
+        }
+        for name, peer in planned.peers.items()
     }
     output.line("summary", peers=peers)
 

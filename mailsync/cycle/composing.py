@@ -318,7 +318,7 @@ def _waiting(pending: _Pending, transaction: Transaction) -> Waiting | None:
     why, until = shares.allowance.why, shares.allowance.until
     is_hopeless = not mails and pending.choice.is_stuck(records.total())
     too_large = tuple(pending.choice.too_large)
-    return Waiting(records, mails, size, why, None if is_hopeless else until, too_large)
+    return Waiting(dict(records), mails, size, why, None if is_hopeless else until, too_large)
 
 
 def _owed_before(peer: Peer, now: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -41,7 +40,7 @@ class PeerReport:
 class Waiting:
     """What a budget holds back from a peer."""
 
-    records: Counter[str]
+    records: dict[str, int]
     """By dataset, deletes included."""
     mails: int
     """In the outbox, composed before."""
