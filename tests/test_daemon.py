@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -377,3 +378,47 @@ def test_a_process_that_cannot_end_is_left_with_success() -> None:
         begin = time.monotonic()
         assert process.wait(GUARD_SECONDS) == 0
         assert time.monotonic() - begin < 3
+
+
+# --- what is held back ---------------------------------------------------------------------
+
+
+async def test_the_daemon_goes_on_when_more_may_go(tmp_path: Path, told: Told) -> None:
+    site = rare(tmp_path, Box())
+    daemon = told.daemon(chance=lambda: 0.0)
+    daemon._goes_on_at = 0  # long ago: as soon as is decent
+    await resting(daemon, site)
+
+
+async def test_the_end_of_quiet_hours_is_when_more_may_go(tmp_path: Path, told: Told) -> None:
+    sites = pair(tmp_path, 'budget = { quiet = "22:00-06:00" }')
+    site = sites.sites["alice"]
+    site.surroundings = replace(site.surroundings, zone=UTC)
+    sites.clock.now = int(datetime(2026, 11, 23, 23, tzinfo=UTC).timestamp() * 1000)
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    daemon = told.daemon()
+    await daemon._cycle(site)
+    morning = sites.clock.now // HOUR * HOUR + 7 * HOUR
+    assert daemon._goes_on_at == morning
+    sites.clock.now = morning
+    await daemon._cycle(site)
+    assert daemon._goes_on_at is None
+    assert len(sites.network.in_transit) == 1
+
+
+async def test_more_mails_go_as_soon_as_the_provider_allows(tmp_path: Path, told: Told) -> None:
+    sites = pair(tmp_path)
+    site = sites.sites["alice"]
+    assert site.settings.mail
+    mail = site.settings.mail.model_copy(update={"max_mails": ((1, 3_600),)})
+    site.settings = site.settings.model_copy(update={"mail": mail})
+    daemon = told.daemon()
+    for name in ("Ada", "Bob"):
+        sites.rows("alice")[Key(name)] = {"name": name}
+        await daemon._cycle(site)
+    assert len(sites.network.in_transit) == 1
+    assert daemon._goes_on_at is not None
+    assert HOUR - 100 < daemon._goes_on_at - sites.clock.now <= HOUR
+    sites.clock.now = daemon._goes_on_at
+    await daemon._cycle(site)
+    assert len(sites.network.in_transit) == 2
