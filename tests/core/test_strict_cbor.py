@@ -96,6 +96,24 @@ def test_sequences_do_not_leave_anything_over(tail: bytes) -> None:
         sequence.finish()
 
 
+@pytest.mark.parametrize("lead", range(4080, 4100))
+def test_sequences_longer_than_a_read_buffer(lead: int) -> None:
+    """cbor2 reads streams 4,096 bytes at a time, and once lost what lay across the border."""
+    items: list[object] = [bytes(lead), 2**40, "grün" * 3_000, 1.5, *range(3_000), bytes(9_000), 7]
+    sequence = Scalars(b"".join(map(encode, items)))
+    assert [sequence.next() for _ in items] == items
+    sequence.finish()
+
+
+def test_many_big_keys_are_refused_at_the_first() -> None:
+    """20,000 of them, made to collide, would take cbor2 seconds."""
+    keys = b"".join(
+        b"\xc2\x50" + (n * (2**61 - 1)).to_bytes(16, "big") + b"\x00" for n in range(20_000)
+    )
+    with pytest.raises(BadFormat, match="tag"):
+        decode(b"\xb9\x4e\x20" + keys)
+
+
 @given(st.binary())
 def test_random_bytes_raise_bad_format_alone(data: bytes) -> None:
     try:

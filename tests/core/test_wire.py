@@ -2,11 +2,15 @@
 
 import math
 import random
+import re
 import struct
 import sys
 import tracemalloc
 from dataclasses import replace
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import cbor2
 import pytest
@@ -14,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailsync.core import wire
+from mailsync.core.compression import MIN_WINDOW_LOG
 from mailsync.core.model import (
     ABSENT,
     Acknowledgement,
@@ -188,7 +193,26 @@ def test_absent_is_not_null() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [2**63, -(2**63) - 1, 10**30, "\ud800", bytearray(b"x"), (1,), [1], {}, 1j]
+    "value",
+    [
+        2**63,
+        -(2**63) - 1,
+        10**30,
+        "\ud800",
+        bytearray(b"x"),
+        memoryview(b"x"),  # cbor2 makes an array of numbers of it
+        (1,),
+        [1],
+        {},
+        1j,
+        Decimal("-0.00"),  # loses its sign
+        UUID(int=1),
+        date(2026, 11, 22),
+        datetime(2026, 11, 22, tzinfo=UTC),
+        time(1),
+        re.compile("x"),
+    ],
+    ids=repr,
 )
 def test_values_beyond_the_model_are_our_error(value: object) -> None:
     with pytest.raises(OurError):
@@ -511,6 +535,15 @@ def test_frames_without_a_size_or_with_a_tail_are_refused() -> None:
     assert decode(PACKED + whole[4:]) == FULL
     for tail in (b"x", whole, b"\x50\x2a\x4d\x18\x00\x00\x00\x00"):
         refused(PACKED + whole[4:] + tail)
+
+
+@pytest.mark.parametrize("exponent", range(17, 32))
+def test_windows_beyond_our_own_are_refused(exponent: int) -> None:
+    """A frame of a few bytes may ask for a window of gigabytes (RFC 8878, 3.1.1.1.2)."""
+    window = bytes([exponent - 10 << 3])
+    repeated = [(2**17 << 3 | 1 << 1 | last).to_bytes(3, "little") + b"x" for last in (*7 * [0], 1)]
+    frame = b"\x80" + window + struct.pack("<I", 2**20) + b"".join(repeated)
+    assert ("decompress" in refused(PACKED + frame)) == (exponent > MIN_WINDOW_LOG)
 
 
 def test_a_body_too_large_is_refused() -> None:
