@@ -78,6 +78,30 @@ def test_least_configuration_has_the_documented_defaults() -> None:
     assert (dataset.keys, dataset.conflict) == (None, "newest")
 
 
+@pytest.mark.parametrize(
+    ("lines", "form"),
+    [
+        ("", "robust"),
+        ('profile = "thin"\n', "thin"),
+        ('profile = "auto"\n', "robust"),
+        ('profile = "auto"\nmax_message = "64 kB"\n', "robust"),
+        ('profile = "auto"\nmax_message = "63.9 kB"\n', "thin"),
+        ('profile = "auto"\nprice_per_mb = "5.80 USD"\n', "thin"),
+        ('price_per_mb = "5.80 USD"\n', "robust"),
+    ],
+)
+def test_the_form_of_mails_may_be_left_to_what_the_way_is_like(lines: str, form: str) -> None:
+    assert read(SITE + PEER + lines).peers["hub"].form == form
+
+
+def test_a_budget_is_read() -> None:
+    lines = 'budget = { per_day = "20 MB", quiet = "22:00-06:30", priority = ["defects", "*"] }\n'
+    found = read(SITE + PEER + lines + DATASET).peers["hub"].budget
+    assert found is not None
+    assert (found.per_day, found.quiet) == (20_000_000, (1_320, 390))
+    assert found.priority == ["defects", "*"]
+
+
 def test_site_alone_is_enough() -> None:
     settings = read(SITE)
     assert (settings.mail, settings.peers, settings.datasets) == (None, {}, {})

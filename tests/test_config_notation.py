@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,13 @@ from hypothesis import strategies as st
 from mailsync.config import format_duration, format_size
 from mailsync.config.lines import key_lines, line_of
 from mailsync.config.quantities import (
+    Hours,
+    Price,
     format_rates,
     parse_duration,
     parse_poll,
+    parse_price,
+    parse_quiet,
     parse_rates,
     parse_size,
 )
@@ -136,3 +141,40 @@ def test_rates(text: str, rates: tuple[tuple[int, int], ...]) -> None:
 def test_wrong_rates(text: object) -> None:
     with pytest.raises(ValueError, match="30/minute"):
         parse_rates(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "cost"),
+    [
+        ("5.80 USD", 1_411, "0.0082 USD"),
+        ("0.1 €", 3_000_000, "0.3000 €"),
+        ("12 crowns", 10**15, "12000000000.0000 crowns"),
+    ],
+)
+def test_prices(text: str, size: int, cost: str) -> None:
+    price = parse_price(text)
+    assert str(price) == text
+    assert price.of(size) == cost
+
+
+@given(st.integers(0, 10**15), st.integers(0, 10**9 - 1))
+def test_what_a_megabyte_costs_is_exact(size: int, cents: int) -> None:
+    cost = Decimal(Price(Decimal(cents) / 100, "EUR").of(size).split()[0])
+    assert abs(cost * 10**8 - size * cents) <= 5_000
+
+
+@pytest.mark.parametrize("text", ["", "5.80", "USD", "5.80USD", "5,80 USD", "-1 USD", "1 U5D", 5.8])
+def test_wrong_prices(text: object) -> None:
+    with pytest.raises(ValueError, match="must be an amount and a currency"):
+        parse_price(text)
+
+
+@given(st.tuples(st.integers(0, 1_439), st.integers(0, 1_439)).filter(lambda one: one[0] != one[1]))
+def test_quiet_hours_survive_writing(hours: tuple[int, int]) -> None:
+    assert parse_quiet(str(Hours(*hours))) == hours
+
+
+@pytest.mark.parametrize("text", ["", "22-6", "22:00", "24:00-06:00", "22:60-06:00", 22, None])
+def test_wrong_quiet_hours(text: object) -> None:
+    with pytest.raises(ValueError, match="two times of day"):
+        parse_quiet(text)

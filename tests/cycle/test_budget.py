@@ -177,7 +177,7 @@ def test_a_day_takes_what_fits_and_the_next_days_the_rest(tmp_path: Path) -> Non
     assert report.exit_code == Exit.OK
 
 
-def test_higher_priority_goes_first_and_deletes_before_additions(tmp_path: Path) -> None:
+def test_higher_priority_goes_first(tmp_path: Path) -> None:
     lines = 'budget = { per_day = "12 kB", priority = ["defects", "*", "archive"] }'
     sites = limited(tmp_path, lines, ("archive", "people", "defects"))
     sites.rows("alice", "archive")[Key("old")] = {"name": "old"}
@@ -374,3 +374,37 @@ def test_without_a_budget_nothing_waits(tmp_path: Path) -> None:
     fill(sites, "people", 60, 1_000)
     report = sites.sync("alice")
     assert (report.waiting, report.exit_code, report.goes_on_at) == ({}, Exit.OK, None)
+
+
+async def test_a_mail_in_doubt_that_fits_no_day_any_more_is_made_anew(tmp_path: Path) -> None:
+    sites = limited(tmp_path, 'budget = { per_day = "20 kB" }')
+    fill(sites, "people", 10, 1_500)
+    sites.network.judge = lambda _: Retry("no answer", uncertain=True)
+    site = sites.sites["alice"]
+    await run_cycle(site, Extent(), Report())
+    peer = site.peers["bob"]
+    lower = peer.settings.model_copy(update={"budget": budget(per_day="5 kB")})
+    site.peers = {"bob": replace(peer, settings=lower)}
+    sites.network.judge = weigh
+    sites.clock.now += DAY
+    for _ in range(9):
+        await run_cycle(site, Extent(), Report())
+        assert spent_today(sites) <= 5_000
+        sites.network.deliver_all()
+        await run_cycle(sites.sites["bob"], Extent(), Report())
+        sites.clock.now += DAY
+    assert names(sites) == 10
+
+
+def test_deletes_go_before_additions_that_came_first(tmp_path: Path) -> None:
+    sites = limited(tmp_path, 'budget = { per_day = "12 kB" }')
+    sites.rows("alice")[Key("old")] = {"name": "old"}
+    sites.round()
+    sites.clock.now += DAY
+    fill(sites, "people", 40, 1_000)
+    sites.sync("alice", Extent(sending=False))
+    del sites.rows("alice")[Key("old")]
+    assert waits(sites.sync("alice")).records["people"] > 0
+    sites.network.deliver_all()
+    sites.sync("bob")
+    assert "old" not in {row["name"] for row in sites.rows("bob").values()}
