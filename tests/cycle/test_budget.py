@@ -19,6 +19,7 @@ from mailsync.config import BudgetSettings, Hours
 from mailsync.config.quantities import parse_quiet
 from mailsync.core import outbound
 from mailsync.core.model import Key
+from mailsync.core.positions import NOWHERE, Positions
 from mailsync.cycle.budget import day_of, granted, is_quiet, next_time, wall
 from mailsync.cycle.planning import plan_sync, what_waits
 from mailsync.cycle.report import Report, Waiting
@@ -304,6 +305,7 @@ def test_mails_of_the_outbox_wait_too_and_keep_their_share(tmp_path: Path) -> No
     site = sites.sites["alice"]
     report = asyncio.run(run_cycle(site, Extent(), Report()))
     assert report.exit_code == Exit.TEMPORARY
+    assert spent_today(sites) > 5_000  # it may have gone, and is paid for
     sites.network.judge = weigh
     sites.clock.now += 11 * HOUR
     waiting = waits(sites.sync("alice"))
@@ -408,3 +410,30 @@ def test_deletes_go_before_additions_that_came_first(tmp_path: Path) -> None:
     sites.network.deliver_all()
     sites.sync("bob")
     assert "old" not in {row["name"] for row in sites.rows("bob").values()}
+
+
+@pytest.mark.parametrize(("size_limit", "count"), [(1_500, 2), (10**6, 4)])
+def test_what_has_no_rank_is_a_hole_and_the_rest_goes_by_rank(
+    tmp_path: Path, size_limit: int, count: int
+) -> None:
+    sites = limited(tmp_path, "")
+    fill(sites, "people", 5, 1_000)
+    sites.sync("alice", Extent(sending=False))
+    site = sites.sites["alice"]
+    with site.store.transaction() as transaction:
+        candidates = list(transaction.records.outside(NOWHERE))
+        left_out, *others = (record.position for record in candidates)
+        bundle, _ = outbound.compose(
+            transaction.ledger(),
+            site.links(transaction),
+            "bob",
+            candidates,
+            now=NOON,
+            resend_before=0,
+            tag=1,
+            size_limit=size_limit,
+            rank=lambda one: None if one.position == left_out else -one.position,
+        )
+    sent = sorted(others)[-count:]
+    assert sorted(item.position for item in bundle.items) == sent
+    assert bundle.holes == Positions.of({left_out, *others} - set(sent))
