@@ -67,6 +67,20 @@ def has(link: Link, record: Record) -> bool:
     return link.peer in record.known or record.position in link.acked
 
 
+def _has_seen_all(link: Link, record: Record) -> bool:
+    """Was the peer sent the record, and has it seen every write of it, though the record has
+    moved to another position since, for the sake of another peer?
+    """
+    peer = link.peer
+    return (
+        peer in record.had
+        and peer not in record.whole_for
+        and peer not in record.blind_to
+        and not any(entry.killed for entry in record.entries.values())
+        and all(is_known(sighting, peer, link.acked) for sighting in record.context.values())
+    )
+
+
 def other_holders(links: Mapping[str, Link], record: Record, peer: str) -> frozenset[str]:
     """The peers besides this one that certainly hold the record's state."""
     return frozenset(name for name, link in links.items() if name != peer and has(link, record))
@@ -92,7 +106,9 @@ def is_pending(link: Link, record: Record) -> bool:
         return False
     if not is_alive(record.entries) and not record.had:
         return False  # nobody ever had it: nobody needs to hear that it is gone
-    return is_wanted(link, record) or (link.peer in record.had and not record.withdrawn)
+    if is_wanted(link, record):
+        return not _has_seen_all(link, record)
+    return link.peer in record.had and not record.withdrawn
 
 
 def in_flight(link: Link, since: int) -> Positions:
