@@ -4,6 +4,8 @@ Rules
 -----
 * The dataset is compared with the *shadow* (what we believe it holds), never with the merged
   record: only what users changed becomes new writes. Equal content is never a change.
+* A dataset may spell a value its own way (``1.10`` as ``1.1`` where decimals have no places).
+  A value that is only spelled otherwise is the one we know, in the form we know.
 * A row without a GUID is new: it is enrolled. A vanished row kills exactly the entries its
   user could see.
 * A write to the dataset takes three steps with a crash possible between any two: the marker is
@@ -15,6 +17,7 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from mailsync.core.ledger import Ledger
@@ -84,6 +87,29 @@ def detect(
     if not is_alive(record.entries) and is_alive(entries):
         seen = revived(seen)
     return ledger.bump(replace(seen, entries=entries, context=context, withdrawn=False))
+
+
+def as_known(
+    record: Record, current: Fields | None, spelled: Callable[[Fields], Fields]
+) -> Fields | None:
+    """What the dataset holds now, each value in the form we know it, if it is one we know.
+
+    ``spelled`` gives fields as the dataset would hold them.
+    """
+    if current is None:
+        return None
+    known = dict(current)
+    marker = None if isinstance(record.marker, NoMarker) else record.marker
+    for believed in (merged_fields(record), record.shadow, marker):
+        if believed is None or same_fields(believed, current):
+            continue
+        there = spelled(believed)
+        known |= {
+            name: believed[name]
+            for name in current.keys() & believed.keys()
+            if same_value(there[name], current[name])
+        }
+    return known
 
 
 def is_foreign(record: Record, current: Fields | None) -> bool:

@@ -16,7 +16,7 @@ from mailsync.core.ledger import Ledger
 from mailsync.core.model import Key, Record
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
-from mailsync.datasets.base import Change, Unreadable
+from mailsync.datasets.base import Change, Dataset, Unreadable
 
 BATCH = 2_000
 """Changes written to the store in one transaction."""
@@ -47,7 +47,8 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         stroke = ledger.stroke(now, site.surroundings.bits(32))
         guids = minted(now, stroke)
         keyed = transaction.records.by_key(name, [change.key for change in changes])
-        for change in changes:
+        for found in changes:
+            change = _as_known(site.dataset(name), keyed, found)
             record = _record_under(ledger, keyed, change)
             if record is not None:
                 record_map.detect(ledger, record, change.fields, change.etag, stroke)
@@ -56,6 +57,14 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
                     ledger, name, next(guids), change.key, change.fields, change.etag, stroke
                 )
         transaction.save(ledger, now)
+
+
+def _as_known(dataset: Dataset, keyed: Mapping[Key, Record], found: Change) -> Change:
+    """The change without values that the dataset only spells its own way."""
+    record = keyed.get(found.key)
+    if record is None:
+        return found
+    return found._replace(fields=record_map.as_known(record, found.fields, dataset.spelled))
 
 
 def _record_under(ledger: Ledger, keyed: Mapping[Key, Record], change: Change) -> Record | None:

@@ -81,7 +81,7 @@ def _begin(site: Site, dataset: Dataset, name: str, after: int) -> _Begun | None
                 again = True
                 # a row that is to go makes room first
                 if key is not None and key not in begun and desired_fields(holder) is not None:
-                    holders[key] = unify(ledger, holder, record)
+                    holders[key] = unify(ledger, holder, record, dataset.spelled)
             elif key not in vanished:
                 begun[key] = record_map.begin(ledger, record, key)
         transaction.save(ledger, site.surroundings.now())

@@ -104,8 +104,15 @@ class Dataset(Protocol):
         """What the dataset holds now for exactly these keys."""
         ...
 
+    def spelled(self, fields: Fields) -> Fields:
+        """The fields as this dataset would hold them: the same meaning, maybe another form.
+
+        What it cannot hold at all stays as it is. Spelling twice is spelling once.
+        """
+        ...
+
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Carry out the writes, one outcome each, in their order.
+        """Carry out the writes, one outcome each, in their order; all values are ``spelled``.
 
         Where the dataset has transactions all writes happen in one, parents before children,
         and those that are CHANGED or REFUSED do not hinder the others.

@@ -19,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy import URL, Engine, NullPool, cast, create_engine
 from sqlalchemy.dialects import mysql as types
 from sqlalchemy.sql import ColumnElement
-from sqlalchemy.types import LargeBinary, Uuid
+from sqlalchemy.types import Integer, Uuid
 
 from mailsync.core.model import Value
 from mailsync.datasets import sqlspelling as spelling
@@ -133,13 +133,17 @@ def _driver(url: URL) -> str:
     )
 
 
+_Form = tuple[
+    spelling.Spelling,
+    Callable[[Any], Value] | None,
+    Callable[[Any], Any] | None,
+    Callable[[ColumnElement[Any]], ColumnElement[Any]] | None,
+]
+
+
 def column(described: Mapping[str, Any]) -> Column:
     """A column by its type."""
-    declared = described["type"]
-    forms = (form for kind, form in _FORMS if isinstance(declared, kind))
-    spell, read, bind, select = next(forms, _TEXT)
-    if isinstance(declared, types.DECIMAL):
-        spell = spelling.decimal(declared.scale or 0)
+    spell, read, bind, select = _form_of(described["type"])
     return Column(
         described["name"],
         bool(described["nullable"]),
@@ -149,6 +153,23 @@ def column(described: Mapping[str, Any]) -> Column:
         select,
         restless="ON UPDATE" in str(described.get("default") or "").upper(),
     )
+
+
+def _form_of(declared: Any) -> _Form:
+    match declared:
+        case types.DECIMAL() | types.NUMERIC():
+            return spelling.decimal(declared.precision, declared.scale or 0), _text, None, None
+        case types.CHAR():
+            return spelling.padded_text(declared.length), _text, None, None
+        case types.VARCHAR():
+            return spelling.text(declared.length), _text, None, None
+        case Integer():
+            bits = next(bits for kind, bits in _BITS if isinstance(declared, kind))
+            unsigned = spelling.integer(0, 2**bits - 1)
+            whole = unsigned if getattr(declared, "unsigned", False) else spelling.signed(bits)
+            return whole, _integer, None, None
+    forms = (form for kind, form in _FORMS if isinstance(declared, kind))
+    return next(forms, _TEXT)
 
 
 def _text(value: Any) -> Value:
@@ -204,33 +225,29 @@ def _as_number(there: ColumnElement[Any]) -> ColumnElement[Any]:
     return there.op("+")(0)
 
 
-_Form = tuple[
-    spelling.Spelling,
-    Callable[[Any], Value] | None,
-    Callable[[Any], Any] | None,
-    Callable[[ColumnElement[Any]], ColumnElement[Any]] | None,
-]
-
-_TEXT: Final[_Form] = (spelling.text, _text, None, None)
-_INTEGER: Final[_Form] = (spelling.integer, _integer, None, None)
+_TEXT: Final[_Form] = (spelling.text(), _text, None, None)
+_BITS: Final = (
+    (types.TINYINT, 8),
+    (types.SMALLINT, 16),
+    (types.MEDIUMINT, 24),
+    (types.BIGINT, 64),
+    (types.INTEGER, 32),
+)
 
 
 def _forms() -> Iterator[tuple[type | tuple[type, ...], _Form]]:
     """How values of each type are spelled, read, bound and selected."""
-    yield types.BIT, (spelling.integer, _integer, None, _as_number)
-    whole = (types.TINYINT, types.SMALLINT, types.MEDIUMINT, types.INTEGER, types.BIGINT)
-    yield (*whole, types.YEAR), _INTEGER
+    yield types.BIT, (spelling.integer(0, 2**64 - 1), _integer, None, _as_number)
+    yield types.YEAR, (spelling.integer(0, 2155), _integer, None, None)
     yield types.FLOAT, (_finite(spelling.single), _single, None, _as_double)
     yield types.DOUBLE, (_finite(spelling.floating), _float, None, None)
-    yield types.DECIMAL, (spelling.anything, _text, None, None)
     yield types.DATE, (spelling.day, _text, None, None)
     yield types.TIME, (spelling.clock, _moment, None, None)
     yield types.DATETIME, (spelling.moment, _moment, None, None)
     yield types.TIMESTAMP, (spelling.instant, _instant, _without_zone, None)
     yield Uuid, (spelling.identifier, _text, None, None)
-    yield LargeBinary, (spelling.blob, None, None, None)
-    yield (types.BINARY, types.VARBINARY, types.BLOB), (spelling.blob, None, None, None)
-    yield types.CHAR, (spelling.padded_text, _text, None, None)
+    blobs = (types.TINYBLOB, types.MEDIUMBLOB, types.LONGBLOB, types.BLOB)
+    yield (*blobs, types.BINARY, types.VARBINARY), (spelling.blob, bytes, None, None)
 
 
 _FORMS: Final = tuple(_forms())

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mailsync.core.model import Etag, Key, same_fields
+from mailsync.core.model import Etag, Fields, Key, same_fields
 from mailsync.datasets.base import Change, Newcomer, Outcome, Result, Unreadable, Write
 from mailsync.datasets.contentline import Malformed
 from mailsync.datasets.files import Overtaken, explaining, flush_folder, read_regular, replace
@@ -68,6 +68,10 @@ class RecordFile:
             else _missing(key, document)
             for key in keys
         }
+
+    def spelled(self, fields: Fields) -> Fields:
+        """Every value stays as it is."""
+        return fields
 
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out the writes in one replacement of the file."""

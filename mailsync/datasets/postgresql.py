@@ -113,14 +113,18 @@ def _form_of(declared: Any) -> _Form:
     """How values of a type are spelled and read; what has no form of its own is a text."""
     match declared:
         case types.NUMERIC() if not isinstance(declared, types.FLOAT):
-            places = declared.scale or 0
-            return spelling.decimal(None if declared.precision is None else places), None
+            digits = declared.precision
+            return spelling.decimal(digits, None if digits is None else declared.scale or 0), None
         case types.TIMESTAMP() if declared.timezone:
             return spelling.instant, _with_minutes
         case types.TIME() if declared.timezone:
-            return spelling.text, None
+            return spelling.text(), None
+        case types.CHAR():
+            return _without_zero(spelling.padded_text(declared.length)), _unpadded
+        case types.VARCHAR():
+            return _without_zero(spelling.text(declared.length)), None
     forms = (form for kind, form in _FORMS if isinstance(declared, kind))
-    return next(forms, (_without_zero(spelling.text), None))
+    return next(forms, (_without_zero(spelling.text()), None))
 
 
 def _without_zero(spell: spelling.Spelling) -> spelling.Spelling:
@@ -143,16 +147,18 @@ def _with_minutes(value: str) -> str:
 
 
 _FORMS: Final[tuple[tuple[type | tuple[type, ...], _Form], ...]] = (
-    ((types.SMALLINT, types.INTEGER, types.BIGINT, types.OID), (spelling.integer, None)),
+    (types.SMALLINT, (spelling.signed(16), None)),
+    (types.BIGINT, (spelling.signed(64), None)),
+    (types.INTEGER, (spelling.signed(32), None)),
+    (types.OID, (spelling.integer(0, 2**32 - 1), None)),
     (types.REAL, (spelling.single, None)),
     ((types.DOUBLE_PRECISION, types.FLOAT), (spelling.floating, None)),
     (types.BOOLEAN, (spelling.boolean, None)),
     (types.BYTEA, (spelling.blob, None)),
-    (types.CHAR, (_without_zero(spelling.padded_text), _unpadded)),
     (types.DATE, (spelling.day, None)),
     (types.TIME, (spelling.clock, None)),
     (types.TIMESTAMP, (spelling.moment, None)),
-    (types.JSONB, (_without_zero(spelling.document), None)),
+    (types.JSONB, (spelling.document, None)),
     (Uuid, (spelling.identifier, None)),
 )
 

@@ -23,7 +23,7 @@ from typing import Any, Final, cast
 from sqlalchemy import URL, QueuePool, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from mailsync.core.model import Etag, Key
+from mailsync.core.model import Etag, Fields, Key
 from mailsync.datasets.base import Change, Newcomer, Outcome, Unreadable, Write
 from mailsync.datasets.sqlapply import Application, TransactionLost
 from mailsync.datasets.sqlengine import EngineModule
@@ -116,6 +116,10 @@ class SqlTable:
         """What the table holds now for exactly these keys."""
         with self._explaining(), self._connection() as connection:
             return {key: self._read(connection, key) for key in keys}
+
+    def spelled(self, fields: Fields) -> Fields:
+        """The fields as the columns spell them."""
+        return self.shape.spelled(fields)
 
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out the writes in one transaction; all of it is undone if an error is raised."""

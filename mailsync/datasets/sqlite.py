@@ -20,18 +20,19 @@ from urllib.parse import quote
 from sqlalchemy import (
     REAL,
     URL,
-    Boolean,
     Engine,
     Float,
     Integer,
+    LargeBinary,
     NullPool,
-    Numeric,
+    String,
     create_engine,
 )
+from sqlalchemy.types import NullType
 
 from mailsync.core.model import Value
 from mailsync.datasets.sqlengine import Column, Undecodable
-from mailsync.datasets.sqlspelling import Spelling, Unfit, anything, floating, integer
+from mailsync.datasets.sqlspelling import Spelling, Unfit, anything, floating, signed
 from mailsync.errors import (
     BadConfiguration,
     DatasetBusy,
@@ -112,7 +113,9 @@ def column(described: Mapping[str, Any]) -> Column:
     spell: Spelling = anything
     if isinstance(declared, REAL | Float):
         spell = _loosely(floating)
-    elif isinstance(declared, Numeric | Integer | Boolean):
+    elif isinstance(declared, Integer):
+        spell = _loosely(_WHOLE)
+    elif not isinstance(declared, String | LargeBinary | NullType):
         spell = _loosely(_numeric)
     return Column(described["name"], bool(described["nullable"]), spell)
 
@@ -130,10 +133,12 @@ def _loosely(spell: Spelling) -> Spelling:
 def _numeric(value: Value) -> Value:
     """An integer where the number is one, else a float."""
     try:
-        whole = integer(value)
+        return _WHOLE(value)
     except Unfit:
         return floating(value)
-    return whole if isinstance(whole, int) and -(2**63) <= whole < 2**63 else floating(value)
+
+
+_WHOLE: Final = signed(64)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import struct
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from mailsync.core.model import Value
@@ -44,12 +44,23 @@ def anything(value: Value) -> Value:
     return value
 
 
-def integer(value: Value) -> Value:
-    """Integers; true and false are 1 and 0."""
-    exact = _number(value)
-    if exact is None or exact != exact.to_integral_value():
-        raise Unfit("holds integers")
-    return int(exact)
+def integer(least: int, greatest: int) -> Spelling:
+    """Integers from ``least`` to ``greatest``; true and false are 1 and 0."""
+
+    def spell(value: Value) -> Value:
+        exact = _number(value)
+        if exact is None or exact != exact.to_integral_value():
+            raise Unfit("holds integers")
+        if not least <= exact <= greatest:
+            raise Unfit(f"holds integers from {least} to {greatest}")
+        return int(exact)
+
+    return spell
+
+
+def signed(bits: int) -> Spelling:
+    """Integers of so many bits, one of them for the sign."""
+    return integer(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def floating(value: Value) -> Value:
@@ -83,8 +94,8 @@ def shortest_single(value: float) -> float:
     return value
 
 
-def decimal(scale: int | None) -> Spelling:
-    """Decimals with so many places behind the point; None: as many as the value has."""
+def decimal(digits: int | None, scale: int | None) -> Spelling:
+    """Decimals of so many digits, so many of them places behind the point; None: of any number."""
 
     def spell(value: Value) -> Value:
         if isinstance(value, str) and value in {"NaN", "Infinity", "-Infinity"}:
@@ -94,10 +105,12 @@ def decimal(scale: int | None) -> Spelling:
             raise Unfit("holds decimals")
         if scale is None:
             return f"{exact:f}"
-        text = f"{exact:.{scale}f}"
-        if Decimal(text) != exact:
+        words = f"{exact:.{scale}f}"
+        if Decimal(words) != exact:
             raise Unfit(f"holds decimals of {scale} places")
-        return text.removeprefix("-") if exact == 0 else text
+        if digits is not None and exact.adjusted() >= digits - scale and exact != 0:
+            raise Unfit(f"holds decimals of {digits} digits, {scale} of them places")
+        return words.removeprefix("-") if exact == 0 else words
 
     return spell
 
@@ -111,18 +124,27 @@ def boolean(value: Value) -> Value:
     raise Unfit("holds true and false")
 
 
-def text(value: Value) -> Value:
-    """Texts."""
-    if not isinstance(value, str):
-        raise Unfit("holds texts")
-    return value
+def text(length: int | None = None) -> Spelling:
+    """Texts of so many characters at most."""
+
+    def spell(value: Value) -> Value:
+        if not isinstance(value, str):
+            raise Unfit("holds texts")
+        if length is not None and len(value) > length:
+            raise Unfit(f"holds texts of up to {length} characters")
+        return value
+
+    return spell
 
 
-def padded_text(value: Value) -> Value:
+def padded_text(length: int | None) -> Spelling:
     """Texts of a fixed length: blanks at the end are the padding."""
-    if not isinstance(value, str):
-        raise Unfit("holds texts")
-    return value.rstrip(" ")
+    bounded = text(length)
+
+    def spell(value: Value) -> Value:
+        return bounded(value.rstrip(" ") if isinstance(value, str) else value)
+
+    return spell
 
 
 def blob(value: Value) -> Value:
@@ -134,7 +156,7 @@ def blob(value: Value) -> Value:
 
 def day(value: Value) -> Value:
     """Dates: ``2026-12-31``. Special ones are left to the engine."""
-    return _texts(value, "dates", lambda words: _parsed(_DATE, date.fromisoformat, words))
+    return _texts(value, "dates", lambda words: str(_parsed(_DATE, date.fromisoformat, words)))
 
 
 def clock(value: Value) -> Value:
@@ -154,12 +176,22 @@ def instant(value: Value) -> Value:
 
 def identifier(value: Value) -> Value:
     """UUIDs: ``6ba7b810-9dad-11d1-80b4-00c04fd430c8``."""
-    return _texts(value, "UUIDs", lambda words: str(uuid.UUID(words)))
+    try:
+        return str(uuid.UUID(value if isinstance(value, str) else ""))
+    except ValueError as error:
+        raise Unfit("holds UUIDs") from error
 
 
 def document(value: Value) -> Value:
-    """JSON in PostgreSQL's normal form of it."""
-    return _texts(value, "JSON", lambda words: _document(json.loads(words, **_EXACT)))
+    """JSON in PostgreSQL's normal form of it, which has no U+0000."""
+    try:
+        words = value if isinstance(value, str) else str(decimal(None, None)(value))
+        spelled = _document(json.loads(words, **_EXACT))
+    except (ValueError, RecursionError, InvalidOperation, Unfit) as error:
+        raise Unfit("holds JSON") from error
+    if "\\u0000" in spelled.replace("\\\\", ""):
+        raise Unfit("of PostgreSQL cannot hold U+0000")
+    return spelled
 
 
 def _texts(value: Value, kind: str, spell: Callable[[str], str]) -> str:
