@@ -15,6 +15,9 @@ from mailsync.store.transaction import Transaction
 KEPT_MS = 90 * 24 * 3600 * 1000
 """How long log lines and digests of applied bundles are kept."""
 
+RETENTION_ALONE = 30 * 24 * 3600
+"""Seconds for which a site without peers keeps tombstones: whom it meets next may hold them."""
+
 
 def tidy(site: Site) -> None:
     """Prune ancestors, expire silent peers, purge tombstones past their retention time, and drop
@@ -30,7 +33,8 @@ def tidy(site: Site) -> None:
         for record in list(transaction.records.prunable()):
             forgetting.prune(ledger, links, record)
         transaction.records.age(now)
-        retention = max((peer.settings.retention for peer in site.peers.values()), default=0)
+        retentions = (peer.settings.retention for peer in site.peers.values())
+        retention = max(retentions, default=RETENTION_ALONE)
         for record in list(transaction.records.gone(now - retention * 1000)):
             links = forgetting.purge(ledger, links, ledger.get(record.id) or record)
         transaction.save(ledger, now)

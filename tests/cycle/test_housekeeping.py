@@ -51,3 +51,19 @@ def test_a_peer_that_returns_hears_of_the_deletes_it_missed(tmp_path: Path) -> N
         sites.clock.now += 2 * HOUR
     assert sites.rows("bob") == {}
     assert sites.rows("alice") == {}
+
+
+def test_a_site_without_peers_remembers_its_deletes_for_those_it_meets_next(
+    tmp_path: Path,
+) -> None:
+    sites = pair(tmp_path)
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.round()
+    sites.rows("alice").clear()
+    sites.sync("alice")
+    alone = replace(sites.sites["alice"], peers={})
+    for days, left in ((29, 1), (2, 0)):
+        sites.clock.now += days * DAY
+        tidy(alone)
+        with alone.store.transaction() as transaction:
+            assert len(transaction.records) == left
