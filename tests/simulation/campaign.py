@@ -47,7 +47,10 @@ def perform(task: Task) -> Result:
 def campaign(work: Iterable[Task], jobs: int = 1) -> Iterator[Result]:
     """Every result as it comes."""
     if jobs <= 1:
-        yield from map(perform, work)
+        try:
+            yield from map(perform, work)
+        finally:
+            gc.enable()
         return
     with multiprocessing.Pool(jobs) as pool:
         yield from pool.imap_unordered(perform, work, chunksize=4)

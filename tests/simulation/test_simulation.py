@@ -8,19 +8,18 @@ import sys
 
 import pytest
 
-from tests.simulation.campaign import tasks
+from tests.simulation.campaign import campaign, tasks
 from tests.simulation.playing import play
 from tests.simulation.setting import MIXES, Setting, Step, setting_of, steps_of
 
-SCHEDULES_PER_MIX = 6
+SCHEDULES_PER_MIX = 150
 
 
 @pytest.mark.parametrize("mix", MIXES)
 def test_promises_hold_after_random_schedules(mix: str) -> None:
-    for seed, _ in tasks(0, SCHEDULES_PER_MIX, [mix]):
-        outcome = play(setting_of(seed, mix), steps_of(seed, mix))
-        steps = " ".join(map(str, steps_of(seed, mix)))
-        assert outcome.broken is None, f"--seed {seed} --mix {mix} --replay {steps}"
+    for result in campaign(tasks(0, SCHEDULES_PER_MIX, [mix])):
+        steps = " ".join(map(str, steps_of(*result.task)))
+        assert result.broken is None, f"--seed {result.task.seed} --mix {mix} --replay {steps}"
 
 
 def test_a_clone_is_noticed_and_nobody_is_harmed() -> None:
