@@ -93,7 +93,7 @@ def restore(site: Site, prefix: str, report: Report) -> Conflict:
     with site.store.transaction() as transaction:
         _close(site, transaction, conflict, decisions.RESTORED)
     if local:
-        materialise_dataset(site, name, report)
+        report.held[name] = materialise_dataset(site, name, report).refused
     return conflict
 
 

@@ -14,6 +14,7 @@ from mailsync.core.fitness import unfit
 from mailsync.core.identifiers import minted
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Key, Record
+from mailsync.cycle.references import References
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
 from mailsync.datasets.base import Change, Dataset, Unreadable
@@ -46,16 +47,19 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         ledger = transaction.ledger()
         stroke = ledger.stroke(now, site.surroundings.bits(32))
         guids = minted(now, stroke)
-        keyed = transaction.records.by_key(name, [change.key for change in changes])
-        for found in changes:
-            change = _as_known(site.dataset(name), keyed, found)
+        dataset, keys = site.dataset(name), [change.key for change in changes]
+        found = References(site, name, transaction, ledger).travelling(changes, guids)
+        keyed = transaction.records.by_key(name, keys)
+        new = [key for key in keys if dataset.has_local_keys and key not in keyed]
+        reserved = transaction.reservations.take(name, new)
+        for each in found:
+            change = _as_known(dataset, keyed, each)
             record = _record_under(ledger, keyed, change)
             if record is not None:
                 record_map.detect(ledger, record, change.fields, change.etag, stroke)
             elif change.fields is not None:
-                record_map.enrol(
-                    ledger, name, next(guids), change.key, change.fields, change.etag, stroke
-                )
+                guid = reserved.get(change.key) or next(guids)
+                record_map.enrol(ledger, name, guid, change.key, change.fields, change.etag, stroke)
         transaction.save(ledger, now)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from mailsync.core import record_map
-from mailsync.core.model import Key, NoMarker, Record, desired_fields
+from mailsync.core.ledger import Ledger
+from mailsync.core.model import Key, NoMarker, Record, RecordId, desired_fields, same_fields
 from mailsync.core.unifying import unify
 from mailsync.cycle.detecting import detect_changes
+from mailsync.cycle.references import Missing, References, why
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
 from mailsync.datasets.base import Change, Dataset, Newcomer, Outcome, Result, Write
@@ -26,10 +28,14 @@ class _Begun(NamedTuple):
 
     records: list[Record]
     """Those with marker and key set."""
+    writes: list[Write]
+    """The same in the dataset's own terms."""
+    waiting: dict[str, str]
+    """Those that refer to what is not here, as in ``refused``."""
     last: int
     """Position the batch reaches."""
     again: bool
-    """Some were made one with others, and the batch must be looked at again."""
+    """The batch must be looked at again: some were made one with others, or begun in parts."""
 
 
 class _Written(NamedTuple):
@@ -40,25 +46,78 @@ class _Written(NamedTuple):
     """By the local key of a record that is there, else by GUID: why."""
 
 
-def materialise_dataset(site: Site, name: str, report: Report) -> None:
+class Materialised(NamedTuple):
+    """What became of a dataset."""
+
+    written: int
+    refused: dict[str, str]
+    """By the local key of a record that is there, else by GUID: why."""
+
+
+def materialise_datasets(site: Site, names: Sequence[str], report: Report) -> None:
+    """Bring these datasets to what the record map says.
+
+    What one of them refuses, another may make possible: a parent that comes, a child that goes.
+    So they take turns for as long as that helps.
+    """
+    ordered = _parents_first(site, names, report)
+    refused: dict[str, dict[str, str]] = {}
+    while True:
+        written, before = 0, refused
+        refused = {}
+        for name in list(ordered):
+            ordered.remove(name)  # unless it goes well
+            with report.guarding():
+                written_here, refused[name] = materialise_dataset(site, name, report)
+                written += written_here
+                ordered.append(name)
+        if not written or not any(refused.values()) or refused == before:
+            break
+    for name, reasons in refused.items():
+        report.held[name] = reasons | report.held.get(name, {})
+
+
+def _parents_first(site: Site, names: Sequence[str], report: Report) -> list[str]:
+    ordered: list[str] = []
+    for name in names:
+        with report.guarding():
+            _place(site, name, frozenset(names), ordered, ())
+    return ordered
+
+
+def _place(
+    site: Site, name: str, names: frozenset[str], ordered: list[str], below: tuple[str, ...]
+) -> None:
+    """Put a dataset behind those it refers to; in a circle, any may be first."""
+    if name not in names or name in ordered or name in below:
+        return
+    for parent in site.references(name).values():
+        _place(site, parent, names, ordered, (*below, name))
+    ordered.append(name)
+
+
+def materialise_dataset(site: Site, name: str, report: Report) -> Materialised:
     """Bring the dataset to what the record map says. Raises DatasetError."""
     dataset = site.dataset(name)
     refused: dict[str, str] = {}
+    written = 0
     for _ in range(ATTEMPTS):
         changed: list[Key] = []
+        refused = {}
         again = False
         after = 0
         while (begun := _begin(site, dataset, name, after)) is not None:
-            written = _carry_out(site, dataset, begun.records)
+            done = _carry_out(site, dataset, begun)
             report.progress(f"writing {name}", len(begun.records))
-            changed += written.changed
-            refused |= written.refused
+            changed += done.changed
+            refused |= done.refused | begun.waiting
+            written += len(begun.records) - len(done.refused) - len(done.changed)
             again = again or begun.again
             after = begun.last
         if not changed and not again:
             break
         _detect_again(site, dataset, name, changed)
-    report.held[name] = refused | report.held.get(name, {})
+    return Materialised(written, refused)
 
 
 def _begin(site: Site, dataset: Dataset, name: str, after: int) -> _Begun | None:
@@ -68,8 +127,10 @@ def _begin(site: Site, dataset: Dataset, name: str, after: int) -> _Begun | None
         if not batch:
             return None
         ledger = transaction.ledger()
+        references = References(site, name, transaction, ledger)
+        references.fetch(batch)
         vanished = _vanished(dataset, batch)
-        keys = _keys(dataset, transaction.records, name, batch)
+        keys = _keys(dataset, transaction.records, name, batch, references)
         holders = transaction.records.by_key(name, [key for key in keys if key is not None])
         begun: dict[Key | None, Record] = {}
         again = False
@@ -84,8 +145,39 @@ def _begin(site: Site, dataset: Dataset, name: str, after: int) -> _Begun | None
                     holders[key] = unify(ledger, holder, record, dataset.spelled)
             elif key not in vanished:
                 begun[key] = record_map.begin(ledger, record, key)
+        before = {record.id: record for record in batch}
+        written = _in_own_terms(references, ledger, list(begun.values()), before)
         transaction.save(ledger, site.surroundings.now())
-    return _Begun(list(begun.values()), batch[-1].position, again)
+    return written._replace(last=batch[-1].position, again=again or written.again)
+
+
+def _in_own_terms(
+    references: References,
+    ledger: Ledger,
+    begun: Sequence[Record],
+    before: Mapping[RecordId, Record],
+) -> _Begun:
+    """The writes of begun records; one that refers to what is not here is as it was before."""
+    done = _Begun([], [], {}, 0, again=False)
+    for record in begun:
+        part = references.without_circles(record)
+        if part is not record and _holds_marker(part):
+            part = ledger.keep(record)  # all of it that can be is there: the rest waits
+        elif part is not record:
+            done = done._replace(again=True)
+        write, missing = _write(references, part)
+        if missing:
+            ledger.keep(before[record.id])
+            done.waiting[record.guid.hex() if record.shadow is None else write.key] = why(missing)
+        else:
+            done.records.append(part)
+            done.writes.append(write)
+    return done
+
+
+def _holds_marker(record: Record) -> bool:
+    marker = record.marker
+    return not isinstance(marker, NoMarker) and same_fields(marker, record.shadow)
 
 
 def _vanished(dataset: Dataset, batch: Sequence[Record]) -> set[Key]:
@@ -99,13 +191,17 @@ def _vanished(dataset: Dataset, batch: Sequence[Record]) -> set[Key]:
 
 
 def _keys(
-    dataset: Dataset, records: StoredRecords, name: str, batch: Sequence[Record]
+    dataset: Dataset,
+    records: StoredRecords,
+    name: str,
+    batch: Sequence[Record],
+    references: References,
 ) -> list[Key | None]:
     """The key each record goes under: its own, or one the dataset proposes; a free one, unless
     the fields themselves say a key that another record has.
     """
     new = {
-        record.id: Newcomer(record.guid, fields)
+        record.id: Newcomer(record.guid, references.landing(fields)[0])
         for record in batch
         if record.key is None and (fields := desired_fields(record)) is not None
     }
@@ -118,14 +214,14 @@ def _keys(
     return [record.key or keys.get(record.id) for record in batch]
 
 
-def _carry_out(site: Site, dataset: Dataset, batch: Sequence[Record]) -> _Written:
+def _carry_out(site: Site, dataset: Dataset, begun: _Begun) -> _Written:
     """Second and third step: the dataset's own write, then what came of it.
 
     If the write raises, the markers stand, and the next detection finds out what landed.
     """
-    writes = [_write(record) for record in batch]
+    writes = begun.writes
     outcomes = dataset.apply(writes) if writes else []
-    _settle(site, batch, outcomes)
+    _settle(site, begun.records, outcomes)
     changed = [w.key for w, o in zip(writes, outcomes, strict=True) if o.result is Result.CHANGED]
     refused = {
         w.guid.hex() if w.expected is None else w.key: o.reason
@@ -135,10 +231,18 @@ def _carry_out(site: Site, dataset: Dataset, batch: Sequence[Record]) -> _Writte
     return _Written(changed, refused)
 
 
-def _write(record: Record) -> Write:
-    wanted = None if isinstance(record.marker, NoMarker) else record.marker
+def _write(references: References, record: Record) -> tuple[Write, list[Missing]]:
+    """The write in the dataset's own terms, and what it refers to in vain."""
     assert record.key is not None  # noqa: S101 - begun records have keys
-    return Write(record.guid, record.key, record.shadow, wanted)
+    wanted, expected = record.marker, record.shadow
+    missing: list[Missing] = []
+    if isinstance(wanted, NoMarker):
+        wanted = None
+    if wanted is not None:
+        wanted, missing = references.landing(wanted)
+    if expected is not None:
+        expected, _ = references.landing(expected)
+    return Write(record.guid, record.key, expected, wanted), missing
 
 
 def _settle(site: Site, batch: Sequence[Record], outcomes: Sequence[Outcome]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from mailsync.errors import Exit, MailsyncError, PeerError
+from mailsync.errors import Exit, MailsyncError, OurError, PeerError
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int], None]
 """Told what is under way and how many more are done."""
@@ -77,6 +81,18 @@ class Report:
     def peer(self, name: str) -> PeerReport:
         """The report on one peer."""
         return self.peers.setdefault(name, PeerReport())
+
+    @contextmanager
+    def guarding(self) -> Iterator[None]:
+        """Around one part of the cycle: what stops it is noted, and everything else goes on."""
+        try:
+            yield
+        except MailsyncError as problem:
+            self.problems.append(problem)
+        except Exception as defect:  # noqa: BLE001  a defect in one dataset must not stop the others
+            _log.exception("a defect")
+            words = f"this is a defect in mailsync: {type(defect).__name__}: {defect}"
+            self.problems.append(OurError(words))
 
     @property
     def exit_code(self) -> Exit:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +10,13 @@ from mailsync.core.model import CONFLICTS
 from mailsync.cycle.composing import ALWAYS, compose_for, offer_widened
 from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.housekeeping import tidy
-from mailsync.cycle.materialising import materialise_dataset
+from mailsync.cycle.materialising import materialise_datasets
 from mailsync.cycle.pacing import reading
 from mailsync.cycle.receiving import admit, arrival_of, collect, dispose, process_inbox
 from mailsync.cycle.report import Report
 from mailsync.cycle.sending import deliver
 from mailsync.cycle.site import Site
-from mailsync.errors import MailsyncError, OurError
-
-_log = logging.getLogger(__name__)
+from mailsync.errors import MailsyncError
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +70,15 @@ async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
 def _apply(site: Site, usable: Sequence[str], report: Report) -> None:
     """Inbox -> record map -> datasets."""
     process_inbox(site, report)
-    for name in usable:
-        _try(report, lambda name=name: materialise_dataset(site, name, report))  # type: ignore[misc]
+    materialise_datasets(site, usable, report)
     _note_held(site, report)
 
 
 def _detected(site: Site, name: str, report: Report) -> bool:
-    return _try(report, lambda: detect_dataset(site, name, report))
-
-
-def _try(report: Report, work: Callable[[], None]) -> bool:
-    try:
-        work()
-    except MailsyncError as problem:
-        report.problems.append(problem)
-        return False
-    except Exception as defect:  # noqa: BLE001  a defect in one dataset must not stop the others
-        _log.exception("a defect")
-        words = f"this is a defect in mailsync: {type(defect).__name__}: {defect}"
-        report.problems.append(OurError(words))
-        return False
-    return True
+    before = len(report.problems)
+    with report.guarding():
+        detect_dataset(site, name, report)
+    return len(report.problems) == before
 
 
 def _note_held(site: Site, report: Report) -> None:

@@ -87,6 +87,7 @@ class Site:
     carrier: Carrier | None
     surroundings: Surroundings = field(default_factory=Surroundings)
     datasets: dict[str, Dataset] = field(default_factory=dict)
+    _references: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -119,6 +120,29 @@ class Site:
                 section.source, table=section.table, keys=section.keys, base=self.directory
             )
         return self.datasets[name]
+
+    def references(self, name: str) -> Mapping[str, str]:
+        """Fields that travel as GUIDs, for they refer to records of a dataset whose keys are the
+        site's own: that dataset's name. Raises DatasetError, BadConfiguration.
+        """
+        if name not in self._references:
+            source = self.settings.datasets[name].source
+            tables = {
+                section.table: other
+                for other, section in self.settings.datasets.items()
+                if section.source == source and section.table is not None
+            }
+            parents = {
+                field: tables[reference.table]
+                for field, reference in self.dataset(name).references.items()
+                if reference.table in tables
+            }
+            self._references[name] = {
+                field: parent
+                for field, parent in parents.items()
+                if self.dataset(parent).has_local_keys
+            }
+        return self._references[name]
 
     @property
     def directory(self) -> Path:

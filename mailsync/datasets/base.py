@@ -72,6 +72,14 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
+class Reference(NamedTuple):
+    """A field that names a record of a table by that table's own local key."""
+
+    table: str
+    nullable: bool
+    """May it be empty?"""
+
+
 class Dataset(Protocol):
     """Records of one kind under one name.
 
@@ -82,6 +90,12 @@ class Dataset(Protocol):
 
     transactional: bool
     """Does ``apply`` take effect as a whole or not at all?"""
+
+    references: Mapping[str, Reference]
+    """Fields that are foreign keys of one column to a primary key, in the same database."""
+
+    has_local_keys: bool
+    """Are its keys the site's own, and numbers?"""
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``: new, changed and vanished records.

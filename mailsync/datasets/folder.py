@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from mailsync.core.model import Etag, Fields, Key, same_fields
-from mailsync.datasets.base import Change, Newcomer, Outcome, Result, Unreadable, Write
+from mailsync.datasets.base import Change, Newcomer, Outcome, Reference, Result, Unreadable, Write
 from mailsync.datasets.contentline import Malformed
 from mailsync.datasets.files import (
     Clock,
@@ -42,6 +43,8 @@ class RecordFolder:
     """The files of one format in a folder."""
 
     transactional = False
+    references: Mapping[str, Reference] = MappingProxyType({})
+    has_local_keys = False
 
     def __init__(self, path: Path, form: Format, clock: Clock) -> None:
         """Raises :class:`mailsync.errors.DatasetMissing` if there is no such folder."""

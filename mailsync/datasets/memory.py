@@ -5,10 +5,11 @@ from __future__ import annotations
 import marshal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Final
 
 from mailsync.core.model import Etag, Fields, Key, same_fields
-from mailsync.datasets.base import Change, Newcomer, Outcome, Result, Unreadable, Write
+from mailsync.datasets.base import Change, Newcomer, Outcome, Reference, Result, Unreadable, Write
 
 MARSHAL_VERSION: Final = 2
 """Later versions encode object identity: equal values would give unequal bytes."""
@@ -31,6 +32,8 @@ class MemoryDataset:
     """
 
     transactional = True
+    references: Mapping[str, Reference] = MappingProxyType({})
+    has_local_keys = False
 
     def __init__(
         self,

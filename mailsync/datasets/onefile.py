@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from mailsync.core.model import Etag, Fields, Key, same_fields
-from mailsync.datasets.base import Change, Newcomer, Outcome, Result, Unreadable, Write
+from mailsync.datasets.base import Change, Newcomer, Outcome, Reference, Result, Unreadable, Write
 from mailsync.datasets.contentline import Malformed
 from mailsync.datasets.files import Overtaken, explaining, flush_folder, read_regular, replace
 from mailsync.datasets.memory import fields_digest
@@ -29,6 +30,8 @@ class RecordFile:
     """The records of one file."""
 
     transactional = True
+    references: Mapping[str, Reference] = MappingProxyType({})
+    has_local_keys = False
 
     def __init__(self, path: Path, form: Format) -> None:
         """Raises :class:`mailsync.errors.DatasetMissing` if there is no such file."""

@@ -24,7 +24,7 @@ from sqlalchemy import URL, QueuePool, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from mailsync.core.model import Etag, Fields, Key
-from mailsync.datasets.base import Change, Newcomer, Outcome, Unreadable, Write
+from mailsync.datasets.base import Change, Newcomer, Outcome, Reference, Unreadable, Write
 from mailsync.datasets.sqlapply import Application, TransactionLost
 from mailsync.datasets.sqlengine import EngineModule
 from mailsync.datasets.sqlkeys import key_text
@@ -75,6 +75,8 @@ class SqlTable:
                 self.shape: Shape = reflect(self._engine, catalogue, table, keys)
             finally:
                 catalogue.dispose()
+        self.references: Mapping[str, Reference] = self.shape.parents
+        self.has_local_keys = self.shape.local
         self._pool = QueuePool(lambda: self._engine.connect(parsed, patience))
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:

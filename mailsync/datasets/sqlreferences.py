@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import bindparam, column, exists, select, table
 
 from mailsync.core.model import Fields, Value
-from mailsync.datasets.sqlshape import Reference, Shape, Statement
+from mailsync.datasets.sqlshape import ForeignKey, Shape, Statement
 
 
 class References:
@@ -50,7 +50,7 @@ class References:
                 yield from self._orphans(reference, statement, values)
 
     def _orphans(
-        self, reference: Reference, statement: Statement, values: Mapping[str, Value]
+        self, reference: ForeignKey, statement: Statement, values: Mapping[str, Value]
     ) -> Iterator[str]:
         if self._finds(statement, values):
             yield f"rows of {reference.child} refer to it by {_named(reference.columns)}"

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from mailsync.core.model import Fields, Key, Value
+from mailsync.datasets.base import Reference
 from mailsync.datasets.sqlengine import Column, EngineModule
 from mailsync.datasets.sqlkeys import key_text
 from mailsync.datasets.sqlspelling import Unfit
@@ -61,7 +62,7 @@ class Statement:
 
 
 @dataclass(frozen=True)
-class Reference:
+class ForeignKey:
     """A foreign key: ``columns`` of ``child`` name a row of ``parent`` by ``targets``."""
 
     child: str
@@ -81,8 +82,10 @@ class Shape:
     """The key column is the site's own and no field."""
     unique: frozenset[str]
     """Columns of unique constraints and indexes other than the primary key."""
-    references: tuple[Reference, ...]
+    references: tuple[ForeignKey, ...]
     """Foreign keys from this table and to it."""
+    parents: Mapping[str, Reference]
+    """Fields that alone name a row of a table by its primary key of one column."""
     engine: EngineModule
     dialect: Dialect
 
@@ -297,7 +300,8 @@ def reflect(module: EngineModule, engine: Engine, name: str, keys: Keys | None) 
         key=key,
         local=generated if keys is None else keys == "local",
         unique=_unique_columns(catalogue, name),
-        references=tuple(_references(catalogue, name, names)),
+        references=(references := tuple(_references(catalogue, name, names))),
+        parents=_parents(catalogue, name, references, own),
         engine=module,
         dialect=engine.dialect,
     )
@@ -313,9 +317,22 @@ def _unique_columns(catalogue: Inspector, name: str) -> frozenset[str]:
     return frozenset(one for one in found if one is not None)
 
 
-def _references(catalogue: Inspector, name: str, tables: Sequence[str]) -> list[Reference]:
+def _parents(
+    catalogue: Inspector, name: str, keys: Sequence[ForeignKey], described: Sequence[Any]
+) -> dict[str, Reference]:
+    nullable = {one["name"]: bool(one["nullable"]) for one in described}
+    return {
+        one.columns[0]: Reference(one.parent, nullable[one.columns[0]])
+        for one in keys
+        if one.child == name
+        and len(one.columns) == 1
+        and list(one.targets) == catalogue.get_pk_constraint(one.parent)["constrained_columns"]
+    }
+
+
+def _references(catalogue: Inspector, name: str, tables: Sequence[str]) -> list[ForeignKey]:
     return [
-        Reference(
+        ForeignKey(
             child,
             tuple(one["constrained_columns"]),
             one["referred_table"],

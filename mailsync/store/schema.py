@@ -99,6 +99,15 @@ for _column, _order in (
         postgresql_where=_column == 1,
     )
 
+reservation = Table(
+    "reservation",
+    metadata,
+    Column("dataset", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("guid", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("dataset", "key"),
+)
+
 outbox = Table(
     "outbox",
     metadata,

@@ -20,6 +20,7 @@ from mailsync.store.mailbox import MailboxState
 from mailsync.store.outbox import Outbox
 from mailsync.store.pauses import Pauses
 from mailsync.store.records import StoredRecords
+from mailsync.store.reservations import Reservations
 from mailsync.store.routes import Routes
 from mailsync.store.statements import Session, Statement, parameters
 from mailsync.store.warnings import Warnings
@@ -134,6 +135,11 @@ class Transaction:
     def routes(self) -> Routes:
         """What was learnt about the ways to the peers."""
         return Routes(self._session)
+
+    @cached_property
+    def reservations(self) -> Reservations:
+        """GUIDs that wait for their rows."""
+        return Reservations(self._session)
 
     @cached_property
     def pauses(self) -> Pauses:
