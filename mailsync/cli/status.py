@@ -85,7 +85,7 @@ def _datasets(output: Output, site: Site, transaction: Transaction) -> None:
     for name, section in site.settings.datasets.items():
         count = transaction.records.count(name)
         rows.append((name, section.source.partition(":")[0], count))
-        output.line("dataset", name=name, source=section.source, records=count)
+        output.line("dataset", name=name, source=section.shown, records=count)
     if rows:
         output.table(("dataset", "kind", "records"), rows)
 

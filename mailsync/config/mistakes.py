@@ -38,7 +38,6 @@ LATER: Final[Mapping[type[BaseModel], frozenset[str]]] = {
             "image",
             "map",
             "guid",
-            "key",
             "fields",
             "routine",
             "watch",

@@ -21,6 +21,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     ValidationInfo,
+    field_serializer,
     field_validator,
     model_validator,
 )
@@ -169,6 +170,10 @@ def _source(text: str, info: ValidationInfo) -> str:
     if scheme in LATER_KINDS:
         raise ValueError(f"{scheme} is not supported by this version; kinds: {known}")
     raise ValueError(f"must begin with the kind of dataset and a colon; kinds: {known}")
+
+
+def _without_password(source: str) -> str:
+    return re.sub(r"^([a-z+]+://[^:/@]*):[^/]*@", r"\1:...@", source)
 
 
 def _no_literal_secret(secret: object) -> object:
@@ -349,6 +354,8 @@ class DatasetSettings(Section):
     """Table or view name; for SQL sources only."""
     keys: Literal["local", "shared"] | None = None
     """Has each site its own keys, or do all share natural ones? None: the dataset decides."""
+    key: tuple[Text, ...] | None = None
+    """Columns that tell rows apart where the table has no primary key."""
     conflict: Annotated[Literal["newest"], BeforeValidator(_merge_policy)] = "newest"
 
     @field_validator("table")
@@ -363,13 +370,22 @@ class DatasetSettings(Section):
                 raise ValueError("only for database sources")
         return table
 
-    @field_validator("keys")
+    @field_validator("keys", "key")
     @classmethod
-    def _keys_for_databases(cls, keys: str | None, info: ValidationInfo) -> str | None:
+    def _keys_for_databases(cls, keys: object, info: ValidationInfo) -> object:
         source = info.data.get("source")
         if keys and source and source.partition(":")[0] not in DATABASE_KINDS:
             raise ValueError("only for database sources")
         return keys
+
+    @property
+    def shown(self) -> str:
+        """The source without a password."""
+        return _without_password(self.source)
+
+    @field_serializer("source", when_used="json")
+    def _source_shown(self, source: str) -> str:
+        return _without_password(source)
 
 
 class Settings(Section):

@@ -117,7 +117,11 @@ class Site:
         if name not in self.datasets:
             section = self.settings.datasets[name]
             self.datasets[name] = open_dataset(
-                section.source, table=section.table, keys=section.keys, base=self.directory
+                section.source,
+                table=section.table,
+                keys=section.keys,
+                key=section.key,
+                base=self.directory,
             )
         return self.datasets[name]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, cast
 
@@ -18,7 +18,14 @@ _SQLITE: Final = "sqlite:///"
 _SERVERS: Final = frozenset(one.partition(":")[0] for one in ENGINES) - {"sqlite"}
 
 
-def open_dataset(source: str, *, table: str | None, keys: str | None, base: Path) -> Dataset:
+def open_dataset(
+    source: str,
+    *,
+    table: str | None,
+    keys: str | None,
+    key: Sequence[str] | None = None,
+    base: Path,
+) -> Dataset:
     """Open what ``source`` names; relative paths are relative to ``base``.
 
     Raises :class:`mailsync.errors.BadConfiguration` for what is not understood, and whatever
@@ -26,11 +33,11 @@ def open_dataset(source: str, *, table: str | None, keys: str | None, base: Path
     """
     scheme, _, path = source.partition(":")
     if source.startswith(_SQLITE):
-        return _table(f"{_SQLITE}{base / source.removeprefix(_SQLITE)}", table, keys)
+        return _table(f"{_SQLITE}{base / source.removeprefix(_SQLITE)}", table, keys, key)
     if scheme in _SERVERS and path.startswith("//"):
-        return _table(source, table, keys)
+        return _table(source, table, keys, key)
     if scheme in {"vcard", "ical"} and path:
-        if table is not None or keys is not None:
+        if any(given is not None for given in (table, keys, key)):
             raise BadConfiguration(f"{source}: only databases have table and keys")
         folder, file, suffix = _TEXTS[scheme]
         full = base / path
@@ -44,9 +51,11 @@ _TEXTS: Final[dict[str, tuple[Callable[[Path], Dataset], Callable[[Path], Datase
 }
 
 
-def _table(url: str, table: str | None, keys: str | None) -> Dataset:
+def _table(url: str, table: str | None, keys: str | None, key: Sequence[str] | None) -> Dataset:
     if not table:
-        raise BadConfiguration(f'{url}: name its table, e.g. table = "defects"')
+        kind = url.partition(":")[0]
+        raise BadConfiguration(f'{kind}: name its table, e.g. table = "defects"')
     if keys not in {None, "local", "shared"}:
         raise BadConfiguration(f'keys = "{keys}": write "local" or "shared"')
-    return SqlTable(url, table, keys=cast("Literal['local', 'shared'] | None", keys))
+    chosen = cast("Literal['local', 'shared'] | None", keys)
+    return SqlTable(url, table, keys=chosen, key=key)

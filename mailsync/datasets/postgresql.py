@@ -58,6 +58,7 @@ _TAKEN_APART: Final = {"bool", "int2", "int4", "int8", "oid", "float4", "float8"
 _TRIGGERS: Final = (
     "SELECT count(*) FROM pg_trigger WHERE tgrelid = CAST(%s AS regclass) AND NOT tgisinternal"
 )
+_GIVEN: Final = "last_value - CASE WHEN is_called THEN 0 ELSE 1 END"
 _SEQUENCE: Final = "SELECT pg_get_serial_sequence(%s, %s)"
 _ZONE: Final = re.compile(r"[+-][0-9]{2}(?::[0-9]{2}){0,2}$", re.ASCII)
 
@@ -209,7 +210,7 @@ def greatest_given(connection: Any, table: str, key: str) -> int:
     sequence = _sequence(connection, table, key)
     if sequence is None:
         return 0
-    given = connection.cursor().execute(f"SELECT last_value FROM {sequence}")  # noqa: S608  quoted by the server
+    given = connection.cursor().execute(f"SELECT {_GIVEN} FROM {sequence}")  # noqa: S608  quoted by the server
     return int(given.fetchone()[0])
 
 
@@ -221,7 +222,7 @@ def give_up_to(connection: Any, table: str, key: str) -> None:
     greatest = f'SELECT max("{_doubled(key)}") FROM {_quoted(table)}'  # noqa: S608  quoted
     connection.cursor().execute(
         f"SELECT setval(%s, g.g) FROM ({greatest}) AS g(g), {sequence} AS s"  # noqa: S608  quoted
-        " WHERE g.g > s.last_value",
+        f" WHERE g.g > {_GIVEN}",
         (sequence,),
     )
 

@@ -55,13 +55,20 @@ class SqlTable:
     transactional = True
 
     def __init__(
-        self, url: str, table: str, *, keys: Keys | None = None, patience: float = PATIENCE
+        self,
+        url: str,
+        table: str,
+        *,
+        keys: Keys | None = None,
+        key: Sequence[str] | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         """Open an existing database and look at its table.
 
         ``url``: as SQLAlchemy writes it, ``sqlite:///FILE``. ``keys``: "local" where each site
         keeps its own (a primary key of one integer column; the default there), "shared" where
-        the key columns are fields like the others. ``patience``: seconds to wait for a lock.
+        the key columns are fields like the others. ``key``: the columns that tell rows apart,
+        for a table without a primary key. ``patience``: seconds to wait for a lock.
 
         Raises :class:`mailsync.errors.DatasetMissing` for a missing file or table,
         :class:`mailsync.errors.DatasetError` for a table whose rows cannot be told apart.
@@ -72,7 +79,7 @@ class SqlTable:
         with self._explaining():
             catalogue = self._engine.open_catalogue(parsed, patience)
             try:
-                self.shape: Shape = reflect(self._engine, catalogue, table, keys)
+                self.shape: Shape = reflect(self._engine, catalogue, table, keys, key)
             finally:
                 catalogue.dispose()
         self.references: Mapping[str, Reference] = self.shape.parents
@@ -88,6 +95,7 @@ class SqlTable:
             cursor = connection.cursor()
             for statement in self._engine.BEGIN_READING:
                 cursor.execute(statement)
+            self._refuse_doubles(cursor)
             met = 0
             for row in chain.from_iterable(stream(connection, self.shape)):
                 key = self._key_of(row)
@@ -128,6 +136,7 @@ class SqlTable:
         refused: dict[int, str] = {}
         with self._explaining(), self._connection() as connection:
             while True:
+                self._refuse_doubles(connection.cursor())
                 application = Application(connection, self.shape, writes, refused)
                 try:
                     return application.run()
@@ -159,6 +168,15 @@ class SqlTable:
                 f"({', '.join(self.shape.key)}); give it one, or delete the row"
             )
         return self.shape.key_of(row)
+
+    def _refuse_doubles(self, cursor: Any) -> None:
+        """Where nothing but our configuration says that the key is one."""
+        if self.shape.declared and (row := self.shape.double.run(cursor, {}).fetchone()):
+            key = self.shape.key_of_values(row)
+            raise DatasetError(
+                f"{self._place}: several rows have the key {key} ({', '.join(self.shape.key)}); "
+                "name more columns in key, or remove the doubles"
+            )
 
     def _found(self, key: Key, row: Row) -> Change | Unreadable:
         fields = self.shape.fields_of(row)

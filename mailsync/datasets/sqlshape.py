@@ -23,6 +23,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    literal_column,
     select,
     table,
     update,
@@ -80,6 +81,8 @@ class Shape:
     key: tuple[str, ...]
     local: bool
     """The key column is the site's own and no field."""
+    declared: bool
+    """The key is no primary key: only the configuration says that it tells rows apart."""
     unique: frozenset[str]
     """Columns of unique constraints and indexes other than the primary key."""
     references: tuple[ForeignKey, ...]
@@ -199,6 +202,14 @@ class Shape:
         return self._compiled(self._the_row.with_for_update())
 
     @cached_property
+    def double(self) -> Statement:
+        """A key that several rows have."""
+        columns: list[Any] = [column(name) for name in self.key]
+        several = func.count() > literal_column("1")
+        found = select(*columns).select_from(self._table).group_by(*columns).having(several)
+        return self._compiled(found)
+
+    @cached_property
     def greatest_key(self) -> Statement:
         """The greatest value of a key of one column."""
         return self._compiled(select(func.max(column(self.key[0]))).select_from(self._table))
@@ -271,7 +282,13 @@ def _bound(described: Column, value: Value) -> Any:
     return value if value is None or described.bind is None else described.bind(value)
 
 
-def reflect(module: EngineModule, engine: Engine, name: str, keys: Keys | None) -> Shape:
+def reflect(
+    module: EngineModule,
+    engine: Engine,
+    name: str,
+    keys: Keys | None,
+    declared: Sequence[str] | None = None,
+) -> Shape:
     """The shape of the table ``name``.
 
     Raises :class:`DatasetMissing` if there is none, :class:`DatasetError` if its rows cannot be
@@ -283,10 +300,9 @@ def reflect(module: EngineModule, engine: Engine, name: str, keys: Keys | None) 
         raise DatasetMissing(f"there is no table {name!r}; there are: {', '.join(names) or 'none'}")
     described = catalogue.get_columns(name)
     own = [one for one in described if not one.get("computed")]
-    key = tuple(catalogue.get_pk_constraint(name)["constrained_columns"])
-    if not key:
-        raise DatasetError(f"table {name!r} has no primary key; give it one, e.g. an id column")
-    generated = len(key) == 1 and any(
+    primary = tuple(catalogue.get_pk_constraint(name)["constrained_columns"])
+    key = primary or _declared(name, declared, own)
+    generated = len(primary) == 1 and any(
         one["name"] == key[0] and isinstance(one["type"], Integer) for one in own
     )
     if keys == "local" and not generated:
@@ -298,6 +314,7 @@ def reflect(module: EngineModule, engine: Engine, name: str, keys: Keys | None) 
         name=name,
         described=tuple(module.column(one) for one in own),
         key=key,
+        declared=not primary,
         local=generated if keys is None else keys == "local",
         unique=_unique_columns(catalogue, name),
         references=(references := tuple(_references(catalogue, name, names))),
@@ -305,6 +322,20 @@ def reflect(module: EngineModule, engine: Engine, name: str, keys: Keys | None) 
         engine=module,
         dialect=engine.dialect,
     )
+
+
+def _declared(
+    name: str, declared: Sequence[str] | None, described: Sequence[Any]
+) -> tuple[str, ...]:
+    """The key that the configuration names."""
+    if not declared:
+        raise DatasetError(
+            f"table {name!r} has no primary key; give it one, or name the columns that tell its "
+            'rows apart: key = ["..."]'
+        )
+    if unknown := set(declared) - {one["name"] for one in described}:
+        raise DatasetError(f"key: table {name!r} has no column {', '.join(sorted(unknown))}")
+    return tuple(declared)
 
 
 def _unique_columns(catalogue: Inspector, name: str) -> frozenset[str]:

@@ -119,7 +119,9 @@ def datasets(settings: Settings) -> Iterator[Finding]:
 
 
 def _dataset(name: str, section: DatasetSettings, base: Path) -> Finding:
-    dataset = open_dataset(section.source, table=section.table, keys=section.keys, base=base)
+    dataset = open_dataset(
+        section.source, table=section.table, keys=section.keys, key=section.key, base=base
+    )
     try:
         sample = list(islice(dataset.changes({}), SAMPLE))
     finally:

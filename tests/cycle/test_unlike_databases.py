@@ -196,9 +196,10 @@ async def test_local_keys_given_here_are_never_given_again(triangle: Triangle) -
     triangle.run("lite", *staff("Aurora", "Ada"))
     await triangle.settle()
     for name in triangle.sites:
-        triangle.run(name, f"INSERT INTO ship (name) VALUES ('after at {name}')")
+        for number in (1, 2, 3):
+            triangle.run(name, f"INSERT INTO ship (name) VALUES ('{number} at {name}')")
     await triangle.settle()
-    assert triangle.everywhere("SELECT count(*) FROM ship") == [[(4.0,)]] * 3
+    assert triangle.everywhere("SELECT count(*) FROM ship") == [[(10.0,)]] * 3
 
 
 async def test_moving_and_deleting_keep_every_reference_right(triangle: Triangle) -> None:

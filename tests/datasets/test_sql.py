@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsync.core.model import Key, Value, same_fields
-from mailsync.datasets.base import Change, Newcomer, Unreadable
+from mailsync.core.model import Fields, Key, Value, same_fields
+from mailsync.datasets.base import Change, Newcomer, Unreadable, Write
 from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.sqlkeys import key_text, key_values
 from mailsync.errors import DatasetBusy, DatasetError, DatasetMissing, DatasetReadOnly, DiskFull
@@ -169,6 +169,29 @@ def test_a_table_without_primary_key_says_what_to_do(tmp_path: Path) -> None:
     base = Database(tmp_path / "a.db", "CREATE TABLE t (a)")
     with pytest.raises(DatasetError, match="primary key"):
         base.table("t")
+
+
+def test_a_declared_key_stands_in_for_a_primary_one(tmp_path: Path) -> None:
+    base = Database(tmp_path / "a.db", "CREATE TABLE t (a TEXT, b INTEGER, v TEXT)")
+    table = SqlTable(f"sqlite:///{base.path}", "t", key=["a", "b"])
+    first: Fields = {"a": "x", "b": 1, "v": "one"}
+    second: Fields = {"a": "x", "b": 2, "v": "two"}
+    keys = table.propose_keys([Newcomer(GUID, first), Newcomer(GUID, second)], frozenset())
+    assert keys == [key_text(["x", 1]), key_text(["x", 2])]
+    writes = [Write(GUID, key, None, row) for key, row in zip(keys, (first, second), strict=True)]
+    assert [one.result for one in table.apply(writes)] == [WRITTEN, WRITTEN]
+    base.connection.execute("INSERT INTO t VALUES ('x', 2, 'again')")
+    with pytest.raises(DatasetError, match="several rows"):
+        list(table.changes({}))
+    with pytest.raises(DatasetError, match="several rows"):
+        table.apply([Write(GUID, keys[1], second, None)])
+    assert base.rows("SELECT count(*) FROM t") == [(3,)]
+
+
+def test_a_declared_key_names_columns_there_are(tmp_path: Path) -> None:
+    base = Database(tmp_path / "a.db", "CREATE TABLE t (a)")
+    with pytest.raises(DatasetError, match="no column b"):
+        SqlTable(f"sqlite:///{base.path}", "t", key=["b"])
 
 
 def test_a_row_without_key_says_what_to_do(tmp_path: Path) -> None:
