@@ -135,7 +135,8 @@ def _dataset(name: str, section: DatasetSettings, base: Path) -> Finding:
     path = _file_of(section.source)
     if path is not None and not _is_writable(path):
         return doubtful(name, f"{many} records, but {path} is read-only", DatasetReadOnly().advice)
-    return good(name, f"{many} records, readable and writable")
+    able = "readable" if path is None else "readable and writable"  # a server says it on writing
+    return good(name, f"{many} records, {able}")
 
 
 def _file_of(source: str) -> Path | None:
