@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Any, Final
 
-from sqlalchemy import URL, Engine, NullPool, cast, create_engine
+from sqlalchemy import URL, Engine, NullPool, cast, create_engine, literal_column
 from sqlalchemy.dialects import mysql as types
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.types import Integer, Uuid
@@ -222,7 +222,7 @@ def _as_double(there: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def _as_number(there: ColumnElement[Any]) -> ColumnElement[Any]:
-    return there.op("+")(0)
+    return there.op("+")(literal_column("0"))
 
 
 _TEXT: Final[_Form] = (spelling.text(), _text, None, None)
@@ -251,6 +251,12 @@ def _forms() -> Iterator[tuple[type | tuple[type, ...], _Form]]:
 
 
 _FORMS: Final = tuple(_forms())
+
+
+def unusable(options: Mapping[str, Any]) -> str:
+    """Only InnoDB undoes what went wrong."""
+    kind = str(options.get("mariadb_engine") or options.get("mysql_engine") or "InnoDB")
+    return "" if kind == "InnoDB" else f"its engine {kind} has no transactions; make it InnoDB"
 
 
 @contextmanager

@@ -164,6 +164,11 @@ _FORMS: Final[tuple[tuple[type | tuple[type, ...], _Form], ...]] = (
 )
 
 
+def unusable(_options: Mapping[str, Any]) -> str:
+    """Every table can be used."""
+    return ""
+
+
 @contextmanager
 def reading(connection: Any) -> Iterator[Any]:
     """A cursor of the server's; the driver's own fetches everything at once."""
@@ -251,6 +256,8 @@ def explain(error: Exception, place: str) -> MailsyncError:
         case "42501" | "25006":
             return DatasetReadOnly(f"{place} cannot be written: {words}")
         case "3D000":
+            return DatasetMissing(f"{place}: {words}")
+        case "" if words.endswith("does not exist"):  # libpq keeps the number to itself
             return DatasetMissing(f"{place}: {words}")
         case "" | "57P01" | "57P02" | "57P03" | "53300" | "08006" | "08003" | "08001":
             return DatasetUnreachable(f"{place}: {words}")

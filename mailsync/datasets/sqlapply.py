@@ -54,6 +54,7 @@ class Application:
         self._reasons = {**_misfits(shape, writes), **refused}
         self._writes = [_spelled(shape, write) for write in writes]
         self._outcomes: dict[int, Outcome] = {}
+        self._depth = 0
         self._addition: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.addition)
         self._alteration: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.alteration)
 
@@ -180,11 +181,12 @@ class Application:
         return Outcome(Result.WRITTEN, row_etag(row))
 
     def _exchange(self, places: list[int]) -> list[int]:
-        """Updates that wait for each other's unique values: park them all, then write them.
+        """Writes that wait for each other: updates for unique values, deletes for references
+        within the table where the engine defers none. Park them all, then write them.
 
         Only where no trigger would see the parking. Returns the places still not written.
         """
-        group = [place for place in places if self._unique_values(place)]
+        group = [place for place in places if self._parked(place)]
         if self._engine.has_triggers(self._connection, self._shape.name):
             return places
         while len(group) > 1:
@@ -222,6 +224,11 @@ class Application:
     def _parked(self, place: int) -> Fields:
         """Values nobody else has, for as long as it takes."""
         write = self._writes[place]
+        if write.wanted is None:
+            referring = self._shape.self_references & self._shape.nullable
+            return {
+                name: None for name in referring if (write.expected or {}).get(name) is not None
+            }
         return {
             name: None if name in self._shape.nullable else _stand_in(value, write.key)
             for name, value in self._unique_values(place).items()
@@ -262,16 +269,20 @@ class Application:
 
     @contextmanager
     def _savepoint(self) -> Iterator[None]:
-        self._cursor.execute("SAVEPOINT mailsync")
+        # a name for each level: in MariaDB a second one of the same name replaces the first
+        self._depth += 1
+        name = f"mailsync{self._depth}"
+        self._cursor.execute(f"SAVEPOINT {name}")
         try:
             yield
         except BaseException:
             if self._engine.in_transaction(self._connection):
-                self._cursor.execute("ROLLBACK TO SAVEPOINT mailsync")
+                self._cursor.execute(f"ROLLBACK TO SAVEPOINT {name}")
             raise
         finally:
+            self._depth -= 1
             if self._engine.in_transaction(self._connection):
-                self._cursor.execute("RELEASE SAVEPOINT mailsync")
+                self._cursor.execute(f"RELEASE SAVEPOINT {name}")
 
 
 def _misfits(shape: Shape, writes: Sequence[Write]) -> dict[int, str]:

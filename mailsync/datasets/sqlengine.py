@@ -86,6 +86,10 @@ class EngineModule(Protocol):
         """What SQLAlchemy's inspector says of a column, understood."""
         ...
 
+    def unusable(self, options: Mapping[str, Any]) -> str:
+        """Why a table with these options cannot be a dataset; empty: it can."""
+        ...
+
     def reading(self, connection: Any) -> AbstractContextManager[Any]:
         """A cursor that does not fetch everything at once."""
         ...

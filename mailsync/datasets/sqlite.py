@@ -141,6 +141,11 @@ def _numeric(value: Value) -> Value:
 _WHOLE: Final = signed(64)
 
 
+def unusable(_options: Mapping[str, Any]) -> str:
+    """Every table can be used."""
+    return ""
+
+
 @contextmanager
 def reading(connection: Any) -> Iterator[Any]:
     """An ordinary cursor: SQLite finds rows as they are fetched."""

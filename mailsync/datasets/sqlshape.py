@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, Final, Literal, cast
 
 from sqlalchemy import (
@@ -111,6 +112,12 @@ class Shape:
     def restless(self) -> frozenset[str]:
         """Columns that every update alters that does not name them."""
         return frozenset(one.name for one in self.described if one.restless)
+
+    @cached_property
+    def self_references(self) -> frozenset[str]:
+        """Columns by which rows refer to rows of the same table."""
+        own = (one.columns for one in self.references if one.child == one.parent == self.name)
+        return frozenset(chain.from_iterable(own)) - frozenset(self.key)
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
@@ -298,6 +305,8 @@ def reflect(
     names = catalogue.get_table_names()
     if name not in names:
         raise DatasetMissing(f"there is no table {name!r}; there are: {', '.join(names) or 'none'}")
+    if reason := module.unusable(catalogue.get_table_options(name)):
+        raise DatasetError(f"table {name!r}: {reason}")
     described = catalogue.get_columns(name)
     own = [one for one in described if not one.get("computed")]
     primary = tuple(catalogue.get_pk_constraint(name)["constrained_columns"])

@@ -34,7 +34,7 @@ def write(key: Value, expected: Fields | None, wanted: Fields | None) -> Write:
 
 def results(table: SqlTable, *writes: Write) -> list[Result]:
     outcomes = table.apply(writes)
-    assert all(one.reason for one in outcomes if one.result is Result.REFUSED)
+    assert all(one.reason for one in outcomes if one.result is Result.REFUSED), outcomes
     return [one.result for one in outcomes]
 
 

@@ -1,0 +1,223 @@
+"""What tables of database servers do beyond the conformance suite, alike on both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mailsync.core.model import Fields, Value
+from mailsync.datasets.base import Change
+from mailsync.datasets.sql import SqlTable
+from mailsync.datasets.sqlkeys import key_text
+from mailsync.errors import (
+    BadConfiguration,
+    DatasetBusy,
+    DatasetError,
+    DatasetMissing,
+    DatasetUnreachable,
+)
+from tests.datasets.database import REFUSED, WRITTEN, contents, results, write
+from tests.servers.databases import DatabaseServer
+
+
+class Served:
+    """A new database and its user."""
+
+    def __init__(self, server: DatabaseServer) -> None:
+        self.url = server.new()
+        self.connection = server.connect(self.url)
+        self.is_postgresql = self.url.startswith("postgresql")
+
+    def run(self, *statements: str) -> list[tuple[Any, ...]]:
+        cursor = self.connection.cursor()
+        for statement in statements:
+            cursor.execute(statement)
+        return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+
+    def table(self, name: str = "t", patience: float = 5.0) -> SqlTable:
+        return SqlTable(self.url, name, patience=patience)
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def base(request: pytest.FixtureRequest) -> Served:
+    return Served(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def maria(mariadb: DatabaseServer) -> Served:
+    return Served(mariadb)
+
+
+@pytest.fixture
+def postgres(postgresql: DatabaseServer) -> Served:
+    return Served(postgresql)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"u": "taken", "c": 0}, {"u": None, "c": 0}, {"u": "new", "c": 10}, {"u": "x", "c": 7}]
+)
+def test_a_violated_constraint_refuses_one_write_only(base: Served, bad: Fields) -> None:
+    base.run(
+        "CREATE TABLE t (id int PRIMARY KEY, u varchar(9) NOT NULL UNIQUE, c int CHECK (c < 10))",
+        "INSERT INTO t VALUES (100, 'taken', 0)",
+    )
+    meddle(base)
+    good = [write(n, None, {"u": f"u{n}", "c": 0}) for n in range(1, 200) if n != 100]
+    outcomes = results(base.table(), *good[:70], write(500, None, bad), *good[70:])
+    assert outcomes.pop(70) is REFUSED
+    assert set(outcomes) == {WRITTEN}
+    assert base.run("SELECT count(*), max(id) FROM t") == [(199, 199)]
+
+
+def meddle(base: Served) -> None:
+    """A trigger that makes 8 of every 7."""
+    if base.is_postgresql:
+        base.run(
+            "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN IF NEW.c = 7 THEN NEW.c := 8; END IF; RETURN NEW; END $$",
+            "CREATE TRIGGER meddle BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION meddle()",
+        )
+    else:
+        base.run(
+            "CREATE TRIGGER meddle BEFORE INSERT ON t FOR EACH ROW"
+            " SET NEW.c = IF(NEW.c = 7, 8, NEW.c)"
+        )
+
+
+@pytest.mark.parametrize("null", ["NULL", "NOT NULL"])
+def test_records_can_exchange_unique_values(base: Served, null: str) -> None:
+    base.run(
+        f"CREATE TABLE t (id int PRIMARY KEY, u varchar(20) {null}, UNIQUE (u))",
+        "INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+    )
+    pairs = ((1, "a", "b"), (2, "b", "c"), (3, "c", "a"))
+    turn = [write(n, {"u": old}, {"u": new}) for n, old, new in pairs]
+    assert results(base.table(), *turn) == [WRITTEN] * 3
+    assert base.run("SELECT u FROM t ORDER BY id") == [("b",), ("c",), ("a",)]
+
+
+FAMILY = (
+    "CREATE TABLE parent (id int PRIMARY KEY, v text)",
+    "CREATE TABLE child (id int PRIMARY KEY, p int, FOREIGN KEY (p) REFERENCES parent (id))",
+    "CREATE TABLE tree (id int PRIMARY KEY, up int, FOREIGN KEY (up) REFERENCES tree (id))",
+    "INSERT INTO parent VALUES (1, 'a'), (2, 'b')",
+    "INSERT INTO child VALUES (10, 1)",
+)
+
+
+def test_foreign_keys_refuse_what_breaks_them_and_nothing_else(base: Served) -> None:
+    base.run(*FAMILY)
+    orphans = [write(11, None, {"p": 99}), write(12, None, {"p": 2}), write(13, None, {"p": None})]
+    assert results(base.table("child"), *orphans) == [REFUSED, WRITTEN, WRITTEN]
+    fathers = [write(1, {"v": "a"}, None), write(3, None, {"v": "c"})]
+    assert results(base.table("parent"), *fathers) == [REFUSED, WRITTEN]
+
+
+def test_a_tree_is_planted_and_felled_in_any_order(base: Served) -> None:
+    base.run(*FAMILY)
+    rows: dict[int, Value] = {1: 3, 2: 1, 3: 4, 4: None, 5: 5}
+    table = base.table("tree")
+    assert results(table, *(write(n, None, {"up": up}) for n, up in rows.items())) == [WRITTEN] * 5
+    base.run("INSERT INTO tree VALUES (6, NULL), (7, 6)", "UPDATE tree SET up = 7 WHERE id = 6")
+    rows |= {6: 7, 7: 6}
+    felled = [write(n, {"up": up}, None) for n, up in rows.items()]
+    assert results(table, *felled) == [WRITTEN] * 7
+
+
+def test_deferrable_constraints_are_deferred_and_the_guilty_found(postgres: Served) -> None:
+    postgres.run(
+        "CREATE TABLE t (id int PRIMARY KEY, up int REFERENCES t DEFERRABLE INITIALLY IMMEDIATE)"
+    )
+    circle = [write(1, None, {"up": 2}), write(2, None, {"up": 1}), write(3, None, {"up": 9})]
+    assert results(postgres.table(), *circle) == [WRITTEN, WRITTEN, REFUSED]
+    assert postgres.run("SELECT id FROM t ORDER BY id") == [(1,), (2,)]
+
+
+def test_a_locked_row_is_busy_in_the_end(base: Served) -> None:
+    base.run("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 1)")
+    table = base.table(patience=1.0)
+    base.run("BEGIN", "UPDATE t SET v = 2")
+    with pytest.raises(DatasetBusy):
+        table.apply([write(1, {"v": 1}, {"v": 3})])
+    base.run("ROLLBACK")
+    assert results(table, write(1, {"v": 1}, {"v": 3})) == [WRITTEN]
+
+
+def test_names_full_of_quotes_are_only_names(base: Served) -> None:
+    name = "drop\"; table ' [y] %s :z ?"
+    quoted = f'"{name.replace(chr(34), chr(34) * 2)}"'
+    if not base.is_postgresql:
+        quoted = f"`{name.replace('`', '``')}`"
+    base.run(f"CREATE TABLE {quoted} ({quoted} varchar(50) PRIMARY KEY, v int)")
+    table = base.table(name)
+    row: Fields = {name: "'; DROP TABLE x; --", "v": 1}
+    assert results(table, write(row[name], None, row)) == [WRITTEN]
+    assert contents(table) == {key_text([row[name]]): row}
+
+
+def test_what_is_missing_or_out_of_reach_is_said_so(base: Served) -> None:
+    base.run("CREATE TABLE crew (id int PRIMARY KEY)")
+    with pytest.raises(DatasetMissing, match="crew"):
+        base.table("none")
+    with pytest.raises(DatasetMissing, match="nowhere"):
+        SqlTable(base.url.rpartition("/")[0] + "/nowhere", "t")
+    with pytest.raises(DatasetUnreachable):
+        SqlTable(base.url.replace(base.url.rpartition(":")[2], "1/x"), "t")
+
+
+def test_memory_does_not_grow_with_the_table(base: Served) -> None:
+    base.run("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    for start in range(0, 20_000, 5_000):
+        rows = ", ".join(f"({start + n}, '{start + n}')" for n in range(5_000))
+        base.run(f"INSERT INTO t VALUES {rows}")
+    changes = base.table().changes({})
+    assert isinstance(next(changes), Change)
+    changes.close()  # type: ignore[attr-defined]
+    assert sum(1 for _ in base.table().changes({})) == 20_000
+
+
+def test_mariadb_s_own_column_types_are_exact(maria: Served) -> None:
+    maria.run(
+        "CREATE TABLE t (id int PRIMARY KEY, u bigint unsigned, bits bit(9), zero date, narrow"
+        " float, pick enum('a', 'b'), many set('x', 'y'), born year, twice int AS (u * 2),"
+        " stamp timestamp NOT NULL DEFAULT current_timestamp ON UPDATE current_timestamp)"
+    )
+    table = maria.table()
+    row: Fields = {
+        "u": 2**62, "bits": 257, "zero": "0000-00-00", "narrow": 0.1, "pick": "b",
+        "many": "x,y", "born": 1999, "stamp": "2026-01-02 03:04:05+00:00",
+    }  # fmt: skip
+    assert results(table, write(1, None, {**row, "u": 5})) == [WRITTEN]
+    assert results(table, write(1, {**row, "u": 5}, {**row, "u": 7})) == [WRITTEN]
+    assert contents(table) == {"[1]": {**row, "u": 7}}
+    assert results(table, write(2, None, {**row, "pick": "c"})) == [REFUSED]
+
+
+def test_postgresql_s_own_column_types_are_exact(postgres: Served) -> None:
+    postgres.run(
+        "CREATE TYPE mood AS ENUM ('calm', 'rough')",
+        "CREATE DOMAIN short AS varchar(3)",
+        "CREATE TABLE t (id int PRIMARY KEY, sea mood, list int[], net inet, span interval,"
+        " far date, fixed char(5), label short, twin int GENERATED ALWAYS AS (id * 2) STORED)",
+    )
+    table = postgres.table()
+    row: Fields = {
+        "sea": "rough", "list": "{1,NULL,3}", "net": "10.0.0.0/8", "span": "P1Y2DT3.5S",
+        "far": "0044-03-15 BC", "fixed": "ab", "label": "abc",
+    }  # fmt: skip
+    assert results(table, write(1, None, row)) == [WRITTEN]
+    assert contents(table) == {"[1]": row}
+    assert results(table, write(2, None, {**row, "sea": "wild"})) == [REFUSED]
+    assert results(table, write(2, None, {**row, "label": "long"})) == [REFUSED]
+
+
+def test_a_table_without_transactions_is_no_dataset(maria: Served) -> None:
+    maria.run("CREATE TABLE t (id int PRIMARY KEY) ENGINE = MyISAM")
+    with pytest.raises(DatasetError, match="InnoDB"):
+        maria.table()
+
+
+def test_a_driver_that_is_not_there_is_named() -> None:
+    with pytest.raises(BadConfiguration, match="driver"):
+        SqlTable("mariadb+asyncmy://u@h/d", "t")
