@@ -51,7 +51,7 @@ from mailsync.core.rows import (
 )
 from mailsync.core.strict_cbor import Scalars
 from mailsync.core.tokens import COUNTERS, in_bounds
-from mailsync.core.varints import Octets, folded, unfolded, varint
+from mailsync.core.varints import Octets, folded, sized, unfolded, varint
 from mailsync.errors import BadFormat
 
 _Thing = TypeVar("_Thing", bound=Hashable)
@@ -86,7 +86,7 @@ class ColumnWriter(RowWriter):
     def noise(self) -> bytes:
         """All noise so far: of tokens, then of the vectors in their order."""
         own = super().noise()
-        noise = varint(len(own)) + own + self._vector_noise
+        noise = sized(own) + self._vector_noise
         return noise if len(noise) > 1 else b""
 
     def columns(self, rows: Iterable[Row]) -> None:
@@ -165,10 +165,7 @@ class ColumnReader(RowReader):
     def __init__(self, body: bytes, noise: bytes, budget: int) -> None:
         """Nothing is known yet."""
         self._vector_noise = Octets(noise)
-        own = (
-            self._vector_noise.take(self._vector_noise.number(vectors.NOISE_MAX)) if noise else b""
-        )
-        super().__init__(body, own, budget)
+        super().__init__(body, self._vector_noise.sized() if noise else b"", budget)
 
     def finish(self) -> None:
         """Nothing may be left over."""

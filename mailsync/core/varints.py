@@ -15,6 +15,8 @@ from mailsync.errors import BadFormat
 
 _MORE: Final = 0x80
 _BITS: Final = 7
+SIZES: Final = 2**32
+"""Sizes are below this."""
 _SHORT: Final = [bytes((number,)) for number in range(_MORE)]
 
 
@@ -28,6 +30,11 @@ def varint(number: int) -> bytes:
         number >>= _BITS
     octets.append(number)
     return bytes(octets)
+
+
+def sized(octets: bytes) -> bytes:
+    """Bytes behind their size."""
+    return varint(len(octets)) + octets
 
 
 def folded(number: int) -> int:
@@ -94,6 +101,10 @@ class Octets:
             raise BadFormat("not well formed: bytes are missing")
         self._at += size
         return taken
+
+    def sized(self) -> bytes:
+        """The bytes that ``sized`` wrote next."""
+        return self.take(self.number(SIZES))
 
     def rest(self) -> bytes:
         """All bytes not read yet."""

@@ -29,7 +29,7 @@ from typing import Final, NamedTuple
 from mailsync.core.model import ABSENT, Absent, Value
 from mailsync.core.noise import MARKED_OCTETS, NoiseReader, NoiseWriter
 from mailsync.core.tokens import INTEGERS, TokenReader, TokenWriter
-from mailsync.core.varints import Octets, folded, unfolded, varint
+from mailsync.core.varints import SIZES, Octets, folded, unfolded, varint
 from mailsync.errors import BadFormat, OurError
 
 TOKENS: Final = b"\x00"
@@ -53,7 +53,6 @@ _NULL_LINE: Final = b"\x02\n"
 _ABSENT_LINE: Final = b"\x03\n"
 _NEVER: Final = object()
 _FIRST_NUMBER: Final = 2
-NOISE_MAX: Final = 2**32
 
 
 class Vector(NamedTuple):
@@ -92,7 +91,7 @@ def read(vector: bytes, noise: Octets) -> Vector:
     reader = _WITH_NOISE.get(kind)
     if reader is not None:
         octets = Octets(content)
-        own = noise.take(octets.number(NOISE_MAX))
+        own = noise.take(octets.number(SIZES))
         return reader(octets.rest(), own)
     raise BadFormat("values are in a form this mailsync does not know: update it")
 

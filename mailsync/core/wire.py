@@ -38,7 +38,6 @@ from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final, NamedTuple
 
-from mailsync.core import vectors
 from mailsync.core.columns import ColumnReader, ColumnWriter
 from mailsync.core.compression import compressor, decompress
 from mailsync.core.model import (
@@ -54,7 +53,7 @@ from mailsync.core.positions import NOWHERE
 from mailsync.core.preface import Preface, check_of, written
 from mailsync.core.preface import read as preface_of
 from mailsync.core.rows import RANDOM, TAGS, Row
-from mailsync.core.varints import Octets, varint
+from mailsync.core.varints import Octets, sized
 from mailsync.errors import BadBundle, BadFormat, OurError
 
 ROWS: Final = 1
@@ -135,7 +134,7 @@ def decode(content: bytes, prior: bytes = b"", limits: Limits = DEFAULT_LIMITS) 
     if preface.check and check_of(prior) != preface.check:
         raise OtherPrior("made smaller by earlier bundles that this site does not remember")
     octets = Octets(rest)
-    noise = octets.take(octets.number(vectors.NOISE_MAX)) if preface.has_noise else b""
+    noise = octets.sized() if preface.has_noise else b""
     tokens = octets.rest()
     if preface.is_compressed:
         tokens = decompress(tokens, limits.raw_size, prior if preface.check else b"")
@@ -181,7 +180,7 @@ def _packed(bodies: Iterable[Body], preface: Preface, prior: bytes) -> list[Writ
 
 
 def _joined(preface: Preface, body: Body, packed: bytes) -> Written:
-    noise = varint(len(body.noise)) + body.noise if body.noise else b""
+    noise = sized(body.noise) if body.noise else b""
     start = written(preface._replace(has_noise=bool(noise)))
     return Written(start + noise + packed, body.tokens)
 

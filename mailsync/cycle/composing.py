@@ -37,7 +37,6 @@ MAIL_OVERHEAD = 2_048
 BASE64_GROWTH = 1.3685
 """Of base64 in lines of 76 characters (RFC 2045, 6.8)."""
 
-
 COMPRESSION_MAX = 16
 """A set hardly ever shrinks more than so many times; it costs time to try larger ones."""
 
