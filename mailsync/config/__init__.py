@@ -1,19 +1,20 @@
 """The configuration file: where it is, what it says, what is wrong with it.
 
-``settings`` holds the values, ``loading`` finds and reads the file, ``mistakes`` and ``lines``
-say what is wrong where, ``quantities`` reads durations and sizes, ``secret`` fetches the mail
-password, ``editing`` adds a peer. This package alone knows pydantic and TOML.
+``settings`` holds the values, ``dataset`` those of a dataset's section, ``loading`` finds and
+reads the file, ``mistakes`` and ``lines`` say what is wrong where, ``quantities`` reads durations
+and sizes, ``secret`` fetches the mail password, ``editing`` adds a peer. This package alone knows
+pydantic and TOML.
 """
 
 from __future__ import annotations
 
+from mailsync.config.dataset import DatasetSettings
 from mailsync.config.editing import add_peer
 from mailsync.config.loading import FILE_NAME, find, load, parse
 from mailsync.config.quantities import Hours, Price, format_duration, format_size
 from mailsync.config.secret import read_secret
 from mailsync.config.settings import (
     BudgetSettings,
-    DatasetSettings,
     MailSettings,
     PeerSettings,
     SecretSettings,

@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
+from mailsync.config.dataset import DatasetSettings
 from mailsync.config.lines import Path
 from mailsync.config.settings import (
     EVERYTHING_ELSE,
     BudgetSettings,
-    DatasetSettings,
     MailSettings,
     PeerSettings,
     SecretSettings,

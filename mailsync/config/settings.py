@@ -7,25 +7,22 @@ directory as the validation context ``{"base": Path}``.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
     ValidationInfo,
-    field_serializer,
     field_validator,
     model_validator,
 )
 
+from mailsync.config.dataset import DatasetSettings
 from mailsync.config.quantities import (
     Hours,
     Price,
@@ -40,8 +37,16 @@ from mailsync.config.quantities import (
     parse_rates,
     parse_size,
 )
-from mailsync.core.model import CONFLICTS
-from mailsync.names import NAME_RULE, is_address, is_name
+from mailsync.config.section import (
+    DatasetName,
+    FilePath,
+    Name,
+    Section,
+    Text,
+    absolute,
+    dataset_name,
+)
+from mailsync.names import is_address
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MESSAGE_BYTES_MIN = 16_384
@@ -50,24 +55,6 @@ THIN_BELOW_BYTES = 64_000
 BUDGET_BYTES_MIN = 4_000
 """Room for one mail and a change."""
 EVERYTHING_ELSE = "*"
-PATH_KINDS = frozenset({"vcard", "ical"})
-SERVER_KINDS = frozenset({"postgresql+psycopg", "mariadb", "mariadb+mysqldb", "mariadb+pymysql"})
-DATABASE_KINDS = SERVER_KINDS | {"sqlite"}
-KINDS = PATH_KINDS | DATABASE_KINDS
-LATER_KINDS = frozenset({"csv", "carddav", "caldav"})
-"""Kinds of the public interface that this version does not have."""
-
-
-def _name(text: str) -> str:
-    if not is_name(text):
-        raise ValueError(f"must be {NAME_RULE}")
-    return text
-
-
-def _dataset_name(text: str) -> str:
-    if text == CONFLICTS:
-        raise ValueError(f"{CONFLICTS} is a reserved name")
-    return _name(text)
 
 
 def _address(text: str) -> str:
@@ -76,22 +63,10 @@ def _address(text: str) -> str:
     return text
 
 
-def _absolute(text: object, info: ValidationInfo) -> Path:
-    if isinstance(text, Path):
-        return text
-    if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise ValueError("must be the path of a file")
-    base: Path = (info.context or {}).get("base", Path.cwd())
-    try:
-        return base / Path(text).expanduser()
-    except RuntimeError as error:  # "~somebody" whom this system does not know
-        raise ValueError(f"must be the path of a file: {error}") from None
-
-
 def _state_path(text: object, info: ValidationInfo) -> Path:
     if isinstance(text, str) and "://" in text:
         raise ValueError("a database server as state store is not supported by this version")
-    return _absolute(text, info)
+    return absolute(text, info)
 
 
 def _message_size(size: int) -> int:
@@ -107,7 +82,7 @@ def _budget_size(size: int) -> int:
 
 
 def _ranked(name: str) -> str:
-    return name if name == EVERYTHING_ELSE else _dataset_name(name)
+    return name if name == EVERYTHING_ELSE else dataset_name(name)
 
 
 def _each_once(names: list[str]) -> list[str]:
@@ -150,32 +125,6 @@ def _smtp_url(text: str) -> str:
     return _mail_url(text, frozenset({"smtps", "smtp+starttls"}), "smtp")
 
 
-def _source(text: str, info: ValidationInfo) -> str:
-    """The source with its file's path made absolute."""
-    base: Path = (info.context or {}).get("base", Path.cwd())
-    scheme, _, rest = text.partition(":")
-    if scheme == "sqlite":
-        if not rest.startswith("///") or rest in ("///", "///:memory:"):
-            raise ValueError("must be of the form sqlite:///FILE")
-        return f"sqlite:///{base / rest.removeprefix('///')}"
-    if scheme in PATH_KINDS:
-        if not rest or rest.startswith("//"):
-            raise ValueError(f"must be of the form {scheme}:PATH")
-        return f"{scheme}:{base / rest}"
-    if scheme in SERVER_KINDS:
-        if not re.fullmatch(r"//[^/]*/[^/]+", rest):
-            raise ValueError(f"must be of the form {scheme}://USER@HOST/DATABASE")
-        return text
-    known = ", ".join(sorted(KINDS))
-    if scheme in LATER_KINDS:
-        raise ValueError(f"{scheme} is not supported by this version; kinds: {known}")
-    raise ValueError(f"must begin with the kind of dataset and a colon; kinds: {known}")
-
-
-def _without_password(source: str) -> str:
-    return re.sub(r"^([a-z+]+://[^:/@]*):[^/]*@", r"\1:...@", source)
-
-
 def _no_literal_secret(secret: object) -> object:
     if isinstance(secret, str):
         raise ValueError(  # noqa: TRY004  pydantic collects ValueErrors only
@@ -185,19 +134,7 @@ def _no_literal_secret(secret: object) -> object:
     return secret
 
 
-def _merge_policy(policy: object) -> object:
-    known = isinstance(policy, str) and (
-        policy == "ask" or policy.startswith(("site:", "routine:"))
-    )
-    if known:
-        raise ValueError(f'"{policy}" is not supported by this version; use "newest"')
-    return policy
-
-
-Name = Annotated[str, AfterValidator(_name)]
-DatasetName = Annotated[str, AfterValidator(_dataset_name)]
 Address = Annotated[str, AfterValidator(_address)]
-FilePath = Annotated[Path, BeforeValidator(_absolute)]
 StatePath = Annotated[Path, BeforeValidator(_state_path)]
 Seconds = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 Bytes = Annotated[
@@ -220,15 +157,6 @@ Rates = Annotated[
     tuple[tuple[int, int], ...], BeforeValidator(parse_rates), PlainSerializer(format_rates)
 ]
 Poll = Annotated[int | str, BeforeValidator(parse_poll), PlainSerializer(format_poll)]
-Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
-
-
-class Section(BaseModel):
-    """A table of the file: exactly the keys listed, exactly their types, never changed."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, validate_default=True, hide_input_in_errors=True
-    )
 
 
 class SecretSettings(Section):
@@ -343,49 +271,6 @@ class PeerSettings(Section):
             return self.profile
         is_narrow = self.max_message < THIN_BELOW_BYTES
         return "thin" if is_narrow or self.price_per_mb is not None else "robust"
-
-
-class DatasetSettings(Section):
-    """One dataset of this site."""
-
-    source: Annotated[Text, AfterValidator(_source)]
-    """Kind and place, e.g. ``sqlite:////data/pms.db`` or ``vcard:/data/contacts``."""
-    table: Text | None = None
-    """Table or view name; for SQL sources only."""
-    keys: Literal["local", "shared"] | None = None
-    """Has each site its own keys, or do all share natural ones? None: the dataset decides."""
-    key: tuple[Text, ...] | None = None
-    """Columns that tell rows apart where the table has no primary key."""
-    conflict: Annotated[Literal["newest"], BeforeValidator(_merge_policy)] = "newest"
-
-    @field_validator("table")
-    @classmethod
-    def _table_for_databases(cls, table: str | None, info: ValidationInfo) -> str | None:
-        source = info.data.get("source")
-        if source is not None:
-            is_database = source.partition(":")[0] in DATABASE_KINDS
-            if is_database and table is None:
-                raise ValueError("missing: a database source needs it")
-            if not is_database and table is not None:
-                raise ValueError("only for database sources")
-        return table
-
-    @field_validator("keys", "key")
-    @classmethod
-    def _keys_for_databases(cls, keys: object, info: ValidationInfo) -> object:
-        source = info.data.get("source")
-        if keys and source and source.partition(":")[0] not in DATABASE_KINDS:
-            raise ValueError("only for database sources")
-        return keys
-
-    @property
-    def shown(self) -> str:
-        """The source without a password."""
-        return _without_password(self.source)
-
-    @field_serializer("source", when_used="json")
-    def _source_shown(self, source: str) -> str:
-        return _without_password(source)
 
 
 class Settings(Section):
