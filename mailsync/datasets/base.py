@@ -80,6 +80,18 @@ class Reference(NamedTuple):
     """May it be empty?"""
 
 
+class Database(Protocol):
+    """What several datasets live in that can be written in one transaction."""
+
+    def apply(self, batches: Sequence[tuple[Dataset, Sequence[Write]]]) -> list[list[Outcome]]:
+        """Carry out the writes for several of its datasets, one list of outcomes for each.
+
+        All happen in one transaction, and those that are CHANGED or REFUSED do not hinder the
+        others. The datasets come parents before children.
+        """
+        ...
+
+
 class Dataset(Protocol):
     """Records of one kind under one name.
 
@@ -88,8 +100,10 @@ class Dataset(Protocol):
     what concerns one record alone is an ``Unreadable`` or an ``Outcome``.
     """
 
-    transactional: bool
-    """Does ``apply`` take effect as a whole or not at all?"""
+    @property
+    def database(self) -> Database | None:
+        """Where it is written in one transaction with others; None: it stands alone."""
+        ...
 
     references: Mapping[str, Reference]
     """Fields that are foreign keys of one column to a primary key, in the same database."""
@@ -128,8 +142,7 @@ class Dataset(Protocol):
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out the writes, one outcome each, in their order; all values are ``spelled``.
 
-        Where the dataset has transactions all writes happen in one, parents before children,
-        and those that are CHANGED or REFUSED do not hinder the others.
+        Those that are CHANGED or REFUSED do not hinder the others.
         """
         ...
 

@@ -42,7 +42,7 @@ from mailsync.errors import DatasetError, DatasetMissing
 class RecordFolder:
     """The files of one format in a folder."""
 
-    transactional = False
+    database = None
     references: Mapping[str, Reference] = MappingProxyType({})
     has_local_keys = False
 

@@ -8,7 +8,8 @@ from typing import Final, Literal, cast
 
 from mailsync.datasets.base import Dataset
 from mailsync.datasets.ical import IcalFile, IcalFolder
-from mailsync.datasets.sql import ENGINES, SqlTable
+from mailsync.datasets.sql import SqlTable
+from mailsync.datasets.sqldatabase import ENGINES
 from mailsync.datasets.vcard import VcardFile, VcardFolder
 from mailsync.errors import BadConfiguration
 

@@ -31,7 +31,7 @@ class MemoryDataset:
     ``unreadable`` maps keys to the reason they cannot be read.
     """
 
-    transactional = True
+    database = None
     references: Mapping[str, Reference] = MappingProxyType({})
     has_local_keys = False
 

@@ -29,7 +29,7 @@ ATTEMPTS: Final = 5
 class RecordFile:
     """The records of one file."""
 
-    transactional = True
+    database = None
     references: Mapping[str, Reference] = MappingProxyType({})
     has_local_keys = False
 

@@ -15,36 +15,17 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib import import_module
+from contextlib import AbstractContextManager
 from itertools import chain, count, islice
-from typing import Any, Final, cast
-
-from sqlalchemy import URL, QueuePool, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from typing import Any, Final
 
 from mailsync.core.model import Etag, Fields, Key
 from mailsync.datasets.base import Change, Newcomer, Outcome, Reference, Unreadable, Write
-from mailsync.datasets.sqlapply import Application, TransactionLost
-from mailsync.datasets.sqlengine import EngineModule
+from mailsync.datasets.sqldatabase import PATIENCE, SqlDatabase
 from mailsync.datasets.sqlkeys import key_text
 from mailsync.datasets.sqlrows import Row, all_keys, one_row, row_etag, stream, unreadable
-from mailsync.datasets.sqlshape import Keys, Shape, reflect
-from mailsync.errors import BadConfiguration, DatasetError, MailsyncError
-
-PATIENCE: Final = 30.0
-"""Seconds to wait for another program's lock: longer than any sensible transaction."""
-
-ENGINES: Final = (
-    "sqlite:///FILE",
-    "postgresql+psycopg://USER@HOST/DATABASE",
-    "mariadb://USER@HOST/DATABASE",
-    "mariadb+mysqldb://USER@HOST/DATABASE",
-    "mariadb+pymysql://USER@HOST/DATABASE",
-)
-
-_EXTRAS: Final = {"sqlite": "", "postgresql": "postgres", "mariadb": "mariadb"}
-"""The engines, each a module of that name; and the extra that brings its driver."""
+from mailsync.datasets.sqlshape import Keys
+from mailsync.errors import DatasetError
 
 _NO_ETAG: Final = Etag(b"")
 
@@ -52,39 +33,32 @@ _NO_ETAG: Final = Etag(b"")
 class SqlTable:
     """One table as a dataset."""
 
-    transactional = True
-
     def __init__(
         self,
-        url: str,
+        database: SqlDatabase | str,
         table: str,
         *,
         keys: Keys | None = None,
         key: Sequence[str] | None = None,
         patience: float = PATIENCE,
     ) -> None:
-        """Open an existing database and look at its table.
+        """Look at a table of an existing database.
 
-        ``url``: as SQLAlchemy writes it, ``sqlite:///FILE``. ``keys``: "local" where each site
-        keeps its own (a primary key of one integer column; the default there), "shared" where
-        the key columns are fields like the others. ``key``: the columns that tell rows apart,
-        for a table without a primary key. ``patience``: seconds to wait for a lock.
+        ``database``: or the URL of one that nothing else is opened from, ``sqlite:///FILE``.
+        ``keys``: "local" where each site keeps its own (a primary key of one integer column; the
+        default there), "shared" where the key columns are fields like the others. ``key``: the
+        columns that tell rows apart, for a table without a primary key. ``patience``: seconds to
+        wait for a lock.
 
         Raises :class:`mailsync.errors.DatasetMissing` for a missing file or table,
         :class:`mailsync.errors.DatasetError` for a table whose rows cannot be told apart.
         """
-        parsed = _parsed(url)
-        self._engine = _engine_of(parsed)
-        self._place = f"table {table} of {self._engine.place(parsed)}"
-        with self._explaining():
-            catalogue = self._engine.open_catalogue(parsed, patience)
-            try:
-                self.shape: Shape = reflect(self._engine, catalogue, table, keys, key)
-            finally:
-                catalogue.dispose()
+        self.database = SqlDatabase(database, patience) if isinstance(database, str) else database
+        self.shape = self.database.reflect(table, keys, key)
         self.references: Mapping[str, Reference] = self.shape.parents
         self.has_local_keys = self.shape.local
-        self._pool = QueuePool(lambda: self._engine.connect(parsed, patience))
+        self._engine = self.database.engine
+        self._place = f"table {table} of {self.database.place}"
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``, in one consistent view of the table.
@@ -95,7 +69,7 @@ class SqlTable:
             cursor = connection.cursor()
             for statement in self._engine.BEGIN_READING:
                 cursor.execute(statement)
-            self._refuse_doubles(cursor)
+            self.database.refuse_doubles(cursor, self.shape)
             met = 0
             for row in chain.from_iterable(stream(connection, self.shape)):
                 key = self._key_of(row)
@@ -133,21 +107,12 @@ class SqlTable:
 
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out the writes in one transaction; all of it is undone if an error is raised."""
-        refused: dict[int, str] = {}
-        with self._explaining(), self._connection() as connection:
-            while True:
-                self._refuse_doubles(connection.cursor())
-                application = Application(connection, self.shape, writes, refused)
-                try:
-                    return application.run()
-                except TransactionLost as lost:
-                    refused |= lost.refused
-                finally:
-                    connection.rollback()
+        [outcomes] = self.database.apply([(self, writes)])
+        return outcomes
 
     def close(self) -> None:
-        """Close all connections."""
-        self._pool.dispose()
+        """Close all connections to the database."""
+        self.database.close()
 
     def _greatest(self, connection: Any) -> int:
         """The greatest local key there is, or was."""
@@ -169,15 +134,6 @@ class SqlTable:
             )
         return self.shape.key_of(row)
 
-    def _refuse_doubles(self, cursor: Any) -> None:
-        """Where nothing but our configuration says that the key is one."""
-        if self.shape.declared and (row := self.shape.double.run(cursor, {}).fetchone()):
-            key = self.shape.key_of_values(row)
-            raise DatasetError(
-                f"{self._place}: several rows have the key {key} ({', '.join(self.shape.key)}); "
-                "name more columns in key, or remove the doubles"
-            )
-
     def _found(self, key: Key, row: Row) -> Change | Unreadable:
         fields = self.shape.fields_of(row)
         if reason := unreadable(fields):
@@ -195,43 +151,8 @@ class SqlTable:
         row = one_row(connection, self.shape, key, self.shape.one_row)
         return Change(key, None, None) if row is None else self._found(key, row)
 
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
-        connection = self._pool.connect()
-        try:
-            yield connection
-        finally:
-            connection.rollback()
-            connection.close()
+    def _connection(self) -> AbstractContextManager[Any]:
+        return self.database.connection()
 
-    @contextmanager
-    def _explaining(self) -> Iterator[None]:
-        try:
-            yield
-        except MailsyncError:
-            raise
-        except DBAPIError as error:
-            raise self._engine.explain(error, self._place) from error
-        except self._engine.DRIVER_ERRORS as error:
-            raise self._engine.explain(error, self._place) from error
-
-
-def _parsed(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise BadConfiguration(f"{url!r} is not the URL of a database") from error
-    return parsed
-
-
-def _engine_of(url: URL) -> EngineModule:
-    name = url.get_backend_name()
-    if name not in _EXTRAS:
-        raise BadConfiguration(f"{name}: tables are read from {', '.join(ENGINES)} only")
-    try:
-        return cast("EngineModule", import_module(f"mailsync.datasets.{name}"))
-    except ImportError as error:
-        raise BadConfiguration(
-            f"{url.drivername}: its driver is not installed; "
-            f"pip install 'mailsync-sets[{_EXTRAS[name]}]'"
-        ) from error
+    def _explaining(self) -> AbstractContextManager[None]:
+        return self.database.explaining(self._place)

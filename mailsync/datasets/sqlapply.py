@@ -1,9 +1,9 @@
-"""Compare-and-set of a batch of rows in one transaction.
+"""Compare-and-set of a batch of rows of one or several tables, in one transaction.
 
 First every write is compared with its row as the transaction finds it; nobody else can write
 from then on. Then those that still hold are carried out, in passes: what one write needs
 another may free (a unique value, a referenced row), so the refused ones are tried again for
-as long as that helps. Records that exchange unique values among themselves are parked first.
+as long as that helps. Then those that wait for each other are written in two steps.
 
 A savepoint stands round a chunk of writes, and round each single one where the chunk fails: a
 savepoint per write costs more than half as much again.
@@ -11,9 +11,9 @@ savepoint per write costs more than half as much again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -40,78 +40,117 @@ class _NotTaken(Exception):
     """The table does not take what was just written."""
 
 
+class _Stuck(Exception):
+    """Some that stepped aside cannot go on."""
+
+    def __init__(self, others: list[int]) -> None:
+        """``others``: places of those that can."""
+        super().__init__(others)
+        self.others = others
+
+
+class _Table:
+    """One table that the batch writes to."""
+
+    def __init__(self, connection: Any, shape: Shape, rank: int) -> None:
+        """``rank``: its place among the tables, parents first."""
+        self._connection = connection
+        self.shape = shape
+        self.rank = rank
+        self.addition: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.addition)
+        self.alteration: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.alteration)
+
+    @cached_property
+    def has_triggers(self) -> bool:
+        """Does writing to it set something else in motion?"""
+        return self.shape.engine.has_triggers(self._connection, self.shape.name)
+
+    @cached_property
+    def references(self) -> References:
+        """Its foreign keys."""
+        return References(self.shape, self._connection.cursor())
+
+
 class Application:
     """One attempt at a batch."""
 
     def __init__(
-        self, connection: Any, shape: Shape, writes: Sequence[Write], refused: dict[int, str]
+        self,
+        connection: Any,
+        batches: Sequence[tuple[Shape, Sequence[Write]]],
+        refused: Mapping[int, str],
     ) -> None:
-        """``refused``: places of writes not to try, with the reason."""
+        """``batches``: of each table, parents first. ``refused``: places, counted through all
+        of them, of writes not to try, with the reason.
+        """
         self._connection = connection
         self._cursor = connection.cursor()
-        self._shape = shape
-        self._engine = shape.engine
-        self._reasons = {**_misfits(shape, writes), **refused}
-        self._writes = [_spelled(shape, write) for write in writes]
+        self._engine = batches[0][0].engine
+        self._tables: list[_Table] = []
+        self._writes: list[Write] = []
+        self._reasons: dict[int, str] = {}
+        for rank, (shape, writes) in enumerate(batches):
+            table = _Table(connection, shape, rank)
+            for place, write in enumerate(writes, len(self._writes)):
+                if write.wanted is not None and (reason := shape.misfit(write.wanted)):
+                    self._reasons[place] = reason
+                self._tables.append(table)
+                self._writes.append(_spelled(shape, write))
+        self._reasons |= refused
         self._outcomes: dict[int, Outcome] = {}
+        self._begun: dict[int, Fields] = {}
+        """What rows hold that are inserted in two steps, after the first."""
         self._depth = 0
-        self._addition: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.addition)
-        self._alteration: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.alteration)
 
     def run(self) -> list[Outcome]:
         """The outcome of each write, committed. Raises :class:`TransactionLost`."""
         for statement in self._engine.BEGIN_WRITING:
             self._cursor.execute(statement)
-        pending = [place for place in self._in_key_order() if self._holds(place)]
-        self._carry_out(pending)
+        self._carry_out([place for place in self._in_order() if self._holds(place)])
         self._commit()
         return [
             self._outcomes.get(place) or Outcome(Result.REFUSED, reason=self._reasons[place])
             for place in range(len(self._writes))
         ]
 
-    def _in_key_order(self) -> list[int]:
-        """Rows next to each other are written together; shorter numbers are smaller ones."""
-        places = [place for place in range(len(self._writes)) if place not in self._reasons]
-        keys = [write.key for write in self._writes]
-        return sorted(places, key=lambda place: (len(keys[place]), keys[place]))
+    def _in_order(self) -> list[int]:
+        """Parents first, and what is deleted last and the other way round. Rows next to each
+        other are written together; shorter numbers are smaller ones.
+        """
+
+        def order(place: int) -> tuple[bool, int, int, str]:
+            write, rank = self._writes[place], self._tables[place].rank
+            deleted = write.wanted is None
+            return deleted, -rank if deleted else rank, len(write.key), write.key
+
+        places = (place for place in range(len(self._writes)) if place not in self._reasons)
+        return sorted(places, key=order)
 
     def _holds(self, place: int) -> bool:
         """Is the row what the write expects, and the write one for this table?"""
-        write = self._writes[place]
-        row = one_row(self._connection, self._shape, write.key, self._shape.one_row_locked)
-        present = None if row is None else self._shape.fields_of(row)
+        write, shape = self._writes[place], self._tables[place].shape
+        row = one_row(self._connection, shape, write.key, shape.one_row_locked)
+        present = None if row is None else shape.fields_of(row)
         if present is not None and (reason := unreadable(present)):
             self._reasons[place] = reason
         elif not _is_expected(present, write.expected):
             self._outcomes[place] = Outcome(Result.CHANGED)
-        elif reason := self._misfit(write):
+        elif reason := _misfit(shape, write):
             self._reasons[place] = reason
         else:
             return True
         return False
 
-    def _misfit(self, write: Write) -> str:
-        if write.wanted is None:
-            return ""
-        key = usable_key(self._shape, write.key)
-        if key is None:
-            return f"no row can have the key {write.key} ({', '.join(self._shape.key)})"
-        named = dict(zip(self._shape.key, key, strict=True))
-        if not self._shape.local and any(
-            not same_value(named[name], write.wanted.get(name)) for name in named
-        ):
-            return f"its key columns say another key than {write.key}"
-        return ""
-
     def _carry_out(self, pending: list[int]) -> None:
-        while pending:
-            left = self._attempt(pending)
-            if len(left) == len(pending):
-                left = self._exchange(left)
-            if len(left) == len(pending):
-                return
+        left = self._passes(pending)
+        while left and (still := self._in_two_steps(left)) != left:
+            left = still
+
+    def _passes(self, pending: list[int]) -> list[int]:
+        """Try the writes for as long as that helps; those not taken are returned."""
+        while len(left := self._attempt(pending)) not in {0, len(pending)}:
             pending = left
+        return left
 
     def _attempt(self, places: list[int]) -> list[int]:
         """Try each write once; those not taken are returned, their reasons noted."""
@@ -123,13 +162,13 @@ class Application:
                     for place in chunk:
                         self._write(place)
             except _NotTaken:
-                left += [place for place in chunk if not self._takes(place)]
+                left += [place for place in chunk if not self._takes(place, self._write)]
         return left
 
-    def _takes(self, place: int) -> bool:
+    def _takes(self, place: int, step: Callable[[int], None]) -> bool:
         try:
             with self._savepoint():
-                self._write(place)
+                step(place)
         except _NotTaken as refusal:
             self._reasons[place] = str(refusal)
             self._outcomes.pop(place, None)
@@ -138,25 +177,33 @@ class Application:
 
     def _write(self, place: int) -> None:
         write = self._writes[place]
-        key = key_values(write.key)
         if write.wanted is None:
-            self._execute(place, self._shape.removal, self._shape.parameters(key, {}))
-        elif write.expected is None:
-            named = dict(write.wanted) | dict(zip(self._shape.key, key, strict=True))
-            statement = self._addition(tuple(sorted(named)))
-            self._execute(place, statement, self._shape.parameters(key, named))
+            shape = self._tables[place].shape
+            parameters = shape.parameters(key_values(write.key), {})
+            self._execute(place, shape.removal, parameters)
+        elif write.expected is None and place not in self._begun:
+            self._add(place, write.wanted)
         else:
-            self._alter(place, _difference(write.wanted, write.expected))
-        self._outcomes[place] = self._proof(write)
+            present = self._begun.get(place, write.expected or {})
+            self._alter(place, _difference(write.wanted, present))
+        self._outcomes[place] = self._proof(place)
+
+    def _add(self, place: int, fields: Fields) -> None:
+        table = self._tables[place]
+        key = key_values(self._writes[place].key)
+        named = dict(fields) | dict(zip(table.shape.key, key, strict=True))
+        statement = table.addition(tuple(sorted(named)))
+        self._execute(place, statement, table.shape.parameters(key, named))
 
     def _alter(self, place: int, values: Fields) -> None:
         if values:
+            table = self._tables[place]
             key = key_values(self._writes[place].key)
             wanted = self._writes[place].wanted or {}
-            kept = {name: wanted[name] for name in self._shape.restless & wanted.keys()}
+            kept = {name: wanted[name] for name in table.shape.restless & wanted.keys()}
             values = {**kept, **values}
-            statement = self._alteration(tuple(sorted(values)))
-            self._execute(place, statement, self._shape.parameters(key, values))
+            statement = table.alteration(tuple(sorted(values)))
+            self._execute(place, statement, table.shape.parameters(key, values))
 
     def _execute(self, place: int, statement: Statement, values: Fields) -> None:
         try:
@@ -168,76 +215,82 @@ class Application:
                 raise TransactionLost({place: str(error)}) from error
             raise _NotTaken(str(error)) from error
 
-    def _proof(self, write: Write) -> Outcome:
+    def _proof(self, place: int) -> Outcome:
         """The outcome, after a look at what the table really holds now."""
-        row = one_row(self._connection, self._shape, write.key, self._shape.one_row)
+        write, shape = self._writes[place], self._tables[place].shape
+        row = one_row(self._connection, shape, write.key, shape.one_row)
         if write.wanted is None or row is None:
             if row is None and write.wanted is None:
                 return Outcome(Result.WRITTEN)
             raise _NotTaken("the database neither reported an error nor did what was asked")
-        if altered := _difference(write.wanted, self._shape.fields_of(row)):
+        if altered := _difference(write.wanted, shape.fields_of(row)):
             names = ", ".join(sorted(altered))
             raise _NotTaken(f"the column's type or a trigger alters what is written to {names}")
         return Outcome(Result.WRITTEN, row_etag(row))
 
-    def _exchange(self, places: list[int]) -> list[int]:
-        """Writes that wait for each other: updates for unique values, deletes for references
-        within the table where the engine defers none. Park them all, then write them.
+    def _in_two_steps(self, places: list[int]) -> list[int]:
+        """Write what waits for each other: updates for unique values, inserts and deletes for
+        references that the engine does not defer. All of them first step aside.
 
-        Only where no trigger would see the parking. Returns the places still not written.
+        Who has stepped aside and cannot go on takes all back with it; the rest is tried without
+        it. Returns the places still not written.
         """
-        group = [place for place in places if self._parked(place)]
-        if self._engine.has_triggers(self._connection, self._shape.name):
-            return places
-        while len(group) > 1:
-            left = self._attempt_parked(group)
-            if not left:
-                return [place for place in places if place not in group]
-            group = [place for place in group if place not in left]
+        group = [place for place in places if self._may_step_aside(place)]
+        while group:
+            before = dict(self._outcomes)
+            try:
+                with self._savepoint():
+                    return self._both_steps(group, places)
+            except _Stuck as stuck:
+                self._outcomes, group = before, stuck.others
+            finally:
+                self._begun.clear()
         return places
 
-    def _attempt_parked(self, group: list[int]) -> list[int]:
-        """Write the whole group and return nothing; or none of it, and return whose fault."""
-        left: list[int] = []
-        try:
-            with self._savepoint():
-                self._write_parked(group, left)
-        except _NotTaken:
-            for place in group:
-                self._outcomes.pop(place, None)
-            return left or group
-        return []
+    def _both_steps(self, group: list[int], places: list[int]) -> list[int]:
+        aside = [place for place in group if self._takes(place, self._step_aside)]
+        left = self._passes(places)
+        stuck = set(left)
+        if not stuck.isdisjoint(aside):
+            raise _Stuck([place for place in aside if place not in stuck])
+        return left
 
-    def _write_parked(self, group: list[int], left: list[int]) -> None:
-        for place in group:
-            self._alter(place, self._parked(place))
-        left += self._attempt(group)
-        if left:
-            raise _NotTaken
+    def _may_step_aside(self, place: int) -> bool:
+        """Has it something to step aside with, and will no trigger take that for an edit?"""
+        is_new = self._writes[place].expected is None
+        return bool(self._aside(place)) and (is_new or not self._tables[place].has_triggers)
 
-    def _unique_values(self, place: int) -> Fields:
-        """What an update changes that no two rows may share."""
-        write = self._writes[place]
-        changed = _difference(write.wanted or {}, write.expected or {}) if write.expected else {}
-        return {name: changed[name] for name in changed if name in self._shape.unique}
+    def _step_aside(self, place: int) -> None:
+        write, aside = self._writes[place], self._aside(place)
+        if write.expected is None:
+            fields = {**(write.wanted or {}), **aside}
+            self._add(place, fields)
+            self._begun[place] = fields
+        else:
+            self._alter(place, aside)
 
-    def _parked(self, place: int) -> Fields:
-        """Values nobody else has, for as long as it takes."""
-        write = self._writes[place]
-        if write.wanted is None:
-            referring = self._shape.self_references & self._shape.nullable
-            return {
-                name: None for name in referring if (write.expected or {}).get(name) is not None
-            }
+    def _aside(self, place: int) -> Fields:
+        """Values in nobody's way: no reference, and of what is unique something of its own."""
+        write, shape = self._writes[place], self._tables[place].shape
+        if write.wanted is None or write.expected is None:
+            fields = write.wanted or write.expected or {}
+            loose = shape.referring & shape.nullable & fields.keys()
+            return {name: None for name in loose if fields[name] is not None}
+        changed = _difference(write.wanted, write.expected)
         return {
-            name: None if name in self._shape.nullable else _stand_in(value, write.key)
-            for name, value in self._unique_values(place).items()
+            name: None if name in shape.nullable else _stand_in(value, write.key)
+            for name, value in changed.items()
+            if name in shape.unique
         }
 
     def _commit(self) -> None:
-        inserted = any(self._writes[place].expected is None for place in self._outcomes)
-        if self._shape.local and inserted:
-            self._engine.give_up_to(self._connection, self._shape.name, self._shape.key[0])
+        inserted = {
+            self._tables[place].shape.name: self._tables[place].shape
+            for place in self._outcomes
+            if self._writes[place].expected is None and self._tables[place].shape.local
+        }
+        for shape in inserted.values():
+            self._engine.give_up_to(self._connection, shape.name, shape.key[0])
         try:
             with self._savepoint():
                 for statement in self._engine.CHECK_DEFERRED:
@@ -250,15 +303,15 @@ class Application:
 
     def _culprits(self) -> dict[int, str]:
         """The writes that break a foreign key, and how."""
-        references = References(self._shape, self._cursor)
         faults = {
-            place: references.fault(*self._before_and_after(self._writes[place]))
+            place: self._tables[place].references.fault(*self._before_and_after(place))
             for place in self._all_written("")
         }
         return {place: fault for place, fault in faults.items() if fault}
 
-    def _before_and_after(self, write: Write) -> tuple[Fields, Fields]:
-        key = dict(zip(self._shape.key, key_values(write.key), strict=True))
+    def _before_and_after(self, place: int) -> tuple[Fields, Fields]:
+        write, shape = self._writes[place], self._tables[place].shape
+        key = dict(zip(shape.key, key_values(write.key), strict=True))
         before = {} if write.expected is None else {**key, **write.expected}
         after = {} if write.wanted is None else {**key, **write.wanted}
         return before, after
@@ -285,14 +338,18 @@ class Application:
                 self._cursor.execute(f"RELEASE SAVEPOINT {name}")
 
 
-def _misfits(shape: Shape, writes: Sequence[Write]) -> dict[int, str]:
-    """Which writes no row of the table can hold, and why."""
-    reasons = {
-        place: shape.misfit(write.wanted)
-        for place, write in enumerate(writes)
-        if write.wanted is not None
-    }
-    return {place: reason for place, reason in reasons.items() if reason}
+def _misfit(shape: Shape, write: Write) -> str:
+    if write.wanted is None:
+        return ""
+    key = usable_key(shape, write.key)
+    if key is None:
+        return f"no row can have the key {write.key} ({', '.join(shape.key)})"
+    named = dict(zip(shape.key, key, strict=True))
+    if not shape.local and any(
+        not same_value(named[name], write.wanted.get(name)) for name in named
+    ):
+        return f"its key columns say another key than {write.key}"
+    return ""
 
 
 def _spelled(shape: Shape, write: Write) -> Write:

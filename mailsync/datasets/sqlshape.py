@@ -114,9 +114,9 @@ class Shape:
         return frozenset(one.name for one in self.described if one.restless)
 
     @cached_property
-    def self_references(self) -> frozenset[str]:
-        """Columns by which rows refer to rows of the same table."""
-        own = (one.columns for one in self.references if one.child == one.parent == self.name)
+    def referring(self) -> frozenset[str]:
+        """Columns beside the key by which rows refer to other rows."""
+        own = (one.columns for one in self.references if one.child == self.name)
         return frozenset(chain.from_iterable(own)) - frozenset(self.key)
 
     @cached_property

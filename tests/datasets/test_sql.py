@@ -257,9 +257,8 @@ def test_a_locked_database_is_busy_in_the_end(tmp_path: Path) -> None:
 def test_a_full_disk_undoes_the_batch(tmp_path: Path) -> None:
     base = Database(tmp_path / "a.db", "CREATE TABLE t (id INTEGER PRIMARY KEY, a)")
     table = base.table("t")
-    connection = table._pool.connect()
-    connection.cursor().execute("PRAGMA max_page_count = 10")
-    connection.close()
+    with table.database.connection() as connection:
+        connection.cursor().execute("PRAGMA max_page_count = 10")
     with pytest.raises(DiskFull):
         table.apply([write(n, None, {"a": b"x" * 9000}) for n in range(20)])
     assert base.rows("SELECT count(*) FROM t") == [(0,)]

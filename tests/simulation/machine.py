@@ -42,8 +42,6 @@ def numbers(row: Row, *names: str) -> list[int]:
 class InterruptibleDataset(MemoryDataset):
     """A dataset without transactions: a crash may fall between any two of its writes."""
 
-    transactional = False
-
     def __init__(self, interruptions: Interruptions) -> None:
         super().__init__()
         self.interruptions = interruptions

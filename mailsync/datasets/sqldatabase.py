@@ -1,0 +1,139 @@
+"""A database: its connections, its catalogue, and what is written to its tables together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Final, Protocol, cast
+
+from sqlalchemy import URL, QueuePool, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from mailsync.datasets.base import Dataset, Outcome, Write
+from mailsync.datasets.sqlapply import Application, TransactionLost
+from mailsync.datasets.sqlengine import EngineModule
+from mailsync.datasets.sqlshape import Keys, Shape, reflect
+from mailsync.errors import BadConfiguration, DatasetError, MailsyncError
+
+PATIENCE: Final = 30.0
+"""Seconds to wait for another program's lock: longer than any sensible transaction."""
+
+ENGINES: Final = (
+    "sqlite:///FILE",
+    "postgresql+psycopg://USER@HOST/DATABASE",
+    "mariadb://USER@HOST/DATABASE",
+    "mariadb+mysqldb://USER@HOST/DATABASE",
+    "mariadb+pymysql://USER@HOST/DATABASE",
+)
+
+_EXTRAS: Final = {"sqlite": "", "postgresql": "postgres", "mariadb": "mariadb"}
+"""The engines, each a module of that name; and the extra that brings its driver."""
+
+
+class _Table(Protocol):
+    """What a dataset of this database is."""
+
+    shape: Shape
+
+
+class SqlDatabase:
+    """An existing database, connected to when it is first used."""
+
+    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        """``url``: as SQLAlchemy writes it. ``patience``: seconds to wait for a lock.
+
+        Raises :class:`mailsync.errors.BadConfiguration`.
+        """
+        self._url = _parsed(url)
+        self._patience = patience
+        self.engine = _engine_of(self._url)
+        self._pool = QueuePool(lambda: self.engine.connect(self._url, patience))
+
+    @property
+    def place(self) -> str:
+        """The database as people call it, without secrets."""
+        return self.engine.place(self._url)
+
+    def reflect(self, table: str, keys: Keys | None, key: Sequence[str] | None) -> Shape:
+        """A look at a table, as :func:`mailsync.datasets.sqlshape.reflect`."""
+        with self.explaining(f"table {table} of {self.place}"):
+            catalogue = self.engine.open_catalogue(self._url, self._patience)
+            try:
+                return reflect(self.engine, catalogue, table, keys, key)
+            finally:
+                catalogue.dispose()
+
+    def apply(self, batches: Sequence[tuple[Dataset, Sequence[Write]]]) -> list[list[Outcome]]:
+        """Carry out the writes in one transaction; all of it is undone if an error is raised."""
+        shaped = [(cast("_Table", dataset).shape, writes) for dataset, writes in batches]
+        refused: dict[int, str] = {}
+        with self.explaining(self.place), self.connection() as connection:
+            while True:
+                for shape, _ in shaped:
+                    self.refuse_doubles(connection.cursor(), shape)
+                application = Application(connection, shaped, refused)
+                try:
+                    outcomes = iter(application.run())
+                except TransactionLost as lost:
+                    refused |= lost.refused
+                else:
+                    return [[next(outcomes) for _ in writes] for _, writes in batches]
+                finally:
+                    connection.rollback()
+
+    def refuse_doubles(self, cursor: Any, shape: Shape) -> None:
+        """Raise DatasetError for rows with one key, where only the configuration calls it one."""
+        if shape.declared and (row := shape.double.run(cursor, {}).fetchone()):
+            key = shape.key_of_values(row)
+            raise DatasetError(
+                f"table {shape.name} of {self.place}: several rows have the key {key} "
+                f"({', '.join(shape.key)}); name more columns in key, or remove the doubles"
+            )
+
+    @contextmanager
+    def connection(self) -> Iterator[Any]:
+        """A driver's connection; what is not committed at the end is undone."""
+        connection = self._pool.connect()
+        try:
+            yield connection
+        finally:
+            connection.rollback()
+            connection.close()
+
+    @contextmanager
+    def explaining(self, place: str) -> Iterator[None]:
+        """Around work with the driver: its errors as ours."""
+        try:
+            yield
+        except MailsyncError:
+            raise
+        except DBAPIError as error:
+            raise self.engine.explain(error, place) from error
+        except self.engine.DRIVER_ERRORS as error:
+            raise self.engine.explain(error, place) from error
+
+    def close(self) -> None:
+        """Close all connections; they are opened again if need be."""
+        self._pool.dispose()
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise BadConfiguration(f"{url!r} is not the URL of a database") from error
+    return parsed
+
+
+def _engine_of(url: URL) -> EngineModule:
+    name = url.get_backend_name()
+    if name not in _EXTRAS:
+        raise BadConfiguration(f"{name}: tables are read from {', '.join(ENGINES)} only")
+    try:
+        return cast("EngineModule", import_module(f"mailsync.datasets.{name}"))
+    except ImportError as error:
+        raise BadConfiguration(
+            f"{url.drivername}: its driver is not installed; "
+            f"pip install 'mailsync-sets[{_EXTRAS[name]}]'"
+        ) from error
