@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mailsync.core import decisions
 from mailsync.core.model import Absent, Note, Record, Value
 from mailsync.cycle.detecting import detect_dataset
-from mailsync.cycle.materialising import materialise_dataset
+from mailsync.cycle.materialising import materialise_together
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
 from mailsync.errors import UsageError
@@ -93,7 +93,7 @@ def restore(site: Site, prefix: str, report: Report) -> Conflict:
     with site.store.transaction() as transaction:
         _close(site, transaction, conflict, decisions.RESTORED)
     if local:
-        report.held[name] = materialise_dataset(site, name, report).refused
+        report.held |= materialise_together(site, [name], report)
     return conflict
 
 

@@ -48,7 +48,7 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         stroke = ledger.stroke(now, site.surroundings.bits(32))
         guids = minted(now, stroke)
         dataset, keys = site.dataset(name), [change.key for change in changes]
-        found = References(site, name, transaction, ledger).travelling(changes, guids)
+        found = References(site, transaction, ledger).travelling(name, changes, guids)
         keyed = transaction.records.by_key(name, keys)
         new = [key for key in keys if dataset.has_local_keys and key not in keyed]
         reserved = transaction.reservations.take(name, new)

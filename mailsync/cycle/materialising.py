@@ -1,88 +1,88 @@
-"""Record map -> dataset: write what was merged, by compare-and-set between two store steps."""
+"""Record map -> dataset: write what was merged, by compare-and-set between two store steps.
+
+Rules
+-----
+* The datasets of one database are written together: all that is to be written to them, in one
+  transaction. Whoever else looks sees what came in one bundle as a whole or not at all.
+* More than ``TOGETHER_MAX`` records, as with a first load, go in several transactions, so that
+  memory stays bounded and nobody is locked out for long: parents first, and each record takes
+  along what it refers to and is not there yet. So every one of them ends with all references
+  right, and only what it would take an even larger circle to write is left.
+* What is refused is tried again for as long as something else could be written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 
 from mailsync.core import record_map
-from mailsync.core.ledger import Ledger
-from mailsync.core.model import Key, NoMarker, Record, RecordId, desired_fields, same_fields
-from mailsync.core.unifying import unify
+from mailsync.core.model import Key, NoMarker, Record, desired_fields
+from mailsync.cycle.claiming import Claim
 from mailsync.cycle.detecting import detect_changes
 from mailsync.cycle.references import Missing, References, why
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
-from mailsync.datasets.base import Change, Dataset, Newcomer, Outcome, Result, Write
+from mailsync.datasets.base import Change, Outcome, Result, Write
 from mailsync.store.records import StoredRecords
 
-BATCH = 500
-"""Records written to the dataset in one of its transactions."""
+TOGETHER_MAX = 10_000
+"""Records written to a database in one of its transactions."""
+
+ALONE_MAX = 500
+"""Records of a dataset without transactions between two steps of the store."""
 
 ATTEMPTS = 5
 """How often a record is merged and written again when users keep being quicker."""
 
+Refused = dict[str, dict[str, str]]
+"""By dataset, then by the local key of a record that is there, else by GUID: why."""
 
-class _Begun(NamedTuple):
-    """A batch about to be written."""
 
-    records: list[Record]
+@dataclass(slots=True)
+class _Begun:
+    """A batch about to be written, parents first."""
+
+    records: list[Record] = field(default_factory=list)
     """Those with marker and key set."""
-    writes: list[Write]
-    """The same in the dataset's own terms."""
-    waiting: dict[str, str]
-    """Those that refer to what is not here, as in ``refused``."""
-    last: int
-    """Position the batch reaches."""
-    again: bool
-    """The batch must be looked at again: some were made one with others, or begun in parts."""
+    writes: list[Write] = field(default_factory=list)
+    """The same in the datasets' own terms."""
+    waiting: list[tuple[Record, str]] = field(default_factory=list)
+    """Those that refer to what is not here, and to what."""
+    again: bool = False
+    """Some were made one with others: what is left must be looked at again."""
 
 
-class _Written(NamedTuple):
-    """What became of a batch."""
+@dataclass(slots=True)
+class _Sweep:
+    """What became of everything that was to be written."""
 
-    changed: list[Key]
-    refused: dict[str, str]
-    """By the local key of a record that is there, else by GUID: why."""
-
-
-class Materialised(NamedTuple):
-    """What became of a dataset."""
-
-    written: int
-    refused: dict[str, str]
-    """By the local key of a record that is there, else by GUID: why."""
+    refused: Refused
+    changed: dict[str, list[Key]] = field(default_factory=dict)
+    """By dataset: where users were quicker."""
+    written: int = 0
+    again: bool = False
 
 
 def materialise_datasets(site: Site, names: Sequence[str], report: Report) -> None:
-    """Bring these datasets to what the record map says.
-
-    What one of them refuses, another may make possible: a parent that comes, a child that goes.
-    So they take turns for as long as that helps.
-    """
-    ordered = _parents_first(site, names, report)
-    refused: dict[str, dict[str, str]] = {}
-    while True:
-        written, before = 0, refused
-        refused = {}
-        for name in list(ordered):
-            ordered.remove(name)  # unless it goes well
-            with report.guarding():
-                written_here, refused[name] = materialise_dataset(site, name, report)
-                written += written_here
-                ordered.append(name)
-        if not written or not any(refused.values()) or refused == before:
-            break
-    for name, reasons in refused.items():
-        report.held[name] = reasons | report.held.get(name, {})
+    """Bring these datasets to what the record map says."""
+    for together in _databases(site, names):
+        with report.guarding():
+            for name, reasons in materialise_together(site, together, report).items():
+                report.held[name] = reasons | report.held.get(name, {})
 
 
-def _parents_first(site: Site, names: Sequence[str], report: Report) -> list[str]:
+def _databases(site: Site, names: Sequence[str]) -> list[list[str]]:
+    """The datasets by what is written together, parents first."""
     ordered: list[str] = []
     for name in names:
-        with report.guarding():
-            _place(site, name, frozenset(names), ordered, ())
-    return ordered
+        _place(site, name, frozenset(names), ordered, ())
+    found: dict[object, list[str]] = {}
+    for name in ordered:
+        database = site.dataset(name).database
+        found.setdefault(name if database is None else database, []).append(name)
+    return list(found.values())
 
 
 def _place(
@@ -91,144 +91,88 @@ def _place(
     """Put a dataset behind those it refers to; in a circle, any may be first."""
     if name not in names or name in ordered or name in below:
         return
-    for parent in site.references(name).values():
+    for parent in site.parents(name):
         _place(site, parent, names, ordered, (*below, name))
     ordered.append(name)
 
 
-def materialise_dataset(site: Site, name: str, report: Report) -> Materialised:
-    """Bring the dataset to what the record map says. Raises DatasetError."""
-    dataset = site.dataset(name)
-    refused: dict[str, str] = {}
-    written = 0
-    for _ in range(ATTEMPTS):
-        changed: list[Key] = []
-        refused = {}
-        again = False
-        after = 0
-        while (begun := _begin(site, dataset, name, after)) is not None:
-            done = _carry_out(site, dataset, begun)
-            report.progress(f"writing {name}", len(begun.records))
-            changed += done.changed
-            refused |= done.refused | begun.waiting
-            written += len(begun.records) - len(done.refused) - len(done.changed)
-            again = again or begun.again
-            after = begun.last
-        if not changed and not again:
+def materialise_together(site: Site, names: Sequence[str], report: Report) -> Refused:
+    """Bring the datasets of one database, or one that stands alone, to what the record map says.
+
+    ``names``: parents first. Returns what they refuse. Raises DatasetError.
+    """
+    refused: Refused = {}
+    attempts = 0
+    while attempts < ATTEMPTS:
+        before = refused
+        sweep = _sweep(site, names, report)
+        refused = sweep.refused
+        if sweep.changed or sweep.again:
+            attempts += 1
+            for name, keys in sweep.changed.items():
+                _detect_again(site, name, keys)
+        elif not sweep.written or not any(refused.values()) or refused == before:
             break
-        _detect_again(site, dataset, name, changed)
-    return Materialised(written, refused)
+    return refused
 
 
-def _begin(site: Site, dataset: Dataset, name: str, after: int) -> _Begun | None:
-    """First step: markers and keys for the next records to be written. None: there are none."""
+def _sweep(site: Site, names: Sequence[str], report: Report) -> _Sweep:
+    """Write everything once."""
+    sweep = _Sweep({name: {} for name in names})
+    after: dict[str, int] = {}
+    while (begun := _begin(site, names, after)) is not None:
+        outcomes = _apply(site, begun, report)
+        _settle(site, begun, outcomes, sweep)
+        sweep.again = sweep.again or begun.again
+    return sweep
+
+
+def _begin(site: Site, names: Sequence[str], after: dict[str, int]) -> _Begun | None:
+    """First step: markers and keys for the next records to be written. None: there are none.
+
+    ``after``: the position reached in each dataset; brought up to date.
+    """
     with site.store.transaction() as transaction:
-        batch = transaction.records.unwritten(name, after, BATCH)
+        batch = _next(site, transaction.records, names, after)
         if not batch:
             return None
         ledger = transaction.ledger()
-        references = References(site, name, transaction, ledger)
-        references.fetch(batch)
-        vanished = _vanished(dataset, batch)
-        keys = _keys(dataset, transaction.records, name, batch, references)
-        holders = transaction.records.by_key(name, [key for key in keys if key is not None])
-        begun: dict[Key | None, Record] = {}
-        again = False
-        for record, key in zip(batch, keys, strict=True):
-            if record.id in ledger.changed:
-                continue  # it was made one with another just now
-            holder = None if key is None else begun.get(key) or holders.get(key)
-            if holder is not None and holder.id != record.id:
-                again = True
-                # a row that is to go makes room first
-                if key is not None and key not in begun and desired_fields(holder) is not None:
-                    holders[key] = unify(ledger, holder, record, dataset.spelled)
-            elif key not in vanished:
-                begun[key] = record_map.begin(ledger, record, key)
-        before = {record.id: record for record in batch}
-        written = _in_own_terms(references, ledger, list(begun.values()), before)
+        references = References(site, transaction, ledger)
+        before = references.with_awaited(batch, frozenset(names), TOGETHER_MAX)
+        mine: dict[str, list[Record]] = {name: [] for name in names}
+        for record in before.values():
+            mine[record.dataset].append(record)
+        begun = _Begun()
+        claimed = []
+        for name, records in mine.items():
+            claim = Claim(site.dataset(name), name, transaction.records, ledger, references)
+            claimed += claim.stake(records)
+            begun.again = begun.again or claim.again
+        for record in claimed:
+            write, missing = _write(references, record)
+            if missing:
+                ledger.keep(before[record.id])
+                begun.waiting.append((record, why(missing)))
+            else:
+                begun.records.append(record)
+                begun.writes.append(write)
         transaction.save(ledger, site.surroundings.now())
-    return written._replace(last=batch[-1].position, again=again or written.again)
+    return begun
 
 
-def _in_own_terms(
-    references: References,
-    ledger: Ledger,
-    begun: Sequence[Record],
-    before: Mapping[RecordId, Record],
-) -> _Begun:
-    """The writes of begun records; one that refers to what is not here is as it was before."""
-    done = _Begun([], [], {}, 0, again=False)
-    for record in begun:
-        part = references.without_circles(record)
-        if part is not record and _holds_marker(part):
-            part = ledger.keep(record)  # all of it that can be is there: the rest waits
-        elif part is not record:
-            done = done._replace(again=True)
-        write, missing = _write(references, part)
-        if missing:
-            ledger.keep(before[record.id])
-            done.waiting[record.guid.hex() if record.shadow is None else write.key] = why(missing)
-        else:
-            done.records.append(part)
-            done.writes.append(write)
-    return done
-
-
-def _holds_marker(record: Record) -> bool:
-    marker = record.marker
-    return not isinstance(marker, NoMarker) and same_fields(marker, record.shadow)
-
-
-def _vanished(dataset: Dataset, batch: Sequence[Record]) -> set[Key]:
-    """Keys of withdrawn records whose rows users deleted since the last detection.
-
-    With a marker set first, a crash now would make that delete look like our own.
-    """
-    keys = [record.key for record in batch if record.withdrawn and record.key is not None]
-    found = dataset.read(keys) if keys else {}
-    return {key for key, now in found.items() if isinstance(now, Change) and now.fields is None}
-
-
-def _keys(
-    dataset: Dataset,
-    records: StoredRecords,
-    name: str,
-    batch: Sequence[Record],
-    references: References,
-) -> list[Key | None]:
-    """The key each record goes under: its own, or one the dataset proposes; a free one, unless
-    the fields themselves say a key that another record has.
-    """
-    new = {
-        record.id: Newcomer(record.guid, references.landing(fields)[0])
-        for record in batch
-        if record.key is None and (fields := desired_fields(record)) is not None
-    }
-    taken = {record.key for record in batch if record.key is not None}
-    proposed = dataset.propose_keys(list(new.values()), taken)
-    while held := records.by_key(name, proposed).keys() - taken:
-        taken |= held
-        proposed = dataset.propose_keys(list(new.values()), taken)
-    keys = dict(zip(new, proposed, strict=True))
-    return [record.key or keys.get(record.id) for record in batch]
-
-
-def _carry_out(site: Site, dataset: Dataset, begun: _Begun) -> _Written:
-    """Second and third step: the dataset's own write, then what came of it.
-
-    If the write raises, the markers stand, and the next detection finds out what landed.
-    """
-    writes = begun.writes
-    outcomes = dataset.apply(writes) if writes else []
-    _settle(site, begun.records, outcomes)
-    changed = [w.key for w, o in zip(writes, outcomes, strict=True) if o.result is Result.CHANGED]
-    refused = {
-        w.guid.hex() if w.expected is None else w.key: o.reason
-        for w, o in zip(writes, outcomes, strict=True)
-        if o.result is Result.REFUSED
-    }
-    return _Written(changed, refused)
+def _next(
+    site: Site, records: StoredRecords, names: Sequence[str], after: dict[str, int]
+) -> list[Record]:
+    """The next records to be written, of one dataset after the other."""
+    alone = site.dataset(names[0]).database is None
+    room = ALONE_MAX if alone else TOGETHER_MAX
+    batch: list[Record] = []
+    for name in names:
+        found = records.unwritten(name, after.get(name, 0), room - len(batch))
+        if found:
+            after[name] = found[-1].position
+            batch += found
+    return batch
 
 
 def _write(references: References, record: Record) -> tuple[Write, list[Missing]]:
@@ -239,29 +183,62 @@ def _write(references: References, record: Record) -> tuple[Write, list[Missing]
     if isinstance(wanted, NoMarker):
         wanted = None
     if wanted is not None:
-        wanted, missing = references.landing(wanted)
+        wanted, missing = references.landing(record.dataset, wanted)
     if expected is not None:
-        expected, _ = references.landing(expected)
+        expected, _ = references.landing(record.dataset, expected)
     return Write(record.guid, record.key, expected, wanted), missing
 
 
-def _settle(site: Site, batch: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
+def _apply(site: Site, begun: _Begun, report: Report) -> list[Outcome]:
+    """Second step: the datasets' own writes, one outcome each.
+
+    If this raises, the markers stand, and the next detection finds out what landed.
+    """
+    writes: dict[str, list[Write]] = {}
+    for record, write in zip(begun.records, begun.writes, strict=True):
+        writes.setdefault(record.dataset, []).append(write)
+    batches = [(site.dataset(name), mine) for name, mine in writes.items()]
+    if not batches:
+        return []
+    database = batches[0][0].database
+    if database is None:
+        outcomes = [dataset.apply(mine) for dataset, mine in batches]
+    else:
+        outcomes = database.apply(batches)
+    for name, mine in writes.items():
+        report.progress(f"writing {name}", len(mine))
+    return list(chain.from_iterable(outcomes))
+
+
+def _settle(site: Site, begun: _Begun, outcomes: Sequence[Outcome], sweep: _Sweep) -> None:
+    """Third step: what came of it."""
     with site.store.transaction() as transaction:
         ledger = transaction.ledger()
-        transaction.records.fetch(record.id for record in batch)
-        for record, outcome in zip(batch, outcomes, strict=True):
-            begun = ledger.get(record.id)
-            if begun is None:
+        references = References(site, transaction, ledger)
+        transaction.records.fetch(record.id for record in begun.records)
+        refused = list(begun.waiting)
+        for record, write, outcome in zip(begun.records, begun.writes, outcomes, strict=True):
+            found = ledger.get(record.id)
+            if found is None:
                 continue
             if outcome.result is Result.WRITTEN:
-                record_map.settle(ledger, begun, outcome.etag)
+                record_map.settle(ledger, found, outcome.etag)
+                sweep.written += 1
+                continue
+            left = record_map.abandon(ledger, found)
+            if outcome.result is Result.REFUSED:
+                refused.append((left, outcome.reason))
             else:
-                record_map.abandon(ledger, begun)
+                sweep.changed.setdefault(record.dataset, []).append(write.key)
+        for record, reason in refused:
+            name = record.guid.hex() if record.shadow is None else str(record.key)
+            _, missing = references.landing(record.dataset, desired_fields(record) or {})
+            sweep.refused[record.dataset][name] = why(missing) or reason
         transaction.save(ledger, site.surroundings.now())
 
 
-def _detect_again(site: Site, dataset: Dataset, name: str, keys: Sequence[Key]) -> None:
+def _detect_again(site: Site, name: str, keys: Sequence[Key]) -> None:
     """Users were quicker: see what they did before writing again."""
-    found = dataset.read(keys)
+    found = site.dataset(name).read(keys)
     changes = [item for item in found.values() if isinstance(item, Change)]
     detect_changes(site, name, changes)

@@ -20,6 +20,7 @@ from mailsync.core.sealing import PrivateKeys, PublicKeys
 from mailsync.cycle.mail import MailCarrier
 from mailsync.datasets.base import Dataset
 from mailsync.datasets.kinds import open_dataset
+from mailsync.datasets.sqldatabase import SqlDatabase
 from mailsync.errors import BadCard, MailsyncError
 from mailsync.keys import load_keys, read_card
 from mailsync.store.state import StateStore
@@ -87,6 +88,8 @@ class Site:
     carrier: Carrier | None
     surroundings: Surroundings = field(default_factory=Surroundings)
     datasets: dict[str, Dataset] = field(default_factory=dict)
+    databases: dict[str, SqlDatabase] = field(default_factory=dict)
+    """Those that datasets were opened from, by their URLs."""
     _references: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
@@ -122,6 +125,7 @@ class Site:
                 keys=section.keys,
                 key=section.key,
                 base=self.directory,
+                databases=self.databases,
             )
         return self.datasets[name]
 
@@ -130,12 +134,7 @@ class Site:
         site's own: that dataset's name. Raises DatasetError, BadConfiguration.
         """
         if name not in self._references:
-            source = self.settings.datasets[name].source
-            tables = {
-                section.table: other
-                for other, section in self.settings.datasets.items()
-                if section.source == source and section.table is not None
-            }
+            tables = self._tables(name)
             parents = {
                 field: tables[reference.table]
                 for field, reference in self.dataset(name).references.items()
@@ -147,6 +146,21 @@ class Site:
                 if self.dataset(parent).has_local_keys
             }
         return self._references[name]
+
+    def parents(self, name: str) -> list[str]:
+        """The datasets its records refer to. Raises DatasetError, BadConfiguration."""
+        tables = self._tables(name)
+        found = (tables.get(one.table) for one in self.dataset(name).references.values())
+        return sorted({parent for parent in found if parent})
+
+    def _tables(self, name: str) -> dict[str, str]:
+        """The datasets in the same database by their tables."""
+        source = self.settings.datasets[name].source
+        return {
+            section.table: other
+            for other, section in self.settings.datasets.items()
+            if section.source == source and section.table is not None
+        }
 
     @property
     def directory(self) -> Path:

@@ -9,7 +9,7 @@ from typing import Final, Literal, cast
 from mailsync.datasets.base import Dataset
 from mailsync.datasets.ical import IcalFile, IcalFolder
 from mailsync.datasets.sql import SqlTable
-from mailsync.datasets.sqldatabase import ENGINES
+from mailsync.datasets.sqldatabase import ENGINES, SqlDatabase
 from mailsync.datasets.vcard import VcardFile, VcardFolder
 from mailsync.errors import BadConfiguration
 
@@ -26,17 +26,21 @@ def open_dataset(
     keys: str | None,
     key: Sequence[str] | None = None,
     base: Path,
+    databases: dict[str, SqlDatabase] | None = None,
 ) -> Dataset:
     """Open what ``source`` names; relative paths are relative to ``base``.
+
+    ``databases``: those that are open, by their URLs; tables of one are written together.
 
     Raises :class:`mailsync.errors.BadConfiguration` for what is not understood, and whatever
     the adapter raises.
     """
     scheme, _, path = source.partition(":")
     if source.startswith(_SQLITE):
-        return _table(f"{_SQLITE}{base / source.removeprefix(_SQLITE)}", table, keys, key)
+        url = f"{_SQLITE}{base / source.removeprefix(_SQLITE)}"
+        return _table(_database(url, databases), table, keys, key)
     if scheme in _SERVERS and path.startswith("//"):
-        return _table(source, table, keys, key)
+        return _table(_database(source, databases), table, keys, key)
     if scheme in {"vcard", "ical"} and path:
         if any(given is not None for given in (table, keys, key)):
             raise BadConfiguration(f"{source}: only databases have table and keys")
@@ -52,11 +56,20 @@ _TEXTS: Final[dict[str, tuple[Callable[[Path], Dataset], Callable[[Path], Datase
 }
 
 
-def _table(url: str, table: str | None, keys: str | None, key: Sequence[str] | None) -> Dataset:
+def _database(url: str, databases: dict[str, SqlDatabase] | None) -> SqlDatabase:
+    if databases is None:
+        return SqlDatabase(url)
+    if url not in databases:
+        databases[url] = SqlDatabase(url)
+    return databases[url]
+
+
+def _table(
+    database: SqlDatabase, table: str | None, keys: str | None, key: Sequence[str] | None
+) -> Dataset:
     if not table:
-        kind = url.partition(":")[0]
-        raise BadConfiguration(f'{kind}: name its table, e.g. table = "defects"')
+        raise BadConfiguration(f'{database.place}: name its table, e.g. table = "defects"')
     if keys not in {None, "local", "shared"}:
         raise BadConfiguration(f'keys = "{keys}": write "local" or "shared"')
     chosen = cast("Literal['local', 'shared'] | None", keys)
-    return SqlTable(url, table, keys=chosen, key=key)
+    return SqlTable(database, table, keys=chosen, key=key)

@@ -1,0 +1,87 @@
+"""Under which keys records are about to be written, and which of them turn out to be one.
+
+Rules
+-----
+* A new record gets a key that is free, proposed by the dataset. Where the fields themselves say
+  the key, as shared ones do, and another record has it, the two are made one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mailsync.core import record_map
+from mailsync.core.ledger import Ledger
+from mailsync.core.model import Key, Record, desired_fields
+from mailsync.core.unifying import unify
+from mailsync.cycle.references import References
+from mailsync.datasets.base import Change, Dataset, Newcomer
+from mailsync.store.records import StoredRecords
+
+
+class Claim:
+    """Keys for the records of one dataset that are about to be written."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        name: str,
+        records: StoredRecords,
+        ledger: Ledger,
+        references: References,
+    ) -> None:
+        """``records``, ``ledger`` and ``references`` are of the open transaction."""
+        self._dataset = dataset
+        self._name = name
+        self._records = records
+        self._ledger = ledger
+        self._references = references
+        self.again = False
+        """Some were made one with others."""
+
+    def stake(self, batch: Sequence[Record]) -> list[Record]:
+        """The records with marker and key set."""
+        vanished = self._vanished(batch)
+        keys = self._keys(batch)
+        holders = self._records.by_key(self._name, [key for key in keys if key is not None])
+        begun: dict[Key | None, Record] = {}
+        for record, key in zip(batch, keys, strict=True):
+            if record.id in self._ledger.changed:
+                continue  # it was made one with another just now
+            holder = None if key is None else begun.get(key) or holders.get(key)
+            if holder is not None and holder.id != record.id:
+                self.again = True
+                # a row that is to go makes room first
+                # a row that is to go makes room first
+                if key is not None and key not in begun and desired_fields(holder) is not None:
+                    spelled = self._dataset.spelled
+                    holders[key] = unify(self._ledger, holder, record, spelled)
+            elif key not in vanished:
+                begun[key] = record_map.begin(self._ledger, record, key)
+        return list(begun.values())
+
+    def _vanished(self, batch: Sequence[Record]) -> set[Key]:
+        """Keys of withdrawn records whose rows users deleted since the last detection.
+
+        With a marker set first, a crash now would make that delete look like our own.
+        """
+        keys = [record.key for record in batch if record.withdrawn and record.key is not None]
+        found = self._dataset.read(keys) if keys else {}
+        return {key for key, now in found.items() if isinstance(now, Change) and now.fields is None}
+
+    def _keys(self, batch: Sequence[Record]) -> list[Key | None]:
+        """The key each record goes under: its own, or one the dataset proposes; a free one,
+        unless the fields themselves say a key that another record has.
+        """
+        new = {
+            record.id: Newcomer(record.guid, self._references.landing(self._name, fields)[0])
+            for record in batch
+            if record.key is None and (fields := desired_fields(record)) is not None
+        }
+        taken = {record.key for record in batch if record.key is not None}
+        proposed = self._dataset.propose_keys(list(new.values()), taken)
+        while held := self._records.by_key(self._name, proposed).keys() - taken:
+            taken |= held
+            proposed = self._dataset.propose_keys(list(new.values()), taken)
+        keys = dict(zip(new, proposed, strict=True))
+        return [record.key or keys.get(record.id) for record in batch]
