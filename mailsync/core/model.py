@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, NewType
 
@@ -360,9 +361,18 @@ def merged_fields(record: Record) -> Fields | None:
     }
 
 
-def desired_fields(record: Record) -> Fields | None:
-    """What our dataset should hold for this record; None: nothing."""
-    return None if record.withdrawn or record.dataset == CONFLICTS else merged_fields(record)
+def held_fields(fields: Fields | None, held: AbstractSet[str] | None) -> Fields | None:
+    """The fields among those that a dataset holds at all; ``held`` None: it holds any."""
+    if fields is None or held is None or fields.keys() <= held:
+        return fields
+    return {name: value for name, value in fields.items() if name in held}
+
+
+def desired_fields(record: Record, held: AbstractSet[str] | None = None) -> Fields | None:
+    """What our dataset should hold for this record, of the fields it holds; None: nothing."""
+    if record.withdrawn or record.dataset == CONFLICTS:
+        return None
+    return held_fields(merged_fields(record), held)
 
 
 def is_without_row(record: Record) -> bool:
@@ -371,6 +381,8 @@ def is_without_row(record: Record) -> bool:
     return nothing and desired_fields(record) is None
 
 
-def needs_writing(record: Record) -> bool:
-    """Does the dataset hold something else than it should?"""
-    return record.marker is NO_MARKER and not same_fields(desired_fields(record), record.shadow)
+def needs_writing(record: Record, held: AbstractSet[str] | None = None) -> bool:
+    """Does the dataset hold something else than it should, of the fields it holds?"""
+    return record.marker is NO_MARKER and not same_fields(
+        desired_fields(record, held), held_fields(record.shadow, held)
+    )

@@ -7,7 +7,10 @@ Rules
 * A dataset may spell a value its own way (``1.10`` as ``1.1`` where decimals have no places).
   A value that is only spelled otherwise is the one we know, in the form we know.
 * A row without a GUID is new: it is enrolled. A vanished row kills exactly the entries its
-  user could see.
+  user could see, and those of fields that the dataset does not hold.
+* A field that the dataset does not hold is nobody's edit here, neither when its column goes nor
+  when it comes: the record keeps the value. Of a column that came, what stands there where
+  nobody wrote is nothing; what somebody wrote is an edit.
 * A write to the dataset takes three steps with a crash possible between any two: the marker is
   set (store), compare-and-set (dataset), the shadow is set and the marker cleared (store).
 * A standing marker after a crash: the dataset equals the marker, then it landed; it equals the
@@ -18,6 +21,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from mailsync.core.ledger import Ledger
@@ -38,6 +42,7 @@ from mailsync.core.model import (
     Sighting,
     Value,
     desired_fields,
+    held_fields,
     is_alive,
     merged_fields,
     same_fields,
@@ -68,15 +73,32 @@ def enrol(
     )
 
 
+def within(record: Record, held: AbstractSet[str] | None) -> Record:
+    """The record without the belief that the dataset holds other fields than ``held``."""
+    if held is None:
+        return record
+    marker = record.marker
+    if not isinstance(marker, NoMarker):
+        marker = held_fields(marker, held)
+    return replace(record, shadow=held_fields(record.shadow, held), marker=marker)
+
+
 def detect(
-    ledger: Ledger, record: Record, current: Fields | None, etag: Etag | None, stroke: Dot
+    ledger: Ledger,
+    record: Record,
+    current: Fields | None,
+    etag: Etag | None,
+    stroke: Dot,
+    held: AbstractSet[str] | None = None,
 ) -> Record:
     """What users did to one row: ``current`` is what the dataset holds now, None for no row.
 
-    ``stroke`` is the dot of this scan's writes. Returns the record as it now stands.
+    ``stroke`` is the dot of this scan's writes, ``held`` the fields that the dataset holds at
+    all; None: any. Returns the record as it now stands.
     """
+    record = within(record, held)
     base, doubt = _base(record, current)
-    entries, notes = _edits(record, base, current, stroke, doubt=doubt)
+    entries, notes = _edits(record, base, current, stroke, held, doubt=doubt)
     seen = replace(record, shadow=current, etag=etag, marker=NO_MARKER)
     ledger.note(notes)
     if entries == record.entries:
@@ -112,6 +134,28 @@ def as_known(
     return known
 
 
+def without_blanks(record: Record, current: Fields | None, blanks: Fields) -> Fields | None:
+    """What the dataset holds now, without the fields in which nobody wrote.
+
+    ``blanks`` gives what a row shows in them besides NULL: a column's default. A default counts
+    as nothing only where another value is known: it is in everybody's sight.
+    """
+    if current is None:
+        return current
+    merged, shadow = merged_fields(record), record.shadow
+    marker = None if isinstance(record.marker, NoMarker) else record.marker
+    states = [state for state in (merged, shadow, marker) if state is not None]
+
+    def is_blank(name: str, value: Value) -> bool:
+        if value is None:
+            known = all(name in state for state in states)
+            return not known and _value(merged, name) is not None
+        known = shadow is None or name in shadow or not any(name in state for state in states)
+        return not known and same_value(value, blanks.get(name))
+
+    return {name: value for name, value in current.items() if not is_blank(name, value)}
+
+
 def is_foreign(record: Record, current: Fields | None) -> bool:
     """Is the row found under the key of an interrupted insert a user's own row instead?
 
@@ -132,9 +176,15 @@ def unpair(ledger: Ledger, record: Record) -> Record:
     return ledger.keep(replace(record, key=None, etag=None, shadow=None, marker=NO_MARKER))
 
 
-def begin(ledger: Ledger, record: Record, key: Key | None) -> Record:
-    """First step of a write: what is about to be written, and under which key."""
-    return ledger.keep(replace(record, key=key, marker=desired_fields(record)))
+def begin(
+    ledger: Ledger, record: Record, key: Key | None, held: AbstractSet[str] | None = None
+) -> Record:
+    """First step of a write: what is about to be written, and under which key.
+
+    ``held``: the fields that the dataset holds at all; None: any.
+    """
+    shadow, wanted = held_fields(record.shadow, held), desired_fields(record, held)
+    return ledger.keep(replace(record, key=key, shadow=shadow, marker=wanted))
 
 
 def settle(ledger: Ledger, record: Record, etag: Etag | None) -> Record:
@@ -188,17 +238,25 @@ def _value(fields: Fields | None, name: str) -> Value | Absent:
 
 
 def _edits(
-    record: Record, base: Fields | None, current: Fields | None, stroke: Dot, *, doubt: bool
+    record: Record,
+    base: Fields | None,
+    current: Fields | None,
+    stroke: Dot,
+    held: AbstractSet[str] | None,
+    *,
+    doubt: bool,
 ) -> tuple[dict[str, Entry], list[Note]]:
     """The record's entries after the users' edits from ``base`` to ``current``."""
     entries = dict(record.entries)
     if same_fields(current, base):
         return entries, []
     if current is None:
-        return _deleted(record, base, doubt=doubt)
+        return _deleted(record, base, held, doubt=doubt)
     want = merged_fields(record)
     notes: list[Note] = []
     for name in sorted(entries.keys() | current.keys() | (base or {}).keys()):
+        if held is not None and name not in held:
+            continue
         now, merged = _value(current, name), _value(want, name)
         if base is not None and same_value(now, _value(base, name)):
             continue
@@ -216,7 +274,7 @@ def _edits(
 
 
 def _deleted(
-    record: Record, base: Fields | None, *, doubt: bool
+    record: Record, base: Fields | None, held: AbstractSet[str] | None, *, doubt: bool
 ) -> tuple[dict[str, Entry], list[Note]]:
     """The record's entries after a user deleted the row that showed ``base``."""
     entries = dict(record.entries)
@@ -226,6 +284,7 @@ def _deleted(
         return entries, notes
     for name, entry in sorted(record.entries.items()):
         unseen = base is not None and not same_value(_value(want, name), _value(base, name))
+        unseen = unseen and (held is None or name in held)
         if not unseen or doubt:
             entries[name] = entry._replace(killed=True)
         if unseen and doubt:

@@ -15,7 +15,7 @@ from mailsync.core.ledger import Ledger
 from mailsync.core.model import Key, Record, desired_fields
 from mailsync.core.unifying import unify
 from mailsync.cycle.references import References
-from mailsync.datasets.base import Change, Dataset, Newcomer
+from mailsync.datasets.base import Change, Dataset, Newcomer, held_by
 from mailsync.store.records import StoredRecords
 
 
@@ -32,6 +32,7 @@ class Claim:
     ) -> None:
         """``records``, ``ledger`` and ``references`` are of the open transaction."""
         self._dataset = dataset
+        self._held = held_by(dataset)
         self._name = name
         self._records = records
         self._ledger = ledger
@@ -52,12 +53,11 @@ class Claim:
             if holder is not None and holder.id != record.id:
                 self.again = True
                 # a row that is to go makes room first
-                # a row that is to go makes room first
                 if key is not None and key not in begun and desired_fields(holder) is not None:
                     spelled = self._dataset.spelled
                     holders[key] = unify(self._ledger, holder, record, spelled)
             elif key not in vanished:
-                begun[key] = record_map.begin(self._ledger, record, key)
+                begun[key] = record_map.begin(self._ledger, record, key, self._held)
         return list(begun.values())
 
     def _vanished(self, batch: Sequence[Record]) -> set[Key]:
@@ -76,7 +76,7 @@ class Claim:
         new = {
             record.id: Newcomer(record.guid, self._references.landing(self._name, fields)[0])
             for record in batch
-            if record.key is None and (fields := desired_fields(record)) is not None
+            if record.key is None and (fields := desired_fields(record, self._held)) is not None
         }
         taken = {record.key for record in batch if record.key is not None}
         proposed = self._dataset.propose_keys(list(new.values()), taken)

@@ -14,10 +14,11 @@ from mailsync.core.fitness import unfit
 from mailsync.core.identifiers import minted
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Key, Record
+from mailsync.cycle.drifting import notice
 from mailsync.cycle.references import References
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
-from mailsync.datasets.base import Change, Dataset, Unreadable
+from mailsync.datasets.base import Change, Dataset, Unreadable, held_by
 
 BATCH = 2_000
 """Changes written to the store in one transaction."""
@@ -28,8 +29,9 @@ def detect_dataset(site: Site, name: str, report: Report) -> None:
 
     Raises DatasetError.
     """
-    dataset = site.dataset(name)
+    dataset = site.look(name)
     with site.store.transaction() as transaction:
+        notice(transaction, name, dataset)
         known = transaction.records.known(name)
     unreadable: dict[str, str] = {}
     changes = _readable(dataset.changes(known), unreadable)
@@ -49,14 +51,18 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         guids = minted(now, stroke)
         dataset, keys = site.dataset(name), [change.key for change in changes]
         found = References(site, transaction, ledger).travelling(name, changes, guids)
-        keyed = transaction.records.by_key(name, keys)
+        held = held_by(dataset)
+        keyed = {
+            key: record_map.within(record, held)
+            for key, record in transaction.records.by_key(name, keys).items()
+        }
         new = [key for key in keys if dataset.has_local_keys and key not in keyed]
         reserved = transaction.reservations.take(name, new)
         for each in found:
             change = _as_known(dataset, keyed, each)
             record = _record_under(ledger, keyed, change)
             if record is not None:
-                record_map.detect(ledger, record, change.fields, change.etag, stroke)
+                record_map.detect(ledger, record, change.fields, change.etag, stroke, held)
             elif change.fields is not None:
                 guid = reserved.get(change.key) or next(guids)
                 record_map.enrol(ledger, name, guid, change.key, change.fields, change.etag, stroke)
@@ -64,11 +70,15 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
 
 
 def _as_known(dataset: Dataset, keyed: Mapping[Key, Record], found: Change) -> Change:
-    """The change without values that the dataset only spells its own way."""
+    """The change without what the dataset only spells its own way, and what nobody wrote."""
     record = keyed.get(found.key)
     if record is None:
         return found
-    return found._replace(fields=record_map.as_known(record, found.fields, dataset.spelled))
+    fields = record_map.as_known(record, found.fields, dataset.spelled)
+    if dataset.fields is not None:
+        blanks = {name: field.blank for name, field in dataset.fields.items()}
+        fields = record_map.without_blanks(record, fields, blanks)
+    return found._replace(fields=fields)
 
 
 def _record_under(ledger: Ledger, keyed: Mapping[Key, Record], change: Change) -> Record | None:

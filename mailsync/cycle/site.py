@@ -129,6 +129,15 @@ class Site:
             )
         return self.datasets[name]
 
+    def look(self, name: str) -> Dataset:
+        """The dataset, as it looks now. Raises DatasetError, BadConfiguration."""
+        known = name in self.datasets
+        dataset = self.dataset(name)
+        if known:
+            dataset.look()
+            self._references.clear()
+        return dataset
+
     def references(self, name: str) -> Mapping[str, str]:
         """Fields that travel as GUIDs, for they refer to records of a dataset whose keys are the
         site's own: that dataset's name. Raises DatasetError, BadConfiguration.

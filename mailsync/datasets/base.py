@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple, Protocol
 
-from mailsync.core.model import Etag, Fields, Guid, Key
+from mailsync.core.model import Etag, Fields, Guid, Key, Value
 
 
 class Change(NamedTuple):
@@ -45,7 +46,9 @@ class Newcomer(NamedTuple):
 class Write(NamedTuple):
     """One compare-and-set: make ``key`` hold ``wanted`` if it now holds ``expected``.
 
-    None stands for "no record": ``expected`` None is an insert, ``wanted`` None a delete.
+    None stands for "no record": ``expected`` None is an insert, ``wanted`` None a delete. A field
+    that is only in ``wanted`` is expected to hold what nobody wrote, one that is only in
+    ``expected`` is emptied.
     """
 
     guid: Guid
@@ -92,6 +95,15 @@ class Database(Protocol):
         ...
 
 
+class Field(NamedTuple):
+    """What a dataset says of a field that its records have."""
+
+    type: str = ""
+    """In the dataset's own words; empty: it has no types."""
+    blank: Value = None
+    """What a record may hold there, besides NULL, where nobody wrote: a column's default."""
+
+
 class Dataset(Protocol):
     """Records of one kind under one name.
 
@@ -110,6 +122,17 @@ class Dataset(Protocol):
 
     has_local_keys: bool
     """Are its keys the site's own, and numbers?"""
+
+    fields: Mapping[str, Field] | None
+    """The fields it holds at all, NULL where nobody wrote; None: any field of any name, and none
+    that nobody wrote. No other fields are ever written to it."""
+
+    key: tuple[str, ...]
+    """Names of the columns that tell its records apart; empty: something else does."""
+
+    def look(self) -> None:
+        """See anew what ``fields``, ``key`` and ``references`` are: people alter tables."""
+        ...
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``: new, changed and vanished records.
@@ -149,3 +172,8 @@ class Dataset(Protocol):
     def close(self) -> None:
         """Release files and connections."""
         ...
+
+
+def held_by(dataset: Dataset) -> AbstractSet[str] | None:
+    """Names of the fields the dataset holds at all; None: any."""
+    return None if dataset.fields is None else dataset.fields.keys()

@@ -17,7 +17,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mailsync.core.model import Etag, Fields, Key, same_fields
-from mailsync.datasets.base import Change, Newcomer, Outcome, Reference, Result, Unreadable, Write
+from mailsync.datasets.base import (
+    Change,
+    Field,
+    Newcomer,
+    Outcome,
+    Reference,
+    Result,
+    Unreadable,
+    Write,
+)
 from mailsync.datasets.contentline import Malformed
 from mailsync.datasets.files import (
     Clock,
@@ -45,6 +54,8 @@ class RecordFolder:
     database = None
     references: Mapping[str, Reference] = MappingProxyType({})
     has_local_keys = False
+    fields: Mapping[str, Field] | None = None
+    key: tuple[str, ...] = ()
 
     def __init__(self, path: Path, form: Format, clock: Clock) -> None:
         """Raises :class:`mailsync.errors.DatasetMissing` if there is no such folder."""
@@ -108,6 +119,9 @@ class RecordFolder:
             outcomes = [self._write(write) for write in writes]
             flush_folder(self._path)
         return outcomes
+
+    def look(self) -> None:
+        """It holds any field."""
 
     def close(self) -> None:
         """Nothing to release."""

@@ -9,7 +9,16 @@ from types import MappingProxyType
 from typing import Final
 
 from mailsync.core.model import Etag, Fields, Key, same_fields
-from mailsync.datasets.base import Change, Newcomer, Outcome, Reference, Result, Unreadable, Write
+from mailsync.datasets.base import (
+    Change,
+    Field,
+    Newcomer,
+    Outcome,
+    Reference,
+    Result,
+    Unreadable,
+    Write,
+)
 
 MARSHAL_VERSION: Final = 2
 """Later versions encode object identity: equal values would give unequal bytes."""
@@ -34,6 +43,8 @@ class MemoryDataset:
     database = None
     references: Mapping[str, Reference] = MappingProxyType({})
     has_local_keys = False
+    fields: Mapping[str, Field] | None = None
+    key: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -106,6 +117,9 @@ class MemoryDataset:
             return Outcome(Result.WRITTEN)
         self.rows[write.key] = dict(write.wanted)
         return Outcome(Result.WRITTEN, Etag(fields_digest(write.wanted)))
+
+    def look(self) -> None:
+        """It holds any field."""
 
     def close(self) -> None:
         """Nothing to release."""

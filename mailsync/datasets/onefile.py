@@ -16,7 +16,16 @@ from types import MappingProxyType
 from typing import Final
 
 from mailsync.core.model import Etag, Fields, Key, same_fields
-from mailsync.datasets.base import Change, Newcomer, Outcome, Reference, Result, Unreadable, Write
+from mailsync.datasets.base import (
+    Change,
+    Field,
+    Newcomer,
+    Outcome,
+    Reference,
+    Result,
+    Unreadable,
+    Write,
+)
 from mailsync.datasets.contentline import Malformed
 from mailsync.datasets.files import Overtaken, explaining, flush_folder, read_regular, replace
 from mailsync.datasets.memory import fields_digest
@@ -32,6 +41,8 @@ class RecordFile:
     database = None
     references: Mapping[str, Reference] = MappingProxyType({})
     has_local_keys = False
+    fields: Mapping[str, Field] | None = None
+    key: tuple[str, ...] = ()
 
     def __init__(self, path: Path, form: Format) -> None:
         """Raises :class:`mailsync.errors.DatasetMissing` if there is no such file."""
@@ -92,6 +103,9 @@ class RecordFile:
                 continue
             return outcomes
         raise DatasetBusy(f"another program keeps changing {self._path}")
+
+    def look(self) -> None:
+        """It holds any field."""
 
     def close(self) -> None:
         """Nothing to release."""

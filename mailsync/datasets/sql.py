@@ -5,9 +5,10 @@ Rules
 * Values are the driver's own, exact by type: no conversion of dates or decimals either way.
 * The etag is one digest of the raw row; an unchanged row costs no object beyond it.
 * A record's fields are exactly the table's columns, without generated ones, and without the
-  key where each site has its own. Incoming fields unknown to the table are refused. Columns
-  that incoming fields do not name take their default in a new row and stay as they are in an
-  old one; compare-and-set does not look at columns that ``expected`` does not name.
+  key where each site has its own; other fields of a record are not for this table. Columns that
+  incoming fields do not name take their default in a new row and stay as they are in an old
+  one; compare-and-set does not look at columns that neither ``expected`` nor ``wanted`` names.
+* A default other than NULL that a new row took is a value like any other: others should know.
 * A write counts only if the row afterwards holds exactly what was wanted; where a column's
   type or a trigger alters it, the write is refused: it would echo between the sites for ever.
 """
@@ -16,15 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import chain, count, islice
 from typing import Any, Final
 
 from mailsync.core.model import Etag, Fields, Key
-from mailsync.datasets.base import Change, Newcomer, Outcome, Reference, Unreadable, Write
+from mailsync.datasets.base import Change, Field, Newcomer, Outcome, Reference, Unreadable, Write
 from mailsync.datasets.sqldatabase import PATIENCE, SqlDatabase
 from mailsync.datasets.sqlkeys import key_text
 from mailsync.datasets.sqlrows import Row, all_keys, one_row, row_etag, stream, unreadable
-from mailsync.datasets.sqlshape import Keys
+from mailsync.datasets.sqlshape import Keys, Shape
 from mailsync.errors import DatasetError
 
 _NO_ETAG: Final = Etag(b"")
@@ -54,11 +56,24 @@ class SqlTable:
         :class:`mailsync.errors.DatasetError` for a table whose rows cannot be told apart.
         """
         self.database = SqlDatabase(database, patience) if isinstance(database, str) else database
-        self.shape = self.database.reflect(table, keys, key)
-        self.references: Mapping[str, Reference] = self.shape.parents
-        self.has_local_keys = self.shape.local
         self._engine = self.database.engine
         self._place = f"table {table} of {self.database.place}"
+        self._reflect = partial(self.database.reflect, table, keys, key)
+        self._take(self._reflect())
+
+    def look(self) -> None:
+        """Reflect again; connections that know the table as it was before are closed."""
+        before = self.shape
+        self._take(self._reflect())
+        if (before.held, before.key) != (self.fields, self.key):
+            self.database.close()
+
+    def _take(self, shape: Shape) -> None:
+        self.shape = shape
+        self.references: Mapping[str, Reference] = shape.parents
+        self.has_local_keys = shape.local
+        self.fields: Mapping[str, Field] | None = shape.held
+        self.key = shape.key
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``, in one consistent view of the table.

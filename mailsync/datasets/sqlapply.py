@@ -17,12 +17,13 @@ from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
-from mailsync.core.model import Fields, Value, same_value
+from mailsync.core.model import Fields, Value
 from mailsync.datasets.base import Outcome, Result, Write
 from mailsync.datasets.sqlkeys import key_values
 from mailsync.datasets.sqlreferences import References
-from mailsync.datasets.sqlrows import one_row, row_etag, unreadable, usable_key
+from mailsync.datasets.sqlrows import one_row, row_etag, unreadable
 from mailsync.datasets.sqlshape import Shape, Statement
+from mailsync.datasets.sqlwrites import difference, is_expected, misfit, spelled
 
 CHUNK: Final = 64
 
@@ -95,7 +96,7 @@ class Application:
                 if write.wanted is not None and (reason := shape.misfit(write.wanted)):
                     self._reasons[place] = reason
                 self._tables.append(table)
-                self._writes.append(_spelled(shape, write))
+                self._writes.append(spelled(shape, write))
         self._reasons |= refused
         self._outcomes: dict[int, Outcome] = {}
         self._begun: dict[int, Fields] = {}
@@ -133,9 +134,9 @@ class Application:
         present = None if row is None else shape.fields_of(row)
         if present is not None and (reason := unreadable(present)):
             self._reasons[place] = reason
-        elif not _is_expected(present, write.expected):
+        elif not is_expected(shape, present, write):
             self._outcomes[place] = Outcome(Result.CHANGED)
-        elif reason := _misfit(shape, write):
+        elif reason := misfit(shape, write):
             self._reasons[place] = reason
         else:
             return True
@@ -185,7 +186,7 @@ class Application:
             self._add(place, write.wanted)
         else:
             present = self._begun.get(place, write.expected or {})
-            self._alter(place, _difference(write.wanted, present))
+            self._alter(place, difference(write.wanted, present))
         self._outcomes[place] = self._proof(place)
 
     def _add(self, place: int, fields: Fields) -> None:
@@ -223,10 +224,13 @@ class Application:
             if row is None and write.wanted is None:
                 return Outcome(Result.WRITTEN)
             raise _NotTaken("the database neither reported an error nor did what was asked")
-        if altered := _difference(write.wanted, shape.fields_of(row)):
+        present = shape.fields_of(row)
+        if altered := difference(write.wanted, present):
             names = ", ".join(sorted(altered))
             raise _NotTaken(f"the column's type or a trigger alters what is written to {names}")
-        return Outcome(Result.WRITTEN, row_etag(row))
+        by_itself = (name for name in present.keys() - write.wanted.keys())
+        is_all_said = all(present[name] is None for name in by_itself)
+        return Outcome(Result.WRITTEN, row_etag(row) if is_all_said else None)
 
     def _in_two_steps(self, places: list[int]) -> list[int]:
         """Write what waits for each other: updates for unique values, inserts and deletes for
@@ -276,7 +280,7 @@ class Application:
             fields = write.wanted or write.expected or {}
             loose = shape.referring & shape.nullable & fields.keys()
             return {name: None for name in loose if fields[name] is not None}
-        changed = _difference(write.wanted, write.expected)
+        changed = difference(write.wanted, write.expected)
         return {
             name: None if name in shape.nullable else _stand_in(value, write.key)
             for name, value in changed.items()
@@ -336,43 +340,6 @@ class Application:
             self._depth -= 1
             if self._engine.in_transaction(self._connection):
                 self._cursor.execute(f"RELEASE SAVEPOINT {name}")
-
-
-def _misfit(shape: Shape, write: Write) -> str:
-    if write.wanted is None:
-        return ""
-    key = usable_key(shape, write.key)
-    if key is None:
-        return f"no row can have the key {write.key} ({', '.join(shape.key)})"
-    named = dict(zip(shape.key, key, strict=True))
-    if not shape.local and any(
-        not same_value(named[name], write.wanted.get(name)) for name in named
-    ):
-        return f"its key columns say another key than {write.key}"
-    return ""
-
-
-def _spelled(shape: Shape, write: Write) -> Write:
-    """The write in the columns' own spelling."""
-    return write._replace(
-        expected=None if write.expected is None else shape.spelled(write.expected),
-        wanted=None if write.wanted is None else shape.spelled(write.wanted),
-    )
-
-
-def _is_expected(present: Fields | None, expected: Fields | None) -> bool:
-    if present is None or expected is None:
-        return present is None and expected is None
-    return not _difference(expected, present)
-
-
-def _difference(wanted: Fields, present: Fields) -> dict[str, Value]:
-    """The fields of ``wanted`` that are not in ``present``, or not the same there."""
-    return {
-        name: value
-        for name, value in wanted.items()
-        if name not in present or not same_value(value, present[name])
-    }
 
 
 def _stand_in(value: Value, key: str) -> Value:

@@ -40,6 +40,10 @@ class Column:
     """What to ask for instead of the column itself, which the server would round."""
     restless: bool = False
     """Every update that does not name it alters it."""
+    type: str = ""
+    """As the engine calls it."""
+    blank: Value = None
+    """What it holds where nobody said anything: its default, if that is a constant."""
 
 
 class EngineModule(Protocol):

@@ -8,7 +8,7 @@ type, so that no result or parameter is converted on its way.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any, Final, Literal, cast
@@ -29,13 +29,14 @@ from sqlalchemy import (
     table,
     update,
 )
+from sqlalchemy.exc import CompileError
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from mailsync.core.model import Fields, Key, Value
-from mailsync.datasets.base import Reference
+from mailsync.datasets.base import Field, Reference
 from mailsync.datasets.sqlengine import Column, EngineModule
 from mailsync.datasets.sqlkeys import key_text
-from mailsync.datasets.sqlspelling import Unfit
+from mailsync.datasets.sqlspelling import Unfit, blank
 from mailsync.errors import DatasetError, DatasetMissing
 
 Keys = Literal["local", "shared"]
@@ -125,9 +126,13 @@ class Shape:
         return tuple(name for name in self.columns if not (self.local and name in self.key))
 
     @cached_property
-    def field_names(self) -> frozenset[str]:
-        """The same as a set."""
-        return frozenset(self.fields)
+    def held(self) -> dict[str, Field]:
+        """The fields as a dataset tells them."""
+        return {one: Field(self.by_name[one].type, self.by_name[one].blank) for one in self.fields}
+
+    def nothing_in(self, name: str) -> Value:
+        """What a column is given that a record no longer has as a field."""
+        return None if name in self.nullable else self.held[name].blank
 
     @cached_property
     def key_places(self) -> tuple[int, ...]:
@@ -169,7 +174,7 @@ class Shape:
 
     def misfit(self, fields: Fields) -> str:
         """Why the columns do not take these fields; empty: they may."""
-        if unknown := sorted(fields.keys() - self.field_names):
+        if unknown := sorted(fields.keys() - self.held.keys()):
             return f"the table has no column {', '.join(unknown)}"
         for name, value in fields.items():
             try:
@@ -321,7 +326,7 @@ def reflect(
         )
     return Shape(
         name=name,
-        described=tuple(module.column(one) for one in own),
+        described=tuple(_described(module, engine.dialect, one) for one in own),
         key=key,
         declared=not primary,
         local=generated if keys is None else keys == "local",
@@ -331,6 +336,17 @@ def reflect(
         engine=module,
         dialect=engine.dialect,
     )
+
+
+def _described(module: EngineModule, dialect: Dialect, one: Any) -> Column:
+    """A column with its type and its default."""
+    found = module.column(one)
+    try:
+        words = one["type"].compile(dialect=dialect)
+    except CompileError:
+        words = ""
+    nothing = blank(found.spell, one.get("default"), nullable=found.nullable)
+    return replace(found, type=words, blank=nothing)
 
 
 def _declared(

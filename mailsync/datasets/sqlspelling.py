@@ -18,6 +18,7 @@ import re
 import struct
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -31,6 +32,12 @@ _DECIMAL: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _CLOCK: Final = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?", re.ASCII)
 _ZONE: Final = re.compile(r"[+-][0-9]{2}(:?[0-9]{2})?|Z", re.ASCII)
+_CONSTANT: Final = re.compile(
+    r"\(?(?:(-?[0-9]+)|(-?[0-9]+\.[0-9]+)|'((?:[^']|'')*)'|(true|false))\)?"
+    r"(?:::[\w ().,\[\]\"]+)?",
+    re.IGNORECASE,
+)
+"""An integer, a decimal, a text or a truth value, which PostgreSQL casts to its type."""
 _DIGITS_MAX: Final = 2000
 """Of a decimal that is looked at; no engine's has more."""
 
@@ -192,6 +199,31 @@ def document(value: Value) -> Value:
     if "\\u0000" in spelled.replace("\\\\", ""):
         raise Unfit("of PostgreSQL cannot hold U+0000")
     return spelled
+
+
+def blank(spell: Spelling, default: str | None, *, nullable: bool) -> Value:
+    """What rows hold in a column that came later, by the catalogue's words for its default.
+
+    Only constants are understood. A column that takes no NULL and has no default was filled by
+    MariaDB with zeros or empty texts.
+    """
+    values = _constants(default) if default is not None else () if nullable else (0, "")
+    for value in values:
+        with suppress(Unfit):
+            return spell(value)
+    return None
+
+
+def _constants(words: str) -> tuple[Value, ...]:
+    found = _CONSTANT.fullmatch(words)
+    if found is None:
+        return ()
+    whole, decimal_number, quoted, truth = found.groups()
+    if whole is not None:
+        return (int(whole),)
+    if quoted is not None:
+        return (quoted.replace("''", "'"),)
+    return (decimal_number or truth.lower() == "true",)
 
 
 def _texts(value: Value, kind: str, spell: Callable[[str], str]) -> str:

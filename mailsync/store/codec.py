@@ -5,17 +5,20 @@ Rules
 * The store is ours and private, so reading it back is trusted; still it is CBOR, nothing that
   could run code.
 * Peers are kept as bits of their link's number, so that sets of them stay small.
-* A shadow equal to what the record merged to, the usual case, is one byte.
+* A shadow equal to what the record merged to, the usual case, is one byte; of one that lacks
+  some of its fields, the names of these are kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import cbor2
 
+from mailsync.core.drift import Layout
 from mailsync.core.model import (
     ABSENT,
     NO_MARKER,
@@ -38,6 +41,7 @@ from mailsync.core.model import (
     Value,
     desired_fields,
     dots_of,
+    held_fields,
     is_alive,
     merged_fields,
     needs_writing,
@@ -46,7 +50,7 @@ from mailsync.core.model import (
 from mailsync.core.positions import Positions
 
 SAME = b"="
-"""A shadow that equals the merged fields."""
+"""A shadow that equals the merged fields, without those whose names stand behind."""
 
 NOTHING = b"-"
 """A marker that says: a delete is being written."""
@@ -91,10 +95,14 @@ class RecordRow(NamedTuple):
     changed_at: int
 
 
-def record_row(record: Record, peers: Peers, dataset: int, changed_at: int) -> RecordRow:
-    """The columns of a record."""
-    merged = merged_fields(record)
-    shadow = record.shadow
+def record_row(
+    record: Record,
+    peers: Peers,
+    dataset: int,
+    changed_at: int,
+    holds: AbstractSet[str] | None = None,
+) -> RecordRow:
+    """The columns of a record; ``holds``: the fields its dataset holds at all, None for any."""
     return RecordRow(
         dataset=dataset,
         guid=bytes(record.guid),
@@ -102,9 +110,9 @@ def record_row(record: Record, peers: Peers, dataset: int, changed_at: int) -> R
         key=record.key,
         etag=record.etag,
         state=_state(record, peers),
-        shadow=SAME if shadow is not None and same_fields(shadow, merged) else _fields(shadow),
+        shadow=_shadow(record),
         marker=None if isinstance(record.marker, NoMarker) else _marker(record.marker),
-        unwritten=int(needs_writing(record)),
+        unwritten=int(needs_writing(record, holds)),
         prunable=int(record.context.keys() != dots_of(record.entries) or bool(record.whole_for)),
         gone=int(desired_fields(record) is None and _is_spent(record)),
         changed_at=changed_at,
@@ -134,8 +142,7 @@ def record_of(row: RecordRow, peers: Peers, dataset: str) -> Record:
         None if row.key is None else Key(row.key),
         None if row.etag is None else Etag(row.etag),
     )
-    shadow = merged_fields(record) if row.shadow == SAME else _fields_of(row.shadow)
-    object.__setattr__(record, "shadow", shadow)
+    object.__setattr__(record, "shadow", _shadow_of(row.shadow, record))
     object.__setattr__(record, "marker", _marker_of(row.marker))
     return record
 
@@ -201,6 +208,27 @@ def link_of(peer: str, state: bytes) -> Link:
     )
 
 
+def layout_bytes(layout: Layout) -> bytes:
+    """What a dataset looked like."""
+    return cbor2.dumps((dict(layout.fields), layout.key))
+
+
+def layout_of(data: bytes) -> Layout:
+    """The layout of :func:`layout_bytes`."""
+    fields, key = cbor2.loads(data)
+    return Layout(fields, tuple(key))
+
+
+def names_bytes(names: frozenset[str]) -> bytes:
+    """Names of fields."""
+    return cbor2.dumps(sorted(names))
+
+
+def names_of(data: bytes | None) -> frozenset[str]:
+    """The names of :func:`names_bytes`."""
+    return frozenset() if data is None else frozenset(cbor2.loads(data))
+
+
 def positions_bytes(positions: Positions) -> bytes:
     """A set of positions."""
     return cbor2.dumps(positions.intervals)
@@ -260,8 +288,25 @@ def _entry(order: list[Dot], item: list[Any]) -> Entry:
     return Entry(order[dot], item[1] if len(item) > 1 else ABSENT, bool(killed))
 
 
-def _fields(fields: Fields | None) -> bytes | None:
-    return None if fields is None else cbor2.dumps(dict(fields))
+def _shadow(record: Record) -> bytes | None:
+    shadow, merged = record.shadow, merged_fields(record)
+    if shadow is None:
+        return None
+    if same_fields(shadow, merged):
+        return SAME
+    if shadow and same_fields(shadow, held_fields(merged, shadow.keys())):
+        return SAME + cbor2.dumps(sorted((merged or {}).keys() - shadow.keys()))
+    return cbor2.dumps(dict(shadow))
+
+
+def _shadow_of(data: bytes | None, record: Record) -> Fields | None:
+    if data is None or not data.startswith(SAME):
+        return _fields_of(data)
+    merged = merged_fields(record)
+    if data == SAME or merged is None:
+        return merged
+    lacking = set(cbor2.loads(data[len(SAME) :]))
+    return {name: value for name, value in merged.items() if name not in lacking}
 
 
 def _fields_of(data: bytes | None) -> Fields | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -20,10 +20,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from mailsync.core.drift import Layout
 from mailsync.core.model import Etag, Guid, Key, Record, RecordId
 from mailsync.core.positions import Positions
 from mailsync.store import schema
-from mailsync.store.codec import Peers, RecordRow, record_of, record_row
+from mailsync.store.codec import (
+    Peers,
+    RecordRow,
+    layout_bytes,
+    layout_of,
+    names_bytes,
+    names_of,
+    record_of,
+    record_row,
+)
 from mailsync.store.statements import Session, Statement, parameters
 
 CHUNK = 500
@@ -34,8 +44,13 @@ POSITION_MAX = 2**63 - 1
 _T = TypeVar("_T")
 
 _dataset, _record = schema.dataset.c, schema.record.c
-_DATASETS = Statement(select(_dataset.name, _dataset.number))
+_DATASETS = Statement(select(_dataset.name, _dataset.number, _dataset.layout, _dataset.unheld))
 _ADD_DATASET = Statement(insert(schema.dataset).values(name=bindparam("name")))
+_of_this_name = _dataset.name == bindparam("called")
+_LAY_OUT = Statement(update(schema.dataset).where(_of_this_name).values(layout=bindparam("layout")))
+_NOTE_UNHELD = Statement(
+    update(schema.dataset).where(_of_this_name).values(unheld=bindparam("unheld"))
+)
 
 
 def _where(*conditions: ColumnElement[bool]) -> Select[Any]:
@@ -75,6 +90,7 @@ _AGE = Statement(
     .values(changed_at=bindparam("now"))
 )
 _KNOWN = Statement(select(_record.key, _record.etag, _record.marker).where(_of_dataset, _has_key))
+_DOUBT = Statement(update(schema.record).where(_of_dataset, _has_key).values(etag=None))
 _FREE_KEYS = Statement(
     update(schema.record)
     .where(_of_dataset, _among(_record.guid, "guids"), _has_key)
@@ -94,6 +110,17 @@ _SAVE = Statement(
 )
 
 
+class _Dataset(NamedTuple):
+    """What is kept of a dataset besides its records."""
+
+    number: int
+    layout: Layout | None
+    holds: frozenset[str] | None
+    """The fields it holds at all; None: any."""
+    unheld: frozenset[str]
+    """Fields of its records that it did not hold when they were saved."""
+
+
 class StoredRecords(Mapping[RecordId, Record]):
     """The record map, loaded as it is read. ``fetch`` loads many at once ahead of use."""
 
@@ -104,12 +131,17 @@ class StoredRecords(Mapping[RecordId, Record]):
         self._loaded: dict[RecordId, Record | None] = {}
 
     @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return dict(self._session.rows(_DATASETS))
+    def _datasets(self) -> dict[str, _Dataset]:
+        found = {}
+        for name, number, layout_there, unheld in self._session.rows(_DATASETS):
+            layout = None if layout_there is None else layout_of(layout_there)
+            holds = None if layout is None else frozenset(layout.fields)
+            found[name] = _Dataset(number, layout, holds, names_of(unheld))
+        return found
 
     @cached_property
     def _names(self) -> dict[int, str]:
-        return {number: name for name, number in self._numbers.items()}
+        return {kept.number: name for name, kept in self._datasets.items()}
 
     def __getitem__(self, record_id: RecordId) -> Record:
         if record_id not in self._loaded:
@@ -192,37 +224,76 @@ class StoredRecords(Mapping[RecordId, Record]):
         ((count,),) = self._session.rows(_COUNT, dataset=self._number(dataset))
         return int(count)
 
+    def layout(self, dataset: str) -> Layout | None:
+        """What the dataset looked like when it was last seen; None: it holds any fields."""
+        kept = self._datasets.get(dataset)
+        return None if kept is None else kept.layout
+
+    def unheld(self, dataset: str) -> frozenset[str]:
+        """Fields of its records that the dataset does not hold."""
+        kept = self._datasets.get(dataset)
+        return frozenset() if kept is None else kept.unheld - (kept.holds or frozenset())
+
+    def lay_out(self, dataset: str, layout: Layout) -> None:
+        """The dataset looks otherwise than before: every record is to be looked at again."""
+        self._add_datasets({dataset})
+        self._session.run(_LAY_OUT, called=dataset, layout=layout_bytes(layout))
+        self._session.run(_DOUBT, dataset=self._number(dataset))
+        self._read_datasets_again()
+        self._loaded.clear()
+
     def save(self, changed: Sequence[Record], dropped: Iterable[RecordId], now: int) -> None:
         """Write what a ledger gathered."""
-        new = {record.dataset for record in changed} - self._numbers.keys()
-        if new:
-            self._session.run_each(_ADD_DATASET, [{"name": name} for name in sorted(new)])
-            del self._numbers
-            self.__dict__.pop("_names", None)
+        self._add_datasets({record.dataset for record in changed})
+        self._note_unheld(changed)
         self._free_keys(changed)
         for chunk in _chunks(changed):
-            rows = [
-                record_row(record, self._peers, self._numbers[record.dataset], now)
-                for record in chunk
-            ]
+            rows = [self._row(record, now) for record in chunk]
             self._session.run_each(_SAVE, [row._asdict() for row in rows])
         for name, guid in dropped:
             self._session.run(_DROP, dataset=self._number(name), guid=bytes(guid))
         self._loaded.clear()
+
+    def _row(self, record: Record, now: int) -> RecordRow:
+        kept = self._datasets[record.dataset]
+        return record_row(record, self._peers, kept.number, now, kept.holds)
+
+    def _add_datasets(self, names: set[str]) -> None:
+        if new := names - self._datasets.keys():
+            self._session.run_each(_ADD_DATASET, [{"name": name} for name in sorted(new)])
+            self._read_datasets_again()
+
+    def _read_datasets_again(self) -> None:
+        del self._datasets
+        self.__dict__.pop("_names", None)
+
+    def _note_unheld(self, changed: Sequence[Record]) -> None:
+        """Fields of these records that their datasets do not hold are remembered by name."""
+        news: dict[str, frozenset[str]] = {}
+        for record in changed:
+            kept = self._datasets[record.dataset]
+            if kept.holds is not None and not record.entries.keys() <= kept.holds:
+                noted = news.get(record.dataset, kept.unheld)
+                news[record.dataset] = noted | (record.entries.keys() - kept.holds)
+        for name, unheld in news.items():
+            if unheld != self._datasets[name].unheld:
+                self._session.run(_NOTE_UNHELD, called=name, unheld=names_bytes(unheld))
+                self._read_datasets_again()
 
     def _free_keys(self, changed: Sequence[Record]) -> None:
         """Keys that change hands within one save must not collide half-way."""
         for name in {record.dataset for record in changed}:
             guids = [bytes(record.guid) for record in changed if record.dataset == name]
             for chunk in _chunks(guids):
-                self._session.run(_FREE_KEYS, dataset=self._numbers[name], guids=chunk)
+                self._session.run(_FREE_KEYS, dataset=self._number(name), guids=chunk)
 
     def _found(self, statement: Statement, **values: object) -> list[Record]:
         rows = map(RecordRow._make, self._session.rows(statement, **values))
         return [record_of(row, self._peers, self._names[row.dataset]) for row in rows]
 
     def _number(self, dataset: str) -> int:
-        return self._numbers.get(dataset, -1)
+        kept = self._datasets.get(dataset)
+        return -1 if kept is None else kept.number
 
 
 def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -56,6 +56,8 @@ dataset = Table(
     metadata,
     Column("number", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
+    Column("layout", LargeBinary),
+    Column("unheld", LargeBinary),
 )
 
 link = Table(

@@ -1,0 +1,204 @@
+"""Columns come, go and change at one site: the common ones go on, and nothing is lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailsync.carriers.memory import Network
+from mailsync.config.loading import parse
+from mailsync.cycle.report import Report
+from mailsync.cycle.run import Extent, run_cycle
+from mailsync.cycle.site import Peer, Site, Surroundings
+from mailsync.datasets.base import Dataset, Outcome, Write
+from mailsync.store.state import StateStore
+from tests.cycle.sites import Clock, MemoryCarrier, keys_of
+
+CLOCK = Clock()
+TABLE = "CREATE TABLE defects (id INTEGER PRIMARY KEY, what TEXT, place TEXT)"
+
+
+class Fleet:
+    """Sites in a row, each with a table ``defects`` in a database of its own."""
+
+    def __init__(self, directory: Path, names: tuple[str, ...] = ("ann", "bob")) -> None:
+        self.directory = directory
+        self.network = Network()
+        self.users = {name: sqlite3.connect(directory / f"{name}.db") for name in names}
+        for name in names:
+            self.run(name, TABLE)
+        pairs = list(pairwise(names))
+        self.sites = {
+            name: self._site(name, [a if b == name else b for a, b in pairs if name in (a, b)])
+            for name in names
+        }
+
+    def _site(self, name: str, peers: list[str]) -> Site:
+        text = f'[site]\nname = "{name}"\nstate = "{name}.state"\n[mail]\n'
+        text += f'address = "{name}@example.org"\nimap = "imap://localhost"\n'
+        text += 'smtp = "smtp://localhost"\n'
+        text += "".join(f'[peers.{peer}]\ncard = "{peer}.card"\n' for peer in peers)
+        text += f'[datasets.defects]\nsource = "sqlite:///{name}.db"\ntable = "defects"\n'
+        settings = parse(text.encode(), self.directory / f"{name}.toml")
+        accepted = {
+            peer: Peer(peer, f"{peer}@example.org", keys_of(peer).public, settings.peers[peer])
+            for peer in peers
+        }
+        store = StateStore.create(self.directory / f"{name}.state")
+        with store.transaction() as transaction:
+            transaction.found_site(keys_of(name).public.site_number)
+        carrier = MemoryCarrier(self.network, f"{name}@example.org")
+        return Site(settings, keys_of(name), accepted, store, carrier, Surroundings(CLOCK.read))
+
+    def run(self, name: str, *statements: str) -> list[tuple[Any, ...]]:
+        """What a user does at one site; the rows of the last statement."""
+        for statement in statements:
+            found = self.users[name].execute(statement).fetchall()
+            self.users[name].commit()
+        return found
+
+    def table(self, name: str, order: str = "what") -> list[dict[str, Any]]:
+        """All rows, without their keys."""
+        cursor = self.users[name].execute(f"SELECT * FROM defects ORDER BY {order}")
+        names = [column[0] for column in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor]
+        return [{name: row[name] for name in row if name != "id"} for row in rows]
+
+    async def sync(self, name: str) -> Report:
+        report = await run_cycle(self.sites[name], Extent(), Report())
+        assert not report.problems, report.problems
+        self.network.deliver_all()
+        return report
+
+    async def settle(self) -> int:
+        """Rounds until a whole one sends no record; how many records were sent."""
+        sent = 0
+        for _ in range(12):
+            reports = [await self.sync(name) for name in self.sites]
+            peers = [peer for report in reports for peer in report.peers.values()]
+            assert not any(any(report.held.values()) for report in reports), reports
+            now = sum(peer.sent.upserts + peer.sent.deletes for peer in peers)
+            sent += now
+            if not now:
+                return sent
+        raise AssertionError("they never come to rest")
+
+    def notes(self, name: str) -> int:
+        """How many conflicts the site's journal has."""
+        with self.sites[name].store.transaction() as transaction:
+            return len(list(transaction.journal.entries()))
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    made = Fleet(tmp_path)
+    made.run("ann", "INSERT INTO defects (what, place) VALUES ('hatch', 'bow'), ('pump', 'aft')")
+    await made.settle()
+    yield made
+    for site in made.sites.values():
+        site.close()
+    for user in made.users.values():
+        user.close()
+
+
+async def test_a_dropped_column_is_nobodys_edit_and_comes_back_filled(fleet: Fleet) -> None:
+    fleet.run("bob", "ALTER TABLE defects DROP COLUMN place")
+    assert await fleet.settle() == 0
+    assert [row["place"] for row in fleet.table("ann")] == ["bow", "aft"]
+    fleet.run("bob", "UPDATE defects SET what = 'big pump' WHERE what = 'pump'")
+    fleet.run("ann", "UPDATE defects SET place = 'stern' WHERE what = 'pump'")
+    await fleet.settle()
+    assert fleet.table("ann") == [
+        {"what": "big pump", "place": "stern"},
+        {"what": "hatch", "place": "bow"},
+    ]
+    assert fleet.table("bob") == [{"what": "big pump"}, {"what": "hatch"}]
+    fleet.run("bob", "ALTER TABLE defects ADD COLUMN place TEXT DEFAULT 'unknown'")
+    assert await fleet.settle() == 0
+    assert fleet.table("bob") == fleet.table("ann")
+    assert fleet.notes("ann") == fleet.notes("bob") == 0
+
+
+async def test_a_new_column_sends_what_somebody_wrote_into_it_and_nothing_else(
+    fleet: Fleet,
+) -> None:
+    fleet.run("ann", "ALTER TABLE defects ADD COLUMN part TEXT")
+    assert await fleet.settle() == 0
+    fleet.run("ann", "UPDATE defects SET part = 'P7' WHERE what = 'pump'")
+    assert await fleet.settle() == 1
+    assert fleet.table("bob") == [
+        {"what": "hatch", "place": "bow"},
+        {"what": "pump", "place": "aft"},
+    ]
+    fleet.run("bob", "ALTER TABLE defects ADD COLUMN part TEXT")
+    assert await fleet.settle() == 0
+    assert fleet.table("bob") == fleet.table("ann")
+    assert [row["part"] for row in fleet.table("bob")] == [None, "P7"]
+
+
+async def test_what_users_wrote_into_a_column_that_came_back_is_an_edit(fleet: Fleet) -> None:
+    fleet.run("bob", "ALTER TABLE defects DROP COLUMN place")
+    await fleet.settle()
+    fleet.run(
+        "bob",
+        "ALTER TABLE defects ADD COLUMN place TEXT DEFAULT 'unknown'",
+        "UPDATE defects SET place = 'keel' WHERE what = 'pump'",
+    )
+    await fleet.settle()
+    both = [{"what": "hatch", "place": "bow"}, {"what": "pump", "place": "keel"}]
+    assert fleet.table("ann") == fleet.table("bob") == both
+    assert fleet.notes("ann") == fleet.notes("bob") == 1
+
+
+async def test_a_record_with_fields_that_the_table_lacks_is_written_without_them(
+    fleet: Fleet,
+) -> None:
+    fleet.run("ann", "ALTER TABLE defects ADD COLUMN part TEXT")
+    fleet.run("ann", "INSERT INTO defects (what, part) VALUES ('anchor', 'P1')")
+    await fleet.settle()
+    assert {"what": "anchor", "place": None} in fleet.table("bob")
+    fleet.run("bob", "UPDATE defects SET place = 'bow' WHERE what = 'anchor'")
+    await fleet.settle()
+    assert {"what": "anchor", "place": "bow", "part": "P1"} in fleet.table("ann")
+    fleet.run("bob", "DELETE FROM defects WHERE what = 'anchor'")
+    await fleet.settle()
+    assert len(fleet.table("ann")) == len(fleet.table("bob")) == 2
+
+
+async def test_defaults_that_only_one_site_has_become_known_to_the_others(fleet: Fleet) -> None:
+    fleet.run("bob", "ALTER TABLE defects ADD COLUMN state TEXT NOT NULL DEFAULT 'open'")
+    await fleet.settle()
+    fleet.run("ann", "INSERT INTO defects (what) VALUES ('anchor')")
+    await fleet.settle()
+    fleet.run("ann", "ALTER TABLE defects ADD COLUMN state TEXT")
+    assert await fleet.settle() == 0
+    assert [row["state"] for row in fleet.table("ann")] == ["open"] * 3
+    assert fleet.table("ann") == fleet.table("bob")
+
+
+async def test_a_user_quicker_than_the_first_value_of_a_new_column_is_heard(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.run("ann", "ALTER TABLE defects ADD COLUMN part TEXT")
+    fleet.run("ann", "UPDATE defects SET part = 'P7' WHERE what = 'pump'")
+    await fleet.settle()
+    fleet.run("bob", "ALTER TABLE defects ADD COLUMN part TEXT")
+    database = fleet.sites["bob"].dataset("defects").database
+    assert database is not None
+    real = database.apply
+
+    def apply(batches: Sequence[tuple[Dataset, Sequence[Write]]]) -> list[list[Outcome]]:
+        fleet.run("bob", "UPDATE defects SET part = 'P8' WHERE what = 'pump'")
+        monkeypatch.undo()
+        return real(batches)
+
+    monkeypatch.setattr(database, "apply", apply)
+    await fleet.settle()
+    assert [row["part"] for row in fleet.table("ann")] == [None, "P8"]
+    assert fleet.table("ann") == fleet.table("bob")
+    assert fleet.notes("ann") == 1
