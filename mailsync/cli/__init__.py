@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "conflicts": "mailsync.cli.conflicts:conflicts",
         "held": "mailsync.cli.held:held",
         "bundle": "mailsync.cli.bundle:bundle",
+        "reconcile": "mailsync.cli.reconcile:reconcile",
         "doctor": "mailsync.cli.doctor:doctor",
         "demo": "mailsync.cli.demo:demo",
     }

@@ -45,7 +45,7 @@ def sync(
             everything=full,
             peers=chosen_peers(site, peers),
         )
-        with _Bars(invocation.output) as bars:
+        with Bars(invocation.output) as bars:
             report = asyncio.run(run_cycle(site, extent, Report(progress=bars.advance)))
         show_report(invocation.output, site, report)
     ctx.exit(report.exit_code)
@@ -148,10 +148,11 @@ def _show_plan(output: Output, site: Site, planned: Plan) -> None:
     output.line("summary", peers=peers)
 
 
-class _Bars:
+class Bars:
     """One progress bar for each thing that is under way."""
 
     def __init__(self, output: Output) -> None:
+        """None yet."""
         self._output = output
         self._stack = ExitStack()
         self._current = ""
@@ -162,6 +163,11 @@ class _Bars:
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
+
+    def stop(self) -> None:
+        """No progress is shown while something else is."""
+        self._stack.close()
+        self._current = ""
 
     def advance(self, what: str, count: int) -> None:
         """So many more are done of what is under way."""

@@ -2,12 +2,14 @@
 
 ``settings`` holds the values, ``dataset`` those of a dataset's section, ``loading`` finds and
 reads the file, ``mistakes`` and ``lines`` say what is wrong where, ``quantities`` reads durations
-and sizes, ``secret`` fetches the mail password, ``editing`` adds a peer. This package alone knows
+and sizes, ``secret`` fetches the mail password, ``editing`` adds a peer,
+``asked`` reads a dataset off the command line. This package alone knows
 pydantic and TOML.
 """
 
 from __future__ import annotations
 
+from mailsync.config.asked import asked_dataset
 from mailsync.config.dataset import DatasetSettings
 from mailsync.config.editing import add_peer
 from mailsync.config.loading import FILE_NAME, find, load, parse
@@ -34,6 +36,7 @@ __all__ = [
     "Settings",
     "SiteSettings",
     "add_peer",
+    "asked_dataset",
     "find",
     "format_duration",
     "format_size",

@@ -1,0 +1,1 @@
+"""Two datasets that this machine can both reach, compared and made equal: no sites, no mail."""

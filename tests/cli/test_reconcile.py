@@ -1,0 +1,253 @@
+"""``mailsync reconcile`` on files: what it says, what it writes, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mailsync.errors import Exit
+from tests.cli.invoking import lines_of, refuse, run, succeed
+
+SCHEMA = "CREATE TABLE defects (id INTEGER PRIMARY KEY, no TEXT UNIQUE, status TEXT, hours REAL)"
+Rows = Sequence[tuple[object, ...]]
+ROWS: Rows = [(1, "D-1", "open", 1.5), (2, "D-2", "open", None), (3, "D-3", "closed", 8.0)]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MAILSYNC_CONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def database(name: str, *scripts: str, rows: Rows = ROWS) -> sqlite3.Connection:
+    connection = sqlite3.connect(name, isolation_level=None)
+    connection.execute(SCHEMA)
+    connection.executemany("INSERT INTO defects VALUES (?, ?, ?, ?)", rows)
+    for script in scripts:
+        connection.executescript(script)
+    return connection
+
+
+def defects(connection: sqlite3.Connection, columns: str = "*") -> Rows:
+    return connection.execute(f"SELECT {columns} FROM defects ORDER BY no").fetchall()
+
+
+SHIP, SHORE = "sqlite:///ship.db#defects", "sqlite:///shore.db#defects"
+EDITS = (
+    "UPDATE defects SET status = 'waiting', hours = 2 WHERE id = 1",
+    "DELETE FROM defects WHERE id = 2",
+    "INSERT INTO defects VALUES (10, 'D-10', 'open', NULL)",
+)
+
+
+def test_every_difference_is_one_line() -> None:
+    database("ship.db")
+    database("shore.db", *EDITS)
+    done = run("reconcile", SHIP, SHORE)
+    assert done.exit_code == Exit.PARTLY
+    assert done.stdout.splitlines() == [
+        'changed   1: hours source 1.5, target 2.0; status source "open", target "waiting"',
+        'added     2: hours NULL, id 2, no "D-2", status "open"',
+        'missing   10: hours NULL, id 10, no "D-10", status "open"',
+        "1 added, 1 changed, 1 missing; 3 still differ",
+    ]
+
+
+def test_json_lines_hold_both_values() -> None:
+    database("ship.db")
+    database("shore.db", *EDITS)
+    done = run("--json", "reconcile", SHIP, SHORE)
+    changed, added, missing, summary = lines_of(done)
+    assert changed == {
+        "v": 1,
+        "type": "changed",
+        "record": "1",
+        "keys": {"source": "[1]", "target": "[1]"},
+        "fields": {
+            "hours": {"source": 1.5, "target": 2.0},
+            "status": {"source": "open", "target": "waiting"},
+        },
+    }
+    assert (added["type"], added["keys"]) == ("added", {"source": "[2]"})
+    assert missing["fields"] == {"id": 10, "no": "D-10", "status": "open", "hours": None}
+    assert summary == {
+        "v": 1,
+        "type": "summary",
+        "added": 1,
+        "changed": 1,
+        "missing": 1,
+        "ambiguous": 0,
+        "refused": 0,
+        "records": {"source": 3, "target": 3},
+        "written": {"source": 0, "target": 0},
+        "not_compared": {"source": [], "target": []},
+        "equal": False,
+    }
+
+
+def test_after_apply_a_second_run_has_nothing_to_say() -> None:
+    ship, shore = database("ship.db"), database("shore.db", *EDITS)
+    assert succeed("reconcile", SHIP, SHORE, "--apply", "--delete").stdout.endswith(
+        "1 added, 1 changed, 1 missing, 3 written to the target; equal now\n"
+    )
+    assert defects(ship) == defects(shore) == ROWS
+    assert succeed("reconcile", SHIP, SHORE, "--apply").stdout == ""
+    [summary] = lines_of(succeed("--json", "reconcile", SHIP, SHORE))
+    assert summary["equal"] is True
+
+
+def test_rows_with_keys_of_their_own_are_paired_by_what_they_mean() -> None:
+    """Neither the key nor a reference that holds one is compared or copied."""
+    child = (
+        "CREATE TABLE tasks (id INTEGER PRIMARY KEY, code TEXT, words TEXT,"
+        " defect INTEGER REFERENCES defects);"
+        "INSERT INTO tasks (code, words, defect) VALUES ('T-1', 'weld', {})"
+    )
+    ship = database("ship.db", child.format(1))
+    shore = database("shore.db", "UPDATE defects SET id = id + 100", rows=ROWS[:2])
+    shore.executescript(child.format(102))
+    shore.execute("UPDATE tasks SET words = 'paint'")
+    shore.execute("UPDATE defects SET status = 'waiting' WHERE no = 'D-1'")
+    done = succeed("reconcile", SHIP, SHORE, "--match", "no", "--apply")
+    assert "changed   D-1: " in done.stdout
+    assert "added     D-3: " in done.stdout
+    assert defects(shore, "id, no, status") == [
+        (101, "D-1", "open"), (102, "D-2", "open"), (103, "D-3", "closed")
+    ]  # fmt: skip
+    tasks = ("sqlite:///ship.db#tasks", "sqlite:///shore.db#tasks", "--match", "code")
+    done = succeed("reconcile", *tasks, "--apply")
+    assert "fields of the target that are not compared: defect" in done.stderr
+    assert shore.execute("SELECT code, words, defect FROM tasks").fetchall() == [
+        ("T-1", "weld", 102)
+    ]
+    assert succeed("reconcile", *tasks).stdout == ""
+    assert defects(ship) == ROWS
+
+
+def test_doubles_of_a_match_are_left_alone() -> None:
+    database("ship.db")
+    shore = database("shore.db", "UPDATE defects SET status = 'open'")
+    done = run("reconcile", SHIP, SHORE, "--match", "status", "--apply", "--delete")
+    assert done.exit_code == Exit.PARTLY
+    assert "ambiguous open: source 2 ([1], [2]), target 3 ([1], [2], [3])" in done.stdout
+    assert len(defects(shore)) == 3
+
+
+def test_what_the_target_refuses_is_named_and_the_rest_is_done() -> None:
+    database("ship.db")
+    check = "CREATE TRIGGER t BEFORE INSERT ON defects BEGIN SELECT raise(ABORT, 'not D-2'); END"
+    shore = database("shore.db", "DELETE FROM defects WHERE id = 2", check, EDITS[0])
+    done = run("--json", "reconcile", SHIP, SHORE, "--apply")
+    assert done.exit_code == Exit.PARTLY
+    *_, refused, summary = lines_of(done)
+    assert (refused["type"], refused["side"], refused["reason"]) == ("refused", "target", "not D-2")
+    assert (summary["written"]["target"], summary["refused"]) == (1, 1)
+    assert defects(shore, "no, status") == [("D-1", "open"), ("D-3", "closed")]
+
+
+def test_the_same_number_in_another_form_is_no_difference() -> None:
+    """One side has decimals as text with two places, the other as numbers without."""
+    for name, kind, value in (("a.db", "TEXT", "'1.10'"), ("b.db", "REAL", "1.1")):
+        connection = sqlite3.connect(name)
+        connection.execute(f"CREATE TABLE t (k TEXT PRIMARY KEY, price {kind})")
+        connection.execute(f"INSERT INTO t VALUES ('x', {value})")
+        connection.commit()
+    for source, target in (("a", "b"), ("b", "a")):
+        done = run("reconcile", f"sqlite:///{source}.db", f"sqlite:///{target}.db", "--table", "t")
+        assert (done.exit_code, done.stdout) == (0, ""), (source, done.stdout)
+
+
+# --- address books -------------------------------------------------------------------------
+
+CARD = "BEGIN:VCARD\r\nVERSION:3.0\r\nUID:{0}\r\nFN:{1}\r\nEND:VCARD\r\n"
+
+
+def test_a_folder_of_cards_and_one_file_are_paired_by_uid(here: Path) -> None:
+    (here / "crew").mkdir()
+    for name in ("anna", "bert"):
+        (here / "crew" / f"{name}.vcf").write_text(CARD.format(name, name.title()), newline="")
+    book = here / "book.vcf"
+    book.write_text(CARD.format("anna", "Anne") + CARD.format("carl", "Carl"), newline="")
+    command = ("reconcile", "vcard:crew", "vcard:book.vcf", "--match", "uid")
+    assert refuse(Exit.USAGE, *command[:3])[0].startswith("the two have no keys in common")
+    done = succeed(*command, "--apply", "--direction", "both", "--prefer", "source")
+    assert 'fn source "FN:Anna", target "FN:Anne"' in done.stdout
+    assert [book.read_text().count(f"FN:{name}") for name in ("Anna", "Bert", "Carl")] == [1] * 3
+    cards = [path.read_text() for path in (here / "crew").iterdir()]
+    assert len(cards) == 3
+    assert any("FN:Carl" in card for card in cards)
+    assert succeed(*command).stdout == ""
+
+
+# --- the command ---------------------------------------------------------------------------
+
+
+def test_sections_of_the_configuration_are_named_by_name(here: Path) -> None:
+    database("ship.db")
+    database("shore.db", *EDITS)
+    (here / "mailsync.toml").write_text(
+        '[site]\nname = "ship"\nstate = "state.db"\n'
+        '[datasets.defects]\nsource = "sqlite:///ship.db"\ntable = "defects"\nkeys = "shared"\n'
+    )
+    assert run("reconcile", "defects", SHORE).stdout.endswith("; 3 still differ\n")
+    lines = refuse(Exit.USAGE, "reconcile", "crew", SHORE)
+    assert lines[0].startswith("crew is no URL of a dataset, and no dataset of ")
+    assert lines[0].endswith(": defects")
+
+
+def test_what_is_wrong_with_a_command_is_said_before_anything_is_read() -> None:
+    database("ship.db")
+    usage = (
+        (("crew", SHIP), "crew is no URL of a dataset, and there is no configuration file; "),
+        (("sqlite:///ship.db", SHIP), "sqlite: table: missing: a database source needs it"),
+        ((SHIP, SHIP, "--prefer", "source"), "--prefer goes with --direction both"),
+        ((SHIP, SHIP, "--delete", "--direction", "both"), "--delete needs a direction"),
+        ((SHIP, SHIP, "--match", "number"), "the source has no field number to pair records by"),
+    )
+    for arguments, message in usage:
+        assert refuse(Exit.USAGE, "reconcile", *arguments)[0].startswith(message)
+    refuse(Exit.BAD_CONFIGURATION, "reconcile", SHIP, "sqlite:///none.db#defects")
+    assert not Path("none.db").exists()
+
+
+KILLED = """
+import os, signal, sys
+from mailsync.cli import main
+from mailsync.datasets.sql import SqlTable
+from mailsync.reconcile import reconciliation
+
+reconciliation.BATCH = 20
+apply, calls = SqlTable.apply, iter(range(100))
+
+def killing(self, writes):
+    if next(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return apply(self, writes)
+
+SqlTable.apply = killing
+main(sys.argv[1:])
+"""
+
+
+def test_a_killed_run_leaves_whole_batches_and_the_next_one_finishes() -> None:
+    rows: Rows = [(n, f"D-{n}", "open", None) for n in range(1, 101)]
+    ship, shore = database("ship.db", rows=rows), database("shore.db", rows=[])
+    command = ["reconcile", SHIP, SHORE, "--apply"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *command], env=environment, check=False, capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(defects(shore)) == 40
+    assert succeed(*command).stdout.endswith("60 added, 60 written to the target; equal now\n")
+    assert defects(shore) == defects(ship)
+    assert succeed(*command).stdout == ""
