@@ -81,13 +81,27 @@ def _traffic(output: Output, site: Site, transaction: Transaction, peer: str | N
 
 
 def _datasets(output: Output, site: Site, transaction: Transaction) -> None:
-    rows = []
+    rows, unheld = [], {}
     for name, section in site.settings.datasets.items():
         count = transaction.records.count(name)
+        layout = transaction.records.layout(name)
+        unheld[name] = sorted(transaction.records.unheld(name))
         rows.append((name, section.source.partition(":")[0], count))
-        output.line("dataset", name=name, source=section.shown, records=count)
+        output.line(
+            "dataset",
+            name=name,
+            source=section.shown,
+            records=count,
+            fields=None if layout is None else layout.fields,
+            key=None if layout is None else layout.key,
+            unheld=unheld[name],
+        )
     if rows:
         output.table(("dataset", "kind", "records"), rows)
+    for name, fields in unheld.items():
+        if fields:
+            words = "has no column for them, and keeps them for other sites"
+            output.show(f"  {name}: {', '.join(fields)}: {words}.")
 
 
 def _peers(output: Output, site: Site, transaction: Transaction) -> None:

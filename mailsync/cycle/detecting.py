@@ -31,7 +31,7 @@ def detect_dataset(site: Site, name: str, report: Report) -> None:
     """
     dataset = site.look(name)
     with site.store.transaction() as transaction:
-        notice(transaction, name, dataset)
+        notice(site, transaction, name, dataset, report)
         known = transaction.records.known(name)
     unreadable: dict[str, str] = {}
     changes = _readable(dataset.changes(known), unreadable)

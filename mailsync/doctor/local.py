@@ -10,22 +10,31 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from mailsync.config import DatasetSettings, Settings, format_size
+from mailsync.core.drift import Layout, drift
 from mailsync.core.model import Link
+from mailsync.cycle.drifting import is_of_column, layout_of, require_key, told
 from mailsync.cycle.site import accepted_peers
-from mailsync.datasets.base import Unreadable
+from mailsync.datasets.base import Dataset, Unreadable
 from mailsync.datasets.kinds import open_dataset
 from mailsync.doctor.finding import Finding, bad, doubtful, failed, good
-from mailsync.errors import DatasetReadOnly, DiskFull, Exit, MailsyncError, NotInitialised
+from mailsync.errors import (
+    DatasetError,
+    DatasetReadOnly,
+    DiskFull,
+    Exit,
+    MailsyncError,
+    NotInitialised,
+)
 from mailsync.files import require_private
 from mailsync.keys import card_fingerprint, load_keys
 from mailsync.store import schema
@@ -69,12 +78,23 @@ def state(settings: Settings) -> Iterator[Finding]:
 _RESTORE: Final = "Restore the state store from a backup; what changed since comes from the peers."
 
 
-def _state(path: Path) -> Finding:
+def _engine(path: Path) -> Engine:
     uri = f"{path.as_uri()}?mode=ro"
-    engine = create_engine(
+    return create_engine(
         "sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=30), poolclass=NullPool
     )
+
+
+@contextmanager
+def _reading(settings: Settings) -> Iterator[Transaction]:
+    """The state store, to be looked at only."""
+    engine = _engine(settings.site.state)
     with engine.connect() as connection:
+        yield Transaction(Session(connection.connection, engine.dialect))
+
+
+def _state(path: Path) -> Finding:
+    with _engine(path).connect() as connection:
         sound = schema.is_sound(connection)
         version = schema.current_version(connection)
     newest = len(schema.STEPS)
@@ -119,9 +139,7 @@ def datasets(settings: Settings) -> Iterator[Finding]:
 
 
 def _dataset(name: str, section: DatasetSettings, base: Path) -> Finding:
-    dataset = open_dataset(
-        section.source, table=section.table, keys=section.keys, key=section.key, base=base
-    )
+    dataset = _opened(section, base)
     try:
         sample = list(islice(dataset.changes({}), SAMPLE))
     finally:
@@ -139,6 +157,12 @@ def _dataset(name: str, section: DatasetSettings, base: Path) -> Finding:
     return good(name, f"{many} records, {able}")
 
 
+def _opened(section: DatasetSettings, base: Path) -> Dataset:
+    return open_dataset(
+        section.source, table=section.table, keys=section.keys, key=section.key, base=base
+    )
+
+
 def _file_of(source: str) -> Path | None:
     """The file or folder of a source; None for one on a server."""
     scheme, _, rest = source.partition(":")
@@ -151,6 +175,49 @@ def _is_writable(path: Path) -> bool:
     """Files are replaced, and databases write a journal: the directory matters as well."""
     directory = path if path.is_dir() else path.parent
     return os.access(path, os.R_OK | os.W_OK) and os.access(directory, os.W_OK | os.X_OK)
+
+
+def columns(settings: Settings) -> Iterator[Finding]:
+    """What became of the datasets' columns since they were last seen?"""
+    try:
+        with _reading(settings) as transaction:
+            seen = {name: transaction.records.layout(name) for name in settings.datasets}
+            kept = {name: transaction.records.unheld(name) for name in settings.datasets}
+            news = [one.text for one in transaction.warnings.all() if is_of_column(one.name)]
+    except (DatabaseError, sqlite3.DatabaseError):
+        return  # found, and told, by the check of the state store
+    for words in news:
+        yield doubtful("columns", words, _IF_MEANT)
+    for name, before in seen.items():
+        if before is not None:
+            with suppress(MailsyncError):  # found, and told, by the check of the datasets
+                yield from _columns(settings, name, before, kept[name])
+
+
+_IF_MEANT: Final = "If that was meant, do nothing: no other site loses anything by it."
+
+
+def _columns(
+    settings: Settings, name: str, before: Layout, kept: frozenset[str]
+) -> Iterator[Finding]:
+    section = settings.datasets[name]
+    dataset = _opened(section, settings.path.parent)
+    try:
+        now = layout_of(dataset)
+    finally:
+        dataset.close()
+    title = f"columns of {name}"
+    if now is None or now == before:
+        if kept:
+            words = f"kept for other sites, for want of columns: {', '.join(sorted(kept))}"
+            yield good(title, words)
+        return
+    try:
+        require_key(name, before, now, section.key)
+    except DatasetError as error:
+        yield failed(title, error)
+    for words in told(name, drift(before, now), kept).values():
+        yield doubtful(title, words, _IF_MEANT)
 
 
 def cards(settings: Settings, chosen: frozenset[str]) -> Iterator[Finding]:
@@ -183,14 +250,9 @@ def cards(settings: Settings, chosen: frozenset[str]) -> Iterator[Finding]:
 
 def silence(settings: Settings, chosen: frozenset[str]) -> Iterator[Finding]:
     """When was each peer last heard of?"""
-    uri = f"{settings.site.state.as_uri()}?mode=ro"
-    engine = create_engine(
-        "sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=30), poolclass=NullPool
-    )
     try:
-        with engine.connect() as connection:
-            session = Session(connection.connection, engine.dialect)
-            links = Transaction(session).links()
+        with _reading(settings) as transaction:
+            links = transaction.links()
     except (DatabaseError, sqlite3.DatabaseError):
         return  # found, and told, by the check of the state store
     for name in settings.peers:

@@ -12,10 +12,13 @@ import pytest
 
 from mailsync.carriers.memory import Network
 from mailsync.config.loading import parse
+from mailsync.cycle.drifting import NEWS_MS
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.cycle.site import Peer, Site, Surroundings
 from mailsync.datasets.base import Dataset, Outcome, Write
+from mailsync.doctor.finding import Grade
+from mailsync.doctor.local import columns
 from mailsync.store.state import StateStore
 from tests.cycle.sites import Clock, MemoryCarrier, keys_of
 
@@ -70,8 +73,12 @@ class Fleet:
         return [{name: row[name] for name in row if name != "id"} for row in rows]
 
     async def sync(self, name: str) -> Report:
-        report = await run_cycle(self.sites[name], Extent(), Report())
+        report = await self.cycle(name)
         assert not report.problems, report.problems
+        return report
+
+    async def cycle(self, name: str) -> Report:
+        report = await run_cycle(self.sites[name], Extent(), Report())
         self.network.deliver_all()
         return report
 
@@ -87,6 +94,17 @@ class Fleet:
             if not now:
                 return sent
         raise AssertionError("they never come to rest")
+
+    def told(self, name: str) -> tuple[list[str], list[str]]:
+        """What status warns of, and what the log says of columns."""
+        with self.sites[name].store.transaction() as transaction:
+            warned = [one.text for one in transaction.warnings.all()]
+            events = transaction.history.events()
+        return warned, [event.text for event in events if event.kind == "columns"]
+
+    def findings(self, name: str) -> list[tuple[Grade, str]]:
+        """What doctor finds of columns."""
+        return [(found.grade, found.what) for found in columns(self.sites[name].settings)]
 
     def notes(self, name: str) -> int:
         """How many conflicts the site's journal has."""
@@ -202,3 +220,73 @@ async def test_a_user_quicker_than_the_first_value_of_a_new_column_is_heard(
     assert [row["part"] for row in fleet.table("ann")] == [None, "P8"]
     assert fleet.table("ann") == fleet.table("bob")
     assert fleet.notes("ann") == 1
+
+
+async def test_a_column_that_goes_is_told_once_with_what_to_do_if_it_was_renamed(
+    fleet: Fleet,
+) -> None:
+    fleet.run("bob", "ALTER TABLE defects RENAME COLUMN place TO location")
+    gone = (
+        "column place of defects is gone; its values are kept and go on travelling; if it was "
+        'renamed, write under [datasets.defects]: map = { place = "location" }'
+    )
+    new = "column location of defects is new; what is in it travels"
+    assert fleet.findings("bob") == [(Grade.WARNING, gone), (Grade.WARNING, new)]
+    assert (await fleet.sync("bob")).warnings == [gone, new]
+    assert (await fleet.sync("bob")).warnings == []
+    assert fleet.told("bob") == ([gone], [f"{gone}; {new}"])
+    kept = "kept for other sites, for want of columns: place"
+    assert fleet.findings("bob") == [(Grade.WARNING, gone), (Grade.OK, kept)]
+    await fleet.settle()
+    assert [row["place"] for row in fleet.table("ann")] == ["bow", "aft"]
+    assert fleet.findings("ann") == [
+        (Grade.OK, "kept for other sites, for want of columns: location")
+    ]
+    fleet.run("bob", "ALTER TABLE defects ADD COLUMN place")
+    assert (await fleet.sync("bob")).warnings == [
+        "column place of defects is new; the values kept for it come in"
+    ]
+    assert fleet.told("bob")[0] == []
+
+
+async def test_what_became_of_a_column_is_news_for_a_month(fleet: Fleet) -> None:
+    fleet.run("bob", "ALTER TABLE defects DROP COLUMN place")
+    await fleet.sync("bob")
+    CLOCK.now += NEWS_MS // 2
+    await fleet.sync("bob")
+    assert len(fleet.told("bob")[0]) == 1
+    CLOCK.now += NEWS_MS // 2
+    await fleet.sync("bob")
+    assert fleet.told("bob")[0] == []
+
+
+async def test_another_key_stops_the_dataset_and_deletes_nothing(fleet: Fleet) -> None:
+    fleet.run(
+        "bob",
+        "ALTER TABLE defects RENAME TO old",
+        "CREATE TABLE defects (id INTEGER, what TEXT PRIMARY KEY, place TEXT)",
+        "INSERT INTO defects SELECT * FROM old",
+    )
+    fleet.run("ann", "UPDATE defects SET place = 'keel'")
+    await fleet.sync("ann")
+    report = await fleet.cycle("bob")
+    [problem] = report.problems
+    assert "its key is now (what), it was (id)" in str(problem)
+    assert (Grade.FAILURE, str(problem)) in fleet.findings("bob")
+    assert sum(peer.sent.upserts + peer.sent.deletes for peer in report.peers.values()) == 0
+    fleet.run("bob", "DROP TABLE defects", "ALTER TABLE old RENAME TO defects")
+    assert await fleet.settle() == 0
+    assert [row["place"] for row in fleet.table("bob")] == ["keel", "keel"]
+
+
+async def test_a_renamed_key_of_numbers_goes_on_once_it_is_named(fleet: Fleet) -> None:
+    fleet.run("bob", "ALTER TABLE defects RENAME COLUMN id TO nr")
+    [problem] = (await fleet.cycle("bob")).problems
+    assert 'write key = ["nr"] under [datasets.defects]' in str(problem)
+    site = fleet.sites["bob"]
+    section = site.settings.datasets["defects"].model_copy(update={"key": ("nr",)})
+    datasets = {**site.settings.datasets, "defects": section}
+    site.settings = site.settings.model_copy(update={"datasets": datasets})
+    fleet.run("ann", "UPDATE defects SET place = 'keel'")
+    assert await fleet.settle() == 2
+    assert [row["place"] for row in fleet.table("bob")] == ["keel", "keel"]
