@@ -15,12 +15,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from mailsync.core.model import Etag
-from mailsync.errors import DatasetError, DatasetMissing, DatasetReadOnly, DiskFull, MailsyncError
+from mailsync.errors import (
+    DatasetBusy,
+    DatasetError,
+    DatasetMissing,
+    DatasetReadOnly,
+    DiskFull,
+    MailsyncError,
+)
 
 Clock = Callable[[], datetime]
+Made = TypeVar("Made")
+
+ATTEMPTS: Final = 5
+"""How often a file is edited anew because another program was quicker."""
 
 RACY: Final = 2_000_000_000
 """Nanoseconds. FAT keeps times to two seconds: a file may change again within that time and
@@ -125,6 +136,34 @@ def demand(path: Path, content: bytes | None) -> None:
     present = read_regular(path)
     if (present[0] if present else None) != content:
         raise Overtaken
+
+
+def read_content(path: Path) -> bytes:
+    """What a file holds that must be there. Raises :class:`DatasetError`."""
+    with explaining(path):
+        found = read_regular(path.resolve())
+    if found is None:
+        raise DatasetMissing(f"there is no file {path}")
+    return found[0]
+
+
+def rewrite(path: Path, edit: Callable[[bytes], tuple[bytes, Made]]) -> Made:
+    """Make a file hold what ``edit`` makes of its content; the other half of that is returned.
+
+    Should another program be quicker, what it wrote is edited instead. The result is durable.
+    Raises :class:`DatasetError`, and what ``edit`` raises; the file is as it was then.
+    """
+    target = path.resolve()
+    for _ in range(ATTEMPTS):
+        before = read_content(path)
+        after, made = edit(before)
+        if after == before:
+            return made
+        with suppress(Overtaken), explaining(target):
+            replace(target, before, after)
+            flush_folder(target.parent)
+            return made
+    raise DatasetBusy(f"another program keeps changing {path}")
 
 
 def flush_folder(path: Path) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
 
 from mailsync.core.model import Etag, Fields, Key, same_fields
 from mailsync.datasets.base import (
@@ -27,12 +26,10 @@ from mailsync.datasets.base import (
     Write,
 )
 from mailsync.datasets.contentline import Malformed
-from mailsync.datasets.files import Overtaken, explaining, flush_folder, read_regular, replace
+from mailsync.datasets.files import read_content, rewrite
 from mailsync.datasets.memory import fields_digest
 from mailsync.datasets.texts import Document, Format, Parsed, Unfit, edit, fitting
-from mailsync.errors import DatasetBusy, DatasetError, DatasetMissing
-
-ATTEMPTS: Final = 5
+from mailsync.errors import DatasetError, DatasetMissing
 
 
 class RecordFile:
@@ -53,7 +50,7 @@ class RecordFile:
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``."""
-        _, document = self._load()
+        document = self._load()
         for key, parsed in document.records.items():
             found = _found(key, parsed)
             if isinstance(found, Unreadable) or known.get(key) != found.etag:
@@ -64,7 +61,7 @@ class RecordFile:
 
     def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
         """The records' names within the file, with a number where that is taken."""
-        _, document = self._load()
+        document = self._load()
         used = {*taken, *document.records}
         keys = []
         for _, fields in records:
@@ -75,7 +72,7 @@ class RecordFile:
 
     def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What the file holds now for exactly these keys."""
-        _, document = self._load()
+        document = self._load()
         return {
             key: _found(key, document.records[key])
             if key in document.records
@@ -89,20 +86,7 @@ class RecordFile:
 
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out the writes in one replacement of the file."""
-        path = self._path.resolve()
-        for _ in range(ATTEMPTS):
-            before, document = self._load()
-            after, outcomes = self._edited(document, writes)
-            if after == before:
-                return outcomes
-            try:
-                with explaining(path):
-                    replace(path, before, after)
-                    flush_folder(path.parent)
-            except Overtaken:
-                continue
-            return outcomes
-        raise DatasetBusy(f"another program keeps changing {self._path}")
+        return rewrite(self._path, lambda content: self._edited(self._parsed(content), writes))
 
     def look(self) -> None:
         """It holds any field."""
@@ -110,13 +94,12 @@ class RecordFile:
     def close(self) -> None:
         """Nothing to release."""
 
-    def _load(self) -> tuple[bytes, Document]:
-        with explaining(self._path):
-            found = read_regular(self._path.resolve())
-        if found is None:
-            raise DatasetMissing(f"there is no file {self._path}")
+    def _load(self) -> Document:
+        return self._parsed(read_content(self._path))
+
+    def _parsed(self, content: bytes) -> Document:
         try:
-            return found[0], self._form.parse(found[0])
+            return self._form.parse(content)
         except Malformed as error:
             raise DatasetError(f"{self._path}: {error}") from error
 
