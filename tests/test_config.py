@@ -15,6 +15,7 @@ from mailsync.config import (
     parse,
 )
 from mailsync.config.mistakes import LATER
+from mailsync.core.mapping import Constant, Place
 from mailsync.errors import (
     BadConfiguration,
     Exit,
@@ -145,6 +146,60 @@ def test_source_paths_are_relative_to_the_file(written: str, absolute: str) -> N
     table = 'table = "t"\n' if written.startswith("sqlite") else ""
     settings = read(f'{SITE}[datasets.x]\nsource = "{written}"\n{table}')
     assert settings.datasets["x"].source == absolute
+
+
+def test_a_mapping_is_read_and_its_routines_are_beside_the_file() -> None:
+    section = (
+        '[datasets.crew]\nsource = "vcard:x"\nset = { "org/name" = "Aurora", number = 1 }\n'
+        'map = { name = "fn", mobile = { field = "tel", routine = "rules.py:phone" }, '
+        "kind = { value = true } }\n"
+    )
+    crew = read(SITE + section).datasets["crew"]
+    assert crew.map == {
+        "name": Place("fn"),
+        "mobile": Place("tel", "/place/rules.py:phone"),
+        "kind": Constant(value=True),
+    }
+    assert crew.set == {"org/name": "Aurora", "number": 1}
+    assert crew.model_dump(mode="json")["map"] == {
+        "name": "fn",
+        "mobile": {"field": "tel", "routine": "/place/rules.py:phone"},
+        "kind": {"value": True},
+    }
+
+
+MAPPED = SITE + '[datasets.x]\nsource = "vcard:x"\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake"),
+    [
+        ("map = {}", "map: must not be empty"),
+        ('map = { a = "fn", b = "fn" }', 'map: a and b would both be kept in "fn"'),
+        (
+            "map = { a = 1 }",
+            (
+                'map.a: must be a field ("fn"), one with a routine '
+                '({ field = "fn", routine = "FILE:NAME" }) or a constant ({ value = "..." })'
+            ),
+        ),
+        (
+            'map = { a = { field = "fn", routine = "rules.py" } }',
+            'map.a: routine must be of the form "FILE:NAME", e.g. "rules.py:phone"',
+        ),
+        (
+            "map = { a = { value = 2026-01-01 } }",
+            "map.a: a value must be a text, a number, true or false",
+        ),
+        ('set = { a = "b" }', "set: only together with map"),
+        ('map = { a = "fn" }\nset = { fn = "b" }', 'set: "fn" is mapped already'),
+    ],
+)
+def test_a_mapping_that_cannot_be_is_named(line: str, mistake: str) -> None:
+    number = 6 + line.count("\n")
+    assert only_mistake_of(f"{MAPPED}{line}\n") == (
+        f"/place/mailsync.toml:{number}: [datasets.x] {mistake}"
+    )
 
 
 # --- mistakes ------------------------------------------------------------------------------

@@ -104,10 +104,14 @@ def test_only_what_speaks_to_people_prints(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_nothing_is_evaluated(path: Path) -> None:
-    """What comes from a peer, a dataset or a file is data and never becomes code."""
-    assert not [
-        line for name in ("eval", "exec", "compile", "__import__") for line in calls_of(path, name)
-    ]
+    """What comes from a peer, a dataset or a file is data and never becomes code.
+
+    The one exception is the file that the operator names for that, and the one module it goes
+    through.
+    """
+    names = ("eval", "exec", "compile", "__import__")
+    calls = {name for name in names if calls_of(path, name)}
+    assert calls == ({"compile", "exec"} if name_of(path) == "routines.py" else set())
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -9,12 +9,17 @@ from typing import Annotated, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
     ValidationInfo,
     field_serializer,
     field_validator,
 )
 
-from mailsync.config.section import Section, Text
+from mailsync.config.section import Section, Text, absolute
+from mailsync.core.mapping import Constant, Place, Source
+from mailsync.core.model import Value
 
 PATH_KINDS = frozenset({"vcard", "ical"})
 SERVER_KINDS = frozenset({"postgresql+psycopg", "mariadb", "mariadb+mysqldb", "mariadb+pymysql"})
@@ -59,6 +64,50 @@ def _merge_policy(policy: object) -> object:
     return policy
 
 
+def _mapped(entry: object, info: ValidationInfo) -> Source:
+    """What a shared field is here."""
+    match entry:
+        case Place() | Constant():
+            return entry
+        case str() if entry:
+            return Place(entry)
+        case {"value": value, **others} if not others:
+            return Constant(_plain_value(value))
+        case {"field": str(field), "routine": str(routine), **others} if field and not others:
+            return Place(field, _routine(routine, info))
+    raise ValueError(
+        'must be a field ("fn"), one with a routine ({ field = "fn", routine = "FILE:NAME" }) '
+        'or a constant ({ value = "..." })'
+    )
+
+
+def _routine(text: str, info: ValidationInfo) -> str:
+    file, _, name = text.rpartition(":")
+    if not name.isidentifier():
+        raise ValueError('routine must be of the form "FILE:NAME", e.g. "rules.py:phone"')
+    return f"{absolute(file, info)}:{name}"
+
+
+def _as_written(source: Source) -> object:
+    match source:
+        case Constant(value):
+            return {"value": value}
+        case Place(field, ""):
+            return field
+        case Place(field, routine):
+            return {"field": field, "routine": routine}
+
+
+def _plain_value(value: object) -> str | int | float | bool:
+    if not isinstance(value, str | int | float | bool):
+        raise ValueError("a value must be a text, a number, true or false")  # noqa: TRY004  pydantic
+    return value
+
+
+Mapped = Annotated[Source, PlainValidator(_mapped), PlainSerializer(_as_written)]
+PlainValue = Annotated[str | int | float | bool, PlainValidator(_plain_value)]
+
+
 class DatasetSettings(Section):
     """One dataset of this site."""
 
@@ -70,6 +119,10 @@ class DatasetSettings(Section):
     """Has each site its own keys, or do all share natural ones? None: the dataset decides."""
     key: tuple[Text, ...] | None = None
     """Columns that tell rows apart where the table has no primary key."""
+    map: Annotated[dict[Text, Mapped], Field(min_length=1)] | None = None
+    """Shared name to the own field it is here, or to a constant; None: the own names are shared."""
+    set: dict[Text, PlainValue] | None = None
+    """Own fields to what they hold in new records that come from peers."""
     conflict: Annotated[Literal["newest"], BeforeValidator(_merge_policy)] = "newest"
 
     @field_validator("table")
@@ -91,6 +144,31 @@ class DatasetSettings(Section):
         if keys and source and source.partition(":")[0] not in DATABASE_KINDS:
             raise ValueError("only for database sources")
         return keys
+
+    @field_validator("map")
+    @classmethod
+    def _each_in_its_own_place(cls, sources: dict[str, Source] | None) -> dict[str, Source] | None:
+        taken: dict[str, str] = {}
+        for name, source in (sources or {}).items():
+            if (
+                isinstance(source, Place)
+                and (other := taken.setdefault(source.field, name)) != name
+            ):
+                raise ValueError(f'{other} and {name} would both be kept in "{source.field}"')
+        return sources
+
+    @field_validator("set")
+    @classmethod
+    def _set_what_is_not_mapped(
+        cls, values: dict[str, Value] | None, info: ValidationInfo
+    ) -> dict[str, Value] | None:
+        sources: dict[str, Source] = info.data.get("map") or {}
+        if values and "map" in info.data and not sources:
+            raise ValueError("only together with map")
+        for source in sources.values():
+            if values and isinstance(source, Place) and source.field in values:
+                raise ValueError(f'"{source.field}" is mapped already')
+        return values
 
     @property
     def shown(self) -> str:

@@ -36,7 +36,6 @@ LATER: Final[Mapping[type[BaseModel], frozenset[str]]] = {
             "max_delete",
             "peers",
             "image",
-            "map",
             "guid",
             "fields",
             "routine",

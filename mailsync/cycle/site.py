@@ -126,6 +126,8 @@ class Site:
                 key=section.key,
                 base=self.directory,
                 databases=self.databases,
+                sources=section.map,
+                defaults=section.set,
             )
         return self.datasets[name]
 

@@ -141,6 +141,17 @@ def fold(text: str, end: bytes = b"\r\n") -> bytes:
     return (end + b" ").join([*lines, rest]) + end
 
 
+def split_property(text: str) -> tuple[str, str, str]:
+    """A logical line's name and parameters with the colon, its value, and the lines behind it.
+
+    What is no property is all value.
+    """
+    first, line_feed, others = text.partition("\n")
+    parts = _PARTS.fullmatch(first)
+    value = parts.start(4) if parts else 0
+    return first[:value], first[value:], line_feed + others
+
+
 def _line(raw: bytes, number: int) -> Line:
     body = _FOLD.sub(b"", _LINE_END.sub(b"", raw))
     try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, cast
 
+from mailsync.core.mapping import Source
+from mailsync.core.model import Fields
 from mailsync.datasets.base import Dataset
 from mailsync.datasets.ical import IcalFile, IcalFolder
+from mailsync.datasets.mapping import mapped
 from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.sqldatabase import ENGINES, SqlDatabase
 from mailsync.datasets.vcard import VcardFile, VcardFolder
@@ -27,14 +30,32 @@ def open_dataset(
     key: Sequence[str] | None = None,
     base: Path,
     databases: dict[str, SqlDatabase] | None = None,
+    sources: Mapping[str, Source] | None = None,
+    defaults: Fields | None = None,
 ) -> Dataset:
     """Open what ``source`` names; relative paths are relative to ``base``.
 
     ``databases``: those that are open, by their URLs; tables of one are written together.
+    ``sources``: the mapping, by shared name; None: fields are shared under their own names.
+    ``defaults``: what own fields hold in new records that come from peers.
 
     Raises :class:`mailsync.errors.BadConfiguration` for what is not understood, and whatever
     the adapter raises.
     """
+    opened = _open(source, table, keys, key, base, databases)
+    if sources is None:
+        return opened
+    return mapped(opened, source.partition(":")[0], sources, defaults or {})
+
+
+def _open(
+    source: str,
+    table: str | None,
+    keys: str | None,
+    key: Sequence[str] | None,
+    base: Path,
+    databases: dict[str, SqlDatabase] | None,
+) -> Dataset:
     scheme, _, path = source.partition(":")
     if source.startswith(_SQLITE):
         url = f"{_SQLITE}{base / source.removeprefix(_SQLITE)}"

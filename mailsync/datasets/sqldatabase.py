@@ -11,6 +11,7 @@ from sqlalchemy import URL, QueuePool, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from mailsync.datasets.base import Dataset, Outcome, Write
+from mailsync.datasets.mapped import behind_mapping
 from mailsync.datasets.sqlapply import Application, TransactionLost
 from mailsync.datasets.sqlengine import EngineModule
 from mailsync.datasets.sqlshape import Keys, Shape, reflect
@@ -66,7 +67,8 @@ class SqlDatabase:
 
     def apply(self, batches: Sequence[tuple[Dataset, Sequence[Write]]]) -> list[list[Outcome]]:
         """Carry out the writes in one transaction; all of it is undone if an error is raised."""
-        shaped = [(cast("_Table", dataset).shape, writes) for dataset, writes in batches]
+        through = [behind_mapping(dataset, writes) for dataset, writes in batches]
+        shaped = [(cast("_Table", table).shape, own) for table, own, _ in through]
         refused: dict[int, str] = {}
         with self.explaining(self.place), self.connection() as connection:
             while True:
@@ -78,7 +80,7 @@ class SqlDatabase:
                 except TransactionLost as lost:
                     refused |= lost.refused
                 else:
-                    return [[next(outcomes) for _ in writes] for _, writes in batches]
+                    return [told([next(outcomes) for _ in own]) for _, own, told in through]
                 finally:
                     connection.rollback()
 

@@ -159,7 +159,13 @@ def _dataset(name: str, section: DatasetSettings, base: Path) -> Finding:
 
 def _opened(section: DatasetSettings, base: Path) -> Dataset:
     return open_dataset(
-        section.source, table=section.table, keys=section.keys, key=section.key, base=base
+        section.source,
+        table=section.table,
+        keys=section.keys,
+        key=section.key,
+        base=base,
+        sources=section.map,
+        defaults=section.set,
     )
 
 

@@ -47,4 +47,6 @@ def _open(section: DatasetSettings) -> Dataset:
         keys=section.keys,
         key=section.key,
         base=Path(),
+        sources=section.map,
+        defaults=section.set,
     )

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from mailsync.core.model import ABSENT, Absent, Fields, Key, Value, same_value
 from mailsync.datasets.base import Dataset
+from mailsync.datasets.mapped import MappedDataset
 from mailsync.datasets.sqlkeys import key_text, key_values
 from mailsync.errors import UsageError
 
@@ -71,7 +72,7 @@ class Pair:
         self.match = tuple(match) or _key_fields(target)
         """The fields that pair records; none: what both call a record does."""
         self._own = own
-        by_key = type(source) is type(target) and not source.has_local_keys
+        by_key = _kind(source) is _kind(target) and not source.has_local_keys
         alike = {*_key_fields(source)} == {*_key_fields(target)}
         if not match and not (alike and (self.match or by_key)):
             raise UsageError(
@@ -160,6 +161,10 @@ class Pair:
 def value_of(fields: Fields, name: str) -> Value | Absent:
     """The field's value, or that there is none."""
     return fields.get(name, ABSENT)
+
+
+def _kind(dataset: Dataset) -> type[Dataset]:
+    return type(dataset.inner if isinstance(dataset, MappedDataset) else dataset)
 
 
 def _key_fields(dataset: Dataset) -> tuple[str, ...]:

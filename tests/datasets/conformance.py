@@ -287,12 +287,14 @@ def run_history(stage: Stage, steps: list[tuple[str, int, int]]) -> None:
         if number not in keys:
             newcomer = Newcomer(stage.guid(number), stage.sample(number, 0))
             (keys[number],) = stage.dataset.propose_keys([newcomer], list(keys.values()))
-        perform(stage, mirror, action, keys[number], stage.sample(number, version))
+        write = Write(stage.guid(number), keys[number], None, stage.sample(number, version))
+        perform(stage, mirror, action, write)
         assert_equal_content(stage, mirror)
     assert comparable(stage.visible()) == comparable(mirror.visible())
 
 
-def perform(stage: Stage, mirror: Stage, action: str, key: Key, fields: Fields) -> None:
+def perform(stage: Stage, mirror: Stage, action: str, write: Write) -> None:
+    key, fields = write.key, write.wanted or {}
     here = mirror.now(key) is not None
     match action:
         case "put":
@@ -307,9 +309,9 @@ def perform(stage: Stage, mirror: Stage, action: str, key: Key, fields: Fields) 
             assert comparable(stage.visible()) == comparable(mirror.visible())
         case "write" | "erase":
             wanted = fields if action == "write" else None
-            guid = stage.guid(1)
             outcomes = [
-                one.write(Write(guid, key, one.held.get(key), wanted)) for one in (stage, mirror)
+                one.write(write._replace(expected=one.held.get(key), wanted=wanted))
+                for one in (stage, mirror)
             ]
             assert outcomes[0].result is outcomes[1].result
 
