@@ -373,7 +373,7 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
         ),
         (
             SITE + '[datasets.x]\nsource = "sqlite:///x"\n',
-            "4: [datasets.x] table: missing: a database source needs it",
+            "4: [datasets.x] table: missing: a database source needs it, or tables",
         ),
         (
             SITE + '[datasets.x]\nsource = "vcard:x"\ntable = "t"\n',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,9 +40,34 @@ def show(invocation: Invocation) -> None:
     import tomlkit  # noqa: PLC0415  slow
 
     settings = invocation.settings()
-    document = _document(settings)
+    document, groups = _document(settings), _groups(settings)
     invocation.output.show(f"# {settings.path}\n{tomlkit.dumps(document).rstrip()}")
-    invocation.output.line("summary", configuration=settings.path, settings=document)
+    for name, group in groups.items():
+        if group["problem"]:
+            invocation.output.show(f"# {name}: {group['problem']}")
+        invocation.output.show(f"# {name} stands for {', '.join(group['datasets']) or 'nothing'}")
+        for table, reason in group["left_out"].items():
+            invocation.output.show(f"# {name} leaves out {table}: {reason}")
+    invocation.output.line("summary", configuration=settings.path, settings=document, groups=groups)
+
+
+def _groups(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What each group of datasets stands for."""
+    if not any(section.is_group for section in settings.datasets.values()):
+        return {}
+    from mailsync.cycle.groups import Memory, Opened, expand  # noqa: PLC0415  slow
+
+    with closing(Opened(settings.path.parent)) as opened:
+        found = expand(settings, Memory(), opened)
+    return {
+        group: {
+            "datasets": [name for name in found.sections if settings.section_of(name) == group],
+            "left_out": found.left_out.get(group, {}),
+            "problem": str(found.unavailable.get(group, "")),
+        }
+        for group, section in settings.datasets.items()
+        if section.is_group
+    }
 
 
 def _card_mistakes(settings: Settings) -> list[str]:

@@ -119,7 +119,7 @@ def _wanted(datasets: str | None, settings: Settings) -> list[str] | None:
         return None
     wanted = [name.strip() for name in datasets.split(",")]
     for name in wanted:
-        if name not in settings.datasets:
+        if not settings.section_of(name):
             raise UsageError(f"--datasets: {settings.path} has no section [datasets.{name}]")
     return wanted
 

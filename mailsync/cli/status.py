@@ -82,7 +82,7 @@ def _traffic(output: Output, site: Site, transaction: Transaction, peer: str | N
 
 def _datasets(output: Output, site: Site, transaction: Transaction) -> None:
     rows, unheld = [], {}
-    for name, section in site.settings.datasets.items():
+    for name, section in site.sections.items():
         count = transaction.records.count(name)
         layout = transaction.records.layout(name)
         unheld[name] = sorted(transaction.records.unheld(name))
@@ -102,6 +102,13 @@ def _datasets(output: Output, site: Site, transaction: Transaction) -> None:
         if fields:
             words = "has no column for them, and keeps them for other sites"
             output.show(f"  {name}: {', '.join(fields)}: {words}.")
+    for problem in site.expansion.unavailable.values():
+        output.show(f"! {problem}")
+        output.line("problem", code=int(problem.exit_code), message=str(problem))
+    for group, tables in site.expansion.left_out.items():
+        for table, reason in tables.items():
+            output.show(f"  {group} leaves out {table}: {reason}")
+            output.line("left_out", group=group, table=table, reason=reason)
 
 
 def _peers(output: Output, site: Site, transaction: Transaction) -> None:
@@ -209,7 +216,7 @@ def _story(output: Output, site: Site, transaction: Transaction, guid: bytes) ->
 
     names = {peer.public.site_number: name for name, peer in site.peers.items()}
     names[site.keys.public.site_number] = site.name
-    for dataset in site.settings.datasets:
+    for dataset in site.sections:
         record = transaction.records.get(RecordId(dataset, Guid(guid)))
         if record is None:
             continue

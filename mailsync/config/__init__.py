@@ -10,7 +10,7 @@ pydantic and TOML.
 from __future__ import annotations
 
 from mailsync.config.asked import asked_dataset
-from mailsync.config.dataset import DatasetSettings
+from mailsync.config.dataset import EVERY_TABLE, DatasetSettings, member
 from mailsync.config.editing import add_peer
 from mailsync.config.loading import FILE_NAME, find, load, parse
 from mailsync.config.quantities import Hours, Price, format_duration, format_size
@@ -25,6 +25,7 @@ from mailsync.config.settings import (
 )
 
 __all__ = [
+    "EVERY_TABLE",
     "FILE_NAME",
     "BudgetSettings",
     "DatasetSettings",
@@ -41,6 +42,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "load",
+    "member",
     "parse",
     "read_secret",
 ]

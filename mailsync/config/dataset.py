@@ -1,4 +1,4 @@
-"""What the section of a dataset says."""
+"""What the section of a dataset says, or of a group of them: of several tables of a database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
 )
 
-from mailsync.config.section import Section, Text, absolute
+from mailsync.config.section import Section, Text, absolute, each_once
 from mailsync.core.mapping import Constant, Place, Source
 from mailsync.core.model import Value
 
@@ -107,14 +107,30 @@ def _plain_value(value: object) -> str | int | float | bool:
 Mapped = Annotated[Source, PlainValidator(_mapped), PlainSerializer(_as_written)]
 PlainValue = Annotated[str | int | float | bool, PlainValidator(_plain_value)]
 
+EVERY_TABLE = "*"
+
+
+def _once(tables: list[str]) -> list[str]:
+    if EVERY_TABLE in tables:
+        raise ValueError(f'for every table write table = "{EVERY_TABLE}"')
+    each_once([table.lower() for table in tables])
+    return tables
+
+
+def member(group: str, table: str) -> str:
+    """The name of a table's dataset in a group: alike wherever the table's differs only in case."""
+    return f"{group}.{table.lower()}"
+
 
 class DatasetSettings(Section):
-    """One dataset of this site."""
+    """One dataset of this site, or a group of them."""
 
     source: Annotated[Text, AfterValidator(_source)]
     """Kind and place, e.g. ``sqlite:////data/pms.db`` or ``vcard:/data/contacts``."""
+    tables: Annotated[list[Text], Field(min_length=1), AfterValidator(_once)] | None = None
+    """Tables of a database, each a dataset of its own."""
     table: Text | None = None
-    """Table or view name; for SQL sources only."""
+    """A table of a database; ``*``: every one that can be a dataset."""
     keys: Literal["local", "shared"] | None = None
     """Has each site its own keys, or do all share natural ones? None: the dataset decides."""
     key: tuple[Text, ...] | None = None
@@ -127,19 +143,18 @@ class DatasetSettings(Section):
 
     @field_validator("table")
     @classmethod
-    def _table_for_databases(cls, table: str | None, info: ValidationInfo) -> str | None:
-        source = info.data.get("source")
-        if source is not None:
-            is_database = source.partition(":")[0] in DATABASE_KINDS
-            if is_database and table is None:
-                raise ValueError("missing: a database source needs it")
-            if not is_database and table is not None:
-                raise ValueError("only for database sources")
+    def _table_or_tables(cls, table: str | None, info: ValidationInfo) -> str | None:
+        source, tables = info.data.get("source"), info.data.get("tables")
+        if source is not None and source.partition(":")[0] in DATABASE_KINDS:
+            if table is None and "tables" in info.data and tables is None:
+                raise ValueError("missing: a database source needs it, or tables")
+            if table is not None and tables is not None:
+                raise ValueError("tables stands there as well; write one of them")
         return table
 
-    @field_validator("keys", "key")
+    @field_validator("tables", "table", "keys", "key")
     @classmethod
-    def _keys_for_databases(cls, keys: object, info: ValidationInfo) -> object:
+    def _for_databases(cls, keys: object, info: ValidationInfo) -> object:
         source = info.data.get("source")
         if keys and source and source.partition(":")[0] not in DATABASE_KINDS:
             raise ValueError("only for database sources")
@@ -169,6 +184,21 @@ class DatasetSettings(Section):
             if values and isinstance(source, Place) and source.field in values:
                 raise ValueError(f'"{source.field}" is mapped already')
         return values
+
+    @property
+    def is_group(self) -> bool:
+        """Does it stand for several datasets?"""
+        return self.tables is not None or self.table == EVERY_TABLE
+
+    def holds(self, name: str, dataset: str) -> bool:
+        """Does a group of this name have, or could it have, this dataset?"""
+        if self.tables is not None:
+            return dataset in {member(name, table) for table in self.tables}
+        return self.is_group and dataset.startswith(f"{name}.")
+
+    def of_table(self, table: str) -> DatasetSettings:
+        """What the section says of one table of its group."""
+        return self.model_copy(update={"table": table, "tables": None})
 
     @property
     def shown(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from mailsync.config.dataset import DatasetSettings
+from mailsync.config.dataset import EVERY_TABLE, DatasetSettings, member
 from mailsync.config.lines import Path
 from mailsync.config.settings import (
     EVERYTHING_ELSE,
@@ -19,6 +19,7 @@ from mailsync.config.settings import (
     Settings,
     SiteSettings,
 )
+from mailsync.names import NAME_RULE, is_name
 
 LATER: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     Settings: frozenset({"web", "worker", "daemon", "link", "log"}),
@@ -94,9 +95,45 @@ def unknown_datasets(document: Mapping[str, object]) -> Iterator[Mistake]:
         return
     for peer, section in peers.items():
         for path, name in _named_datasets(section):
-            if name not in datasets:
+            if not _is_known(name, datasets):
                 text = f'there is no section [datasets.{name}] for "{name}"'
                 yield Mistake(("peers", peer, *path), text + _suggestion(name, datasets))
+
+
+def unfit_tables(document: Mapping[str, object]) -> Iterator[Mistake]:
+    """Tables of groups that can be no datasets of that name."""
+    datasets = document.get("datasets")
+    if not isinstance(datasets, dict):
+        return
+    for group, section in datasets.items():
+        for table in _tables(section):
+            name = member(group, table)
+            if not is_name(name):
+                text = (
+                    f'"{table}" needs a section of its own: a dataset\'s name must be {NAME_RULE}'
+                )
+                yield Mistake(("datasets", group, "tables"), text)
+            elif name in datasets:
+                text = f'"{table}" has a section of its own, [datasets.{name}]'
+                yield Mistake(("datasets", group, "tables"), text)
+
+
+def _is_known(name: str, datasets: Mapping[str, object]) -> bool:
+    """Has it a section, or can it be of a group?"""
+    return name in datasets or any(
+        name in {member(group, table) for table in _tables(section)}
+        or (_is_open(section) and name.startswith(f"{group}."))
+        for group, section in datasets.items()
+    )
+
+
+def _tables(section: object) -> list[str]:
+    tables = section.get("tables") if isinstance(section, dict) else None
+    return [one for one in tables if isinstance(one, str)] if isinstance(tables, list) else []
+
+
+def _is_open(section: object) -> bool:
+    return isinstance(section, dict) and section.get("table") == EVERY_TABLE
 
 
 def _named_datasets(section: object) -> Iterator[tuple[Path, str]]:

@@ -37,6 +37,14 @@ def absolute(text: object, info: ValidationInfo) -> Path:
         raise ValueError(f"must be the path of a file: {error}") from None
 
 
+def each_once(names: list[str]) -> list[str]:
+    """The names. Raises ValueError if one of them stands there twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f'"{name}" stands there twice')
+    return names
+
+
 Name = Annotated[str, AfterValidator(_name)]
 DatasetName = Annotated[str, AfterValidator(dataset_name)]
 FilePath = Annotated[Path, BeforeValidator(absolute)]

@@ -45,6 +45,7 @@ from mailsync.config.section import (
     Text,
     absolute,
     dataset_name,
+    each_once,
 )
 from mailsync.names import is_address
 
@@ -83,13 +84,6 @@ def _budget_size(size: int) -> int:
 
 def _ranked(name: str) -> str:
     return name if name == EVERYTHING_ELSE else dataset_name(name)
-
-
-def _each_once(names: list[str]) -> list[str]:
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f'"{name}" stands there twice')
-    return names
 
 
 def _mail_url(text: str, tls: frozenset[str], clear: str) -> str:
@@ -151,7 +145,7 @@ QuietHours = Annotated[Hours, PlainValidator(parse_quiet), PlainSerializer(str)]
 Ranking = Annotated[
     list[Annotated[str, AfterValidator(_ranked)]],
     Field(min_length=1),
-    AfterValidator(_each_once),
+    AfterValidator(each_once),
 ]
 Rates = Annotated[
     tuple[tuple[int, int], ...], BeforeValidator(parse_rates), PlainSerializer(format_rates)
@@ -228,7 +222,9 @@ class BudgetSettings(Section):
     quiet: QuietHours | None = None
     """When nothing is sent, by the site's clock."""
     priority: Ranking | None = None
-    """Datasets in the order in which they share what may go; ``*``: all others, else last."""
+    """Datasets in the order in which they share what may go; ``*``: all others, else last. A
+    group's name stands for all of it.
+    """
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
@@ -245,7 +241,7 @@ class PeerSettings(Section):
     address: Address | None = None
     """Where to send instead of the address on the card."""
     datasets: list[DatasetName] | None = None
-    """Datasets this link carries; None: all."""
+    """Datasets, and groups of them, that this link carries; None: all."""
     poll: Poll = Field(default="15m", validate_default=True)
     """Seconds between two looks into the mailbox, or a cron expression of five fields."""
     max_message: Bytes = Field(default="9.5 MB", validate_default=True)
@@ -282,3 +278,10 @@ class Settings(Section):
     mail: MailSettings | None = None
     peers: dict[Name, PeerSettings] = Field(default_factory=dict)
     datasets: dict[DatasetName, DatasetSettings] = Field(default_factory=dict)
+
+    def section_of(self, dataset: str) -> str:
+        """The section that a dataset is of: its own, or that of its group; empty: none."""
+        if dataset in self.datasets:
+            return dataset
+        groups = (name for name, section in self.datasets.items() if section.holds(name, dataset))
+        return max(groups, key=len, default="")

@@ -10,7 +10,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta, tzinfo
 from typing import NamedTuple
@@ -164,6 +164,8 @@ class Choice:
 
     link: Link
     budget: BudgetSettings | None
+    section_of: Callable[[str], str]
+    """The section that a dataset is of: a group's, or its own."""
     too_large: list[str] = field(default_factory=list)
     """What fits no day, in words."""
     _out: set[int] = field(default_factory=set)
@@ -198,7 +200,7 @@ class Choice:
     def _place(self, record: Record) -> int:
         priority = (self.budget and self.budget.priority) or []
         name = subject_of(record.dataset, record.entries)
-        for known in (name, "*"):
+        for known in (name, self.section_of(name or ""), "*"):
             if known in priority:
                 return priority.index(known)
         return len(priority)

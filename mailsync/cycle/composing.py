@@ -68,7 +68,7 @@ def compose_for(
         )
         if allowance(site, transaction, peer).left != 0:
             _recall(site, transaction, peer, ALWAYS if more else due_by)
-        choice = Choice(links[peer.name], peer.settings.budget)
+        choice = Choice(links[peer.name], peer.settings.budget, site.settings.section_of)
     pending = _Pending(site, peer, candidates, start, choice, everything)
     while True:
         with site.store.transaction() as transaction:

@@ -87,7 +87,7 @@ def restore(site: Site, prefix: str, report: Report) -> Conflict:
     with site.store.transaction() as transaction:
         conflict = find_conflict(list_conflicts(site, transaction), prefix)
     name = conflict.note.record.dataset
-    local = name in site.settings.datasets
+    local = name in site.sections
     if local:
         detect_dataset(site, name, report)
     with site.store.transaction() as transaction:

@@ -50,7 +50,7 @@ def notice(
     if now == before:
         return
     if before is not None:
-        require_key(name, before, now, site.settings.datasets[name].key)
+        require_key(name, before, now, site.sections[name].key)
         kept = transaction.records.unheld(name)
         _tell(transaction, name, drift(before, now), kept, at, report)
     transaction.records.lay_out(name, now)

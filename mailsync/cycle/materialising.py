@@ -6,8 +6,8 @@ Rules
   transaction. Whoever else looks sees what came in one bundle as a whole or not at all.
 * More than ``TOGETHER_MAX`` records, as with a first load, go in several transactions, so that
   memory stays bounded and nobody is locked out for long: parents first, and each record takes
-  along what it refers to and is not there yet. So every one of them ends with all references
-  right, and only what it would take an even larger circle to write is left.
+  along what it refers to that is to come or to go. So each of them finds all that a record
+  needs, circles included, unless these are even larger.
 * What is refused is tried again for as long as something else could be written.
 """
 

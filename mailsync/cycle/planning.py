@@ -52,12 +52,12 @@ def plan_sync(site: Site, peers: frozenset[str] | None = None) -> Plan:
     with site.store.rehearsal() as store:
         rehearsed = replace(site, store=store)
         report = Report()
+        rehearsed.expand()
         offer_widened(rehearsed)
-        for name in site.settings.datasets:
-            try:
+        report.problems += rehearsed.expansion.unavailable.values()
+        for name in rehearsed.sections:
+            with report.guarding():
                 detect_dataset(rehearsed, name, report)
-            except MailsyncError as problem:
-                report.problems.append(problem)
         process_inbox(rehearsed, report)
         chosen = [peer for name, peer in site.peers.items() if peers is None or name in peers]
         plans = {peer.name: _plan_peer(rehearsed, peer, report) for peer in chosen}

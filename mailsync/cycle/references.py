@@ -6,6 +6,7 @@ Rules
   local key. Both directions are translated here and nowhere else.
 * A row may be read before the row it refers to: the GUID of that one is reserved then.
 * A record that refers to one that has no row here is written together with that one, or waits.
+  One that is to go goes with what it refers to.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import (
+    NO_MARKER,
     Fields,
     Guid,
     Key,
@@ -22,7 +24,6 @@ from mailsync.core.model import (
     RecordId,
     Value,
     desired_fields,
-    needs_writing,
 )
 from mailsync.cycle.site import Site
 from mailsync.datasets.base import Change
@@ -83,15 +84,15 @@ class References:
     def with_awaited(
         self, records: Sequence[Record], datasets: frozenset[str], limit: int
     ) -> dict[RecordId, Record]:
-        """The records and those without a row that they refer to, directly or not; of these
-        about ``limit``. Everything that any of them refers to is loaded.
+        """The records, and those they refer to, directly or not, that are to come or to go; of
+        these about ``limit``. Everything that any of them refers to is loaded.
         """
         found = {record.id: record for record in records}
         newest, limit = list(records), len(found) + limit
         while newest:
             referred = self._fetch(newest) - found.keys() if len(found) < limit else set()
             parents = (self._ledger.get(one) for one in sorted(referred) if one.dataset in datasets)
-            newest = [one for one in parents if one and one.shadow is None and needs_writing(one)]
+            newest = [one for one in parents if one is not None and _comes_or_goes(one)]
             found |= {record.id: record for record in newest}
         return found
 
@@ -111,6 +112,11 @@ class References:
             value = fields.get(field)
             if isinstance(value, bytes):
                 yield field, RecordId(parent, Guid(value))
+
+
+def _comes_or_goes(record: Record) -> bool:
+    to_go, to_come = desired_fields(record) is None, record.shadow is None
+    return record.marker is NO_MARKER and to_go is not to_come
 
 
 def _travelling(

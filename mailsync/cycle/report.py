@@ -88,7 +88,8 @@ class Report:
         try:
             yield
         except MailsyncError as problem:
-            self.problems.append(problem)
+            if problem not in self.problems:  # one database keeps all its datasets from work
+                self.problems.append(problem)
         except Exception as defect:  # noqa: BLE001  a defect in one dataset must not stop the others
             _log.exception("a defect")
             words = f"this is a defect in mailsync: {type(defect).__name__}: {defect}"

@@ -38,7 +38,8 @@ def import_files(site: Site, paths: Sequence[Path], report: Report) -> Report:
 
     The caller holds the store's lock. Raises UsageError for a file that cannot be read.
     """
-    usable = [name for name in site.settings.datasets if _detected(site, name, report)]
+    site.expand()
+    usable = _usable(site, report)
     for number, path in enumerate(paths):
         admit(site, arrival_of(path, number), report)
     _apply(site, usable, report)
@@ -51,8 +52,9 @@ async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
 
     The caller holds the store's lock.
     """
+    site.expand()
     offer_widened(site)
-    usable = [name for name in site.settings.datasets if _detected(site, name, report)]
+    usable = _usable(site, report)
     if extent.receiving and site.carrier is not None:
         try:
             async with reading(site, site.carrier) as mailbox:
@@ -74,11 +76,16 @@ def _apply(site: Site, usable: Sequence[str], report: Report) -> None:
     _note_held(site, report)
 
 
-def _detected(site: Site, name: str, report: Report) -> bool:
-    before = len(report.problems)
-    with report.guarding():
-        detect_dataset(site, name, report)
-    return len(report.problems) == before
+def _usable(site: Site, report: Report) -> list[str]:
+    """The datasets of which users' changes are in the record map now."""
+    report.problems += site.expansion.unavailable.values()
+    usable = []
+    with site.looking():
+        for name in site.sections:
+            with report.guarding():
+                detect_dataset(site, name, report)
+                usable.append(name)
+    return usable
 
 
 def _note_held(site: Site, report: Report) -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Protocol
 
 from mailsync.carriers.base import NAME_SIZE, Mailbox, Sender, name_of_mail
-from mailsync.config import PeerSettings, Settings, load
+from mailsync.config import DatasetSettings, PeerSettings, Settings, load
 from mailsync.core.delivery import not_later
 from mailsync.core.model import Link, Stream
 from mailsync.core.sealing import PrivateKeys, PublicKeys
+from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier
 from mailsync.datasets.base import Dataset
-from mailsync.datasets.kinds import open_dataset
 from mailsync.datasets.sqldatabase import SqlDatabase
 from mailsync.errors import BadCard, MailsyncError
 from mailsync.keys import load_keys, read_card
@@ -90,6 +90,7 @@ class Site:
     datasets: dict[str, Dataset] = field(default_factory=dict)
     databases: dict[str, SqlDatabase] = field(default_factory=dict)
     """Those that datasets were opened from, by their URLs."""
+    _expansion: Expansion | None = None
     _references: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
@@ -109,27 +110,55 @@ class Site:
 
     def _configured(self, link: Link) -> Link:
         chosen = self.peers[link.peer].settings.datasets
-        names = frozenset(self.settings.datasets if chosen is None else chosen)
+        names = frozenset(
+            name
+            for name in self.sections
+            if chosen is None or name in chosen or self.settings.section_of(name) in chosen
+        )
         accepted = link.refusing & names
         owe_since = 0 if accepted and link.owe_since is None else link.owe_since
         refusing = link.refusing - names
         return replace(link, datasets=names, refusing=refusing, owe_since=owe_since)
 
+    @property
+    def expansion(self) -> Expansion:
+        """What the configuration's sections stand for, as of the last time we looked."""
+        if self._expansion is None:
+            self.expand()
+        assert self._expansion is not None  # noqa: S101 - see there
+        return self._expansion
+
+    @property
+    def sections(self) -> Mapping[str, DatasetSettings]:
+        """By the name of each dataset: what the configuration says of it."""
+        return self.expansion.sections
+
+    def expand(self) -> None:
+        """Find out which datasets there are now. Not within a transaction of the store."""
+        memory = Memory()
+        if has_open_group(self.settings):
+            with self.store.transaction() as transaction:
+                records, links = transaction.records, transaction.links()
+                holding = frozenset(name for name in records.datasets() if records.count(name))
+            offered = frozenset().union(*(link.offered for link in links.values()))
+            memory = Memory(holding, offered)
+        self._expansion = expand(self.settings, memory, self._opened)
+        self._references.clear()
+
+    @property
+    def _opened(self) -> Opened:
+        return Opened(self.directory, self.datasets, self.databases)
+
     def dataset(self, name: str) -> Dataset:
         """The dataset, opened at first use. Raises DatasetError, BadConfiguration."""
-        if name not in self.datasets:
-            section = self.settings.datasets[name]
-            self.datasets[name] = open_dataset(
-                section.source,
-                table=section.table,
-                keys=section.keys,
-                key=section.key,
-                base=self.directory,
-                databases=self.databases,
-                sources=section.map,
-                defaults=section.set,
-            )
-        return self.datasets[name]
+        problem = self.expansion.unavailable.get(self.settings.section_of(name))
+        if problem is not None:
+            raise problem
+        return self._opened.open(name, self.sections[name])
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Inside, each database tells of its tables once, however many datasets look."""
+        return self._opened.looking(self.sections.values())
 
     def look(self, name: str) -> Dataset:
         """The dataset, as it looks now. Raises DatasetError, BadConfiguration."""
@@ -166,10 +195,10 @@ class Site:
 
     def _tables(self, name: str) -> dict[str, str]:
         """The datasets in the same database by their tables."""
-        source = self.settings.datasets[name].source
+        source = self.sections[name].source
         return {
             section.table: other
-            for other, section in self.settings.datasets.items()
+            for other, section in self.sections.items()
             if section.source == source and section.table is not None
         }
 
@@ -185,8 +214,7 @@ class Site:
 
     def close(self) -> None:
         """Release the datasets."""
-        for dataset in self.datasets.values():
-            dataset.close()
+        self._opened.close()
 
 
 @contextmanager
@@ -206,6 +234,7 @@ def open_site(path: Path) -> Iterator[Site]:
         carrier = MailCarrier(settings.mail, settings, [peer.address for peer in peers.values()])
     site = Site(settings, keys, peers, store, carrier)
     try:
+        site.expand()
         yield site
     finally:
         site.close()

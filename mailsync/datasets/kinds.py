@@ -56,12 +56,10 @@ def _open(
     base: Path,
     databases: dict[str, SqlDatabase] | None,
 ) -> Dataset:
+    if is_database(source):
+        database = open_database(source, base, {} if databases is None else databases)
+        return _table(database, table, keys, key)
     scheme, _, path = source.partition(":")
-    if source.startswith(_SQLITE):
-        url = f"{_SQLITE}{base / source.removeprefix(_SQLITE)}"
-        return _table(_database(url, databases), table, keys, key)
-    if scheme in _SERVERS and path.startswith("//"):
-        return _table(_database(source, databases), table, keys, key)
     if scheme in {"vcard", "ical"} and path:
         if any(given is not None for given in (table, keys, key)):
             raise BadConfiguration(f"{source}: only databases have table and keys")
@@ -71,18 +69,28 @@ def _open(
     raise BadConfiguration(f"source {source!r} is of no kind known: {', '.join(KNOWN)}")
 
 
+def open_database(source: str, base: Path, databases: dict[str, SqlDatabase]) -> SqlDatabase:
+    """The database that ``source`` names: of those that are open, or a new one among them.
+
+    Raises :class:`mailsync.errors.BadConfiguration`.
+    """
+    if source.startswith(_SQLITE):
+        source = f"{_SQLITE}{base / source.removeprefix(_SQLITE)}"
+    if source not in databases:
+        databases[source] = SqlDatabase(source)
+    return databases[source]
+
+
+def is_database(source: str) -> bool:
+    """Does ``source`` name a database?"""
+    scheme, _, rest = source.partition(":")
+    return source.startswith(_SQLITE) or (scheme in _SERVERS and rest.startswith("//"))
+
+
 _TEXTS: Final[dict[str, tuple[Callable[[Path], Dataset], Callable[[Path], Dataset], str]]] = {
     "vcard": (VcardFolder, VcardFile, ".vcf"),
     "ical": (IcalFolder, IcalFile, ".ics"),
 }
-
-
-def _database(url: str, databases: dict[str, SqlDatabase] | None) -> SqlDatabase:
-    if databases is None:
-        return SqlDatabase(url)
-    if url not in databases:
-        databases[url] = SqlDatabase(url)
-    return databases[url]
 
 
 def _table(

@@ -259,6 +259,11 @@ def unusable(options: Mapping[str, Any]) -> str:
     return "" if kind == "InnoDB" else f"its engine {kind} has no transactions; make it InnoDB"
 
 
+def internal_tables(_connection: Any) -> dict[str, str]:
+    """None: the catalogue does not name them."""
+    return {}
+
+
 @contextmanager
 def reading(connection: Any) -> Iterator[Any]:
     """A cursor that leaves the rows at the server; nothing else is asked until it is closed."""

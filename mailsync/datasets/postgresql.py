@@ -58,6 +58,13 @@ _TAKEN_APART: Final = {"bool", "int2", "int4", "int8", "oid", "float4", "float8"
 _TRIGGERS: Final = (
     "SELECT count(*) FROM pg_trigger WHERE tgrelid = CAST(%s AS regclass) AND NOT tgisinternal"
 )
+_INTERNAL: Final = (
+    "SELECT relname::text, CASE WHEN relispartition THEN 'it is a partition of another table'"
+    " ELSE 'it belongs to an extension' END FROM pg_class AS c"
+    " WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')"
+    " AND (relispartition OR EXISTS (SELECT FROM pg_depend AS d"
+    " WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))"
+)
 _GIVEN: Final = "last_value - CASE WHEN is_called THEN 0 ELSE 1 END"
 _SEQUENCE: Final = "SELECT pg_get_serial_sequence(%s, %s)"
 _ZONE: Final = re.compile(r"[+-][0-9]{2}(?::[0-9]{2}){0,2}$", re.ASCII)
@@ -167,6 +174,11 @@ _FORMS: Final[tuple[tuple[type | tuple[type, ...], _Form], ...]] = (
 def unusable(_options: Mapping[str, Any]) -> str:
     """Every table can be used."""
     return ""
+
+
+def internal_tables(connection: Any) -> dict[str, str]:
+    """Partitions, whose rows are those of the whole table; what extensions brought along."""
+    return dict(connection.cursor().execute(_INTERNAL).fetchall())
 
 
 @contextmanager

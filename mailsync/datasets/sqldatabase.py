@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from importlib import import_module
 from typing import Any, Final, Protocol, cast
 
-from sqlalchemy import URL, QueuePool, make_url
+from sqlalchemy import URL, Inspector, QueuePool, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from mailsync.datasets.base import Dataset, Outcome, Write
@@ -49,6 +50,7 @@ class SqlDatabase:
         self._url = _parsed(url)
         self._patience = patience
         self.engine = _engine_of(self._url)
+        self._look: ExitStack | None = None
         self._pool = QueuePool(lambda: self.engine.connect(self._url, patience))
 
     @property
@@ -56,14 +58,39 @@ class SqlDatabase:
         """The database as people call it, without secrets."""
         return self.engine.place(self._url)
 
+    def tables(self) -> dict[str, str]:
+        """Its tables, views not among them; and why one is no user's own, empty where it is."""
+        with self.explaining(self.place), self.looking(), self.connection() as connection:
+            internal = self.engine.internal_tables(connection)
+            return {name: internal.get(name, "") for name in self._inspected.get_table_names()}
+
     def reflect(self, table: str, keys: Keys | None, key: Sequence[str] | None) -> Shape:
         """A look at a table, as :func:`mailsync.datasets.sqlshape.reflect`."""
-        with self.explaining(f"table {table} of {self.place}"):
-            catalogue = self.engine.open_catalogue(self._url, self._patience)
-            try:
-                return reflect(self.engine, catalogue, table, keys, key)
-            finally:
-                catalogue.dispose()
+        with self.explaining(f"table {table} of {self.place}"), self.looking():
+            return reflect(self.engine, self._inspected, table, keys, key)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Inside, what is to be known of the tables is asked for once, however many look."""
+        outermost = self._look is None
+        self._look = self._look or ExitStack()
+        try:
+            yield
+        finally:
+            if outermost:
+                look, self._look = self._look, None
+                self.__dict__.pop("_inspected", None)
+                look.close()
+
+    @cached_property
+    def _inspected(self) -> Inspector:
+        """The catalogue, for as long as we are looking."""
+        assert self._look is not None  # noqa: S101 - see above
+        catalogue = self.engine.open_catalogue(self._url, self._patience)
+        self._look.callback(catalogue.dispose)
+        connection = self._look.enter_context(catalogue.connect())
+        # who alters a table must not have to wait until we have looked
+        return inspect(connection.execution_options(isolation_level="AUTOCOMMIT"))
 
     def apply(self, batches: Sequence[tuple[Dataset, Sequence[Write]]]) -> list[list[Outcome]]:
         """Carry out the writes in one transaction; all of it is undone if an error is raised."""

@@ -94,6 +94,10 @@ class EngineModule(Protocol):
         """Why a table with these options cannot be a dataset; empty: it can."""
         ...
 
+    def internal_tables(self, connection: Any) -> Mapping[str, str]:
+        """Tables that the engine keeps for other ones, and what they are."""
+        ...
+
     def reading(self, connection: Any) -> AbstractContextManager[Any]:
         """A cursor that does not fetch everything at once."""
         ...

@@ -55,6 +55,10 @@ CHECK_DEFERRED: Final = ()
 """After a commit that failed for a foreign key, the transaction is still there to look at."""
 
 _TRIGGERS: Final = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?"
+_INTERNAL: Final = (
+    "SELECT name, type FROM pragma_table_list"
+    " WHERE schema = 'main' AND type IN ('virtual', 'shadow')"
+)
 _PRIMARY_CODE: Final = 0xFF
 """An extended result code carries the primary one in its lowest byte (sqlite.org/rescode)."""
 
@@ -144,6 +148,12 @@ _WHOLE: Final = signed(64)
 def unusable(_options: Mapping[str, Any]) -> str:
     """Every table can be used."""
     return ""
+
+
+def internal_tables(connection: Any) -> dict[str, str]:
+    """What modules such as FTS5 make of other data, and the tables in which they keep it."""
+    found = connection.cursor().execute(_INTERNAL).fetchall()
+    return {name: f"it is a {kind} table" for name, kind in found}
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from typing import Any, Final, Literal, cast
 
 from sqlalchemy import (
     Dialect,
-    Engine,
     Inspector,
     Integer,
     bindparam,
@@ -23,7 +22,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    inspect,
     literal_column,
     select,
     table,
@@ -296,7 +294,7 @@ def _bound(described: Column, value: Value) -> Any:
 
 def reflect(
     module: EngineModule,
-    engine: Engine,
+    catalogue: Inspector,
     name: str,
     keys: Keys | None,
     declared: Sequence[str] | None = None,
@@ -306,7 +304,6 @@ def reflect(
     Raises :class:`DatasetMissing` if there is none, :class:`DatasetError` if its rows cannot be
     told apart or its key is not what ``keys`` says.
     """
-    catalogue = inspect(engine)
     names = catalogue.get_table_names()
     if name not in names:
         raise DatasetMissing(f"there is no table {name!r}; there are: {', '.join(names) or 'none'}")
@@ -326,7 +323,7 @@ def reflect(
         )
     return Shape(
         name=name,
-        described=tuple(_described(module, engine.dialect, one) for one in own),
+        described=tuple(_described(module, catalogue.dialect, one) for one in own),
         key=key,
         declared=not primary,
         local=generated if keys is None else keys == "local",
@@ -334,7 +331,7 @@ def reflect(
         references=(references := tuple(_references(catalogue, name, names))),
         parents=_parents(catalogue, name, references, own),
         engine=module,
-        dialect=engine.dialect,
+        dialect=catalogue.dialect,
     )
 
 

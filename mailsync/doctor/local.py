@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -23,9 +23,9 @@ from mailsync.config import DatasetSettings, Settings, format_size
 from mailsync.core.drift import Layout, drift
 from mailsync.core.model import Link
 from mailsync.cycle.drifting import is_of_column, layout_of, require_key, told
+from mailsync.cycle.groups import Expansion, Memory, Opened, expand
 from mailsync.cycle.site import accepted_peers
 from mailsync.datasets.base import Dataset, Unreadable
-from mailsync.datasets.kinds import open_dataset
 from mailsync.doctor.finding import Finding, bad, doubtful, failed, good
 from mailsync.errors import (
     DatasetError,
@@ -131,19 +131,37 @@ def datasets(settings: Settings) -> Iterator[Finding]:
     if not settings.datasets:
         fix = f"Add a section [datasets.NAME] to {settings.path}."
         yield doubtful("datasets", "there are none to synchronize", fix)
-    for name, section in settings.datasets.items():
+    with _expanded(settings) as (expansion, opened):
+        yield from _each(expansion, opened)
+
+
+@contextmanager
+def _expanded(settings: Settings) -> Iterator[tuple[Expansion, Opened]]:
+    """What the sections stand for, opened as far as it was used."""
+    with closing(Opened(settings.path.parent)) as opened:
+        expansion = expand(settings, Memory(), opened)
+        with opened.looking(expansion.sections.values()):
+            yield expansion, opened
+
+
+def _each(expansion: Expansion, opened: Opened) -> Iterator[Finding]:
+    for group, problem in expansion.unavailable.items():
+        yield failed(f"dataset {group}", problem)
+    for name, section in expansion.sections.items():
         try:
-            yield _dataset(f"dataset {name}", section, settings.path.parent)
+            yield _dataset(f"dataset {name}", section, opened.open(name, section))
         except MailsyncError as error:
             yield failed(f"dataset {name}", error)
+    for group, tables in expansion.left_out.items():
+        for table, reason in tables.items():
+            yield doubtful(f"dataset {group}", f"leaves out {table}: {reason}", _TABLES)
 
 
-def _dataset(name: str, section: DatasetSettings, base: Path) -> Finding:
-    dataset = _opened(section, base)
-    try:
-        sample = list(islice(dataset.changes({}), SAMPLE))
-    finally:
-        dataset.close()
+_TABLES: Final = "Correct that, or list the tables you want: tables = [...]."
+
+
+def _dataset(name: str, section: DatasetSettings, dataset: Dataset) -> Finding:
+    sample = list(islice(dataset.changes({}), SAMPLE))
     unreadable = [item for item in sample if isinstance(item, Unreadable)]
     many = f"{SAMPLE} or more" if len(sample) == SAMPLE else str(len(sample))
     if unreadable:
@@ -155,18 +173,6 @@ def _dataset(name: str, section: DatasetSettings, base: Path) -> Finding:
         return doubtful(name, f"{many} records, but {path} is read-only", DatasetReadOnly().advice)
     able = "readable" if path is None else "readable and writable"  # a server says it on writing
     return good(name, f"{many} records, {able}")
-
-
-def _opened(section: DatasetSettings, base: Path) -> Dataset:
-    return open_dataset(
-        section.source,
-        table=section.table,
-        keys=section.keys,
-        key=section.key,
-        base=base,
-        sources=section.map,
-        defaults=section.set,
-    )
 
 
 def _file_of(source: str) -> Path | None:
@@ -185,33 +191,35 @@ def _is_writable(path: Path) -> bool:
 
 def columns(settings: Settings) -> Iterator[Finding]:
     """What became of the datasets' columns since they were last seen?"""
-    try:
-        with _reading(settings) as transaction:
-            seen = {name: transaction.records.layout(name) for name in settings.datasets}
-            kept = {name: transaction.records.unheld(name) for name in settings.datasets}
-            news = [one.text for one in transaction.warnings.all() if is_of_column(one.name)]
-    except (DatabaseError, sqlite3.DatabaseError):
-        return  # found, and told, by the check of the state store
-    for words in news:
-        yield doubtful("columns", words, _IF_MEANT)
-    for name, before in seen.items():
-        if before is not None:
-            with suppress(MailsyncError):  # found, and told, by the check of the datasets
-                yield from _columns(settings, name, before, kept[name])
+    with _expanded(settings) as (expansion, opened):
+        try:
+            with _reading(settings) as transaction:
+                seen = {name: transaction.records.layout(name) for name in expansion.sections}
+                kept = {name: transaction.records.unheld(name) for name in expansion.sections}
+                news = [one.text for one in transaction.warnings.all() if is_of_column(one.name)]
+        except (DatabaseError, sqlite3.DatabaseError):
+            return  # found, and told, by the check of the state store
+        for words in news:
+            yield doubtful("columns", words, _IF_MEANT)
+        for name, before in seen.items():
+            if before is not None:
+                with suppress(MailsyncError):  # found, and told, by the check of the datasets
+                    section = expansion.sections[name]
+                    dataset = opened.open(name, section)
+                    yield from _columns(name, section, dataset, before, kept[name])
 
 
 _IF_MEANT: Final = "If that was meant, do nothing: no other site loses anything by it."
 
 
 def _columns(
-    settings: Settings, name: str, before: Layout, kept: frozenset[str]
+    name: str,
+    section: DatasetSettings,
+    dataset: Dataset,
+    before: Layout,
+    kept: frozenset[str],
 ) -> Iterator[Finding]:
-    section = settings.datasets[name]
-    dataset = _opened(section, settings.path.parent)
-    try:
-        now = layout_of(dataset)
-    finally:
-        dataset.close()
+    now = layout_of(dataset)
     title = f"columns of {name}"
     if now is None or now == before:
         if kept:

@@ -219,6 +219,10 @@ class StoredRecords(Mapping[RecordId, Record]):
         """The clock was set back: what changed in times to come counts as changed now."""
         self._session.run(_AGE, now=now)
 
+    def datasets(self) -> list[str]:
+        """Every dataset there is anything to remember of."""
+        return list(self._datasets)
+
     def count(self, dataset: str) -> int:
         """How many records the dataset holds, as far as we know."""
         ((count,),) = self._session.rows(_COUNT, dataset=self._number(dataset))
