@@ -140,10 +140,12 @@ def test_settings_cannot_be_changed() -> None:
         ("sqlite:////data/pms.db", "sqlite:////data/pms.db"),
         ("vcard:contacts", "vcard:/place/contacts"),
         ("ical:/data/schedule", "ical:/data/schedule"),
+        ("csv:lists/parts.csv", "csv:/place/lists/parts.csv"),
     ],
 )
 def test_source_paths_are_relative_to_the_file(written: str, absolute: str) -> None:
-    table = 'table = "t"\n' if written.startswith("sqlite") else ""
+    more = {"sqlite": 'table = "t"\n', "csv": 'key = ["no"]\n'}
+    table = more.get(written.partition(":")[0], "")
     settings = read(f'{SITE}[datasets.x]\nsource = "{written}"\n{table}')
     assert settings.datasets["x"].source == absolute
 
@@ -378,6 +380,26 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
         (
             SITE + '[datasets.x]\nsource = "vcard:x"\ntable = "t"\n',
             "6: [datasets.x] table: only for database sources",
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "vcard:x"\nkey = ["no"]\n',
+            "6: [datasets.x] key: only for database and CSV sources",
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "csv:x"\nkey = ["no"]\nkeys = "shared"\n',
+            "7: [datasets.x] keys: only for database sources",
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "csv:x"\n',
+            '4: [datasets.x] key: missing: a CSV file needs it, e.g. key = ["part_no"]',
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "caldav:https://x"\n',
+            (
+                "5: [datasets.x] source: caldav is not supported by this version; kinds: csv, "
+                "ical, mariadb, mariadb+mysqldb, mariadb+pymysql, postgresql+psycopg, sqlite, "
+                "vcard"
+            ),
         ),
         (
             SITE + '[datasets.x]\nsource = "sqlite://"\ntable = "t"\n',

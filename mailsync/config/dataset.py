@@ -21,11 +21,11 @@ from mailsync.config.section import Section, Text, absolute, each_once
 from mailsync.core.mapping import Constant, Place, Source
 from mailsync.core.model import Value
 
-PATH_KINDS = frozenset({"vcard", "ical"})
+PATH_KINDS = frozenset({"csv", "vcard", "ical"})
 SERVER_KINDS = frozenset({"postgresql+psycopg", "mariadb", "mariadb+mysqldb", "mariadb+pymysql"})
 DATABASE_KINDS = SERVER_KINDS | {"sqlite"}
 KINDS = PATH_KINDS | DATABASE_KINDS
-LATER_KINDS = frozenset({"csv", "carddav", "caldav"})
+LATER_KINDS = frozenset({"carddav", "caldav"})
 """Kinds of the public interface that this version does not have."""
 
 
@@ -49,6 +49,11 @@ def _source(text: str, info: ValidationInfo) -> str:
     if scheme in LATER_KINDS:
         raise ValueError(f"{scheme} is not supported by this version; kinds: {known}")
     raise ValueError(f"must begin with the kind of dataset and a colon; kinds: {known}")
+
+
+def _kind(info: ValidationInfo) -> str:
+    """The kind of the section's source; empty where that is a mistake itself."""
+    return str(info.data.get("source", "")).partition(":")[0]
 
 
 def _without_password(source: str) -> str:
@@ -133,8 +138,8 @@ class DatasetSettings(Section):
     """A table of a database; ``*``: every one that can be a dataset."""
     keys: Literal["local", "shared"] | None = None
     """Has each site its own keys, or do all share natural ones? None: the dataset decides."""
-    key: tuple[Text, ...] | None = None
-    """Columns that tell rows apart where the table has no primary key."""
+    key: Annotated[list[Text], Field(min_length=1)] | None = None
+    """Columns that tell rows apart where nothing else says it: no primary key, or a CSV file."""
     map: Annotated[dict[Text, Mapped], Field(min_length=1)] | None = None
     """Shared name to the own field it is here, or to a constant; None: the own names are shared."""
     set: dict[Text, PlainValue] | None = None
@@ -144,21 +149,30 @@ class DatasetSettings(Section):
     @field_validator("table")
     @classmethod
     def _table_or_tables(cls, table: str | None, info: ValidationInfo) -> str | None:
-        source, tables = info.data.get("source"), info.data.get("tables")
-        if source is not None and source.partition(":")[0] in DATABASE_KINDS:
+        if _kind(info) in DATABASE_KINDS:
+            tables = info.data.get("tables")
             if table is None and "tables" in info.data and tables is None:
                 raise ValueError("missing: a database source needs it, or tables")
             if table is not None and tables is not None:
                 raise ValueError("tables stands there as well; write one of them")
         return table
 
-    @field_validator("tables", "table", "keys", "key")
+    @field_validator("tables", "table", "keys")
     @classmethod
-    def _for_databases(cls, keys: object, info: ValidationInfo) -> object:
-        source = info.data.get("source")
-        if keys and source and source.partition(":")[0] not in DATABASE_KINDS:
+    def _for_databases(cls, given: object, info: ValidationInfo) -> object:
+        if given and _kind(info) not in DATABASE_KINDS | {""}:
             raise ValueError("only for database sources")
-        return keys
+        return given
+
+    @field_validator("key")
+    @classmethod
+    def _key_where_columns_are(cls, key: object, info: ValidationInfo) -> object:
+        kind = _kind(info)
+        if key and kind not in DATABASE_KINDS | {"csv", ""}:
+            raise ValueError("only for database and CSV sources")
+        if not key and kind == "csv":
+            raise ValueError('missing: a CSV file needs it, e.g. key = ["part_no"]')
+        return key
 
     @field_validator("map")
     @classmethod

@@ -134,11 +134,14 @@ def as_known(
     return known
 
 
-def without_blanks(record: Record, current: Fields | None, blanks: Fields) -> Fields | None:
+def without_blanks(
+    record: Record, current: Fields | None, empties: Fields, blanks: Fields
+) -> Fields | None:
     """What the dataset holds now, without the fields in which nobody wrote.
 
-    ``blanks`` gives what a row shows in them besides NULL: a column's default. A default counts
-    as nothing only where another value is known: it is in everybody's sight.
+    ``empties`` gives what a row shows in them, NULL mostly, ``blanks`` what it may show besides:
+    a column's default. A default counts as nothing only where another value is known: it is in
+    everybody's sight.
     """
     if current is None:
         return current
@@ -147,9 +150,9 @@ def without_blanks(record: Record, current: Fields | None, blanks: Fields) -> Fi
     states = [state for state in (merged, shadow, marker) if state is not None]
 
     def is_blank(name: str, value: Value) -> bool:
-        if value is None:
+        if same_value(value, empties.get(name)):
             known = all(name in state for state in states)
-            return not known and _value(merged, name) is not None
+            return not known and not same_value(_value(merged, name), value)
         known = shadow is None or name in shadow or not any(name in state for state in states)
         return not known and same_value(value, blanks.get(name))
 

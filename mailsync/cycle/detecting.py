@@ -76,8 +76,9 @@ def _as_known(dataset: Dataset, keyed: Mapping[Key, Record], found: Change) -> C
         return found
     fields = record_map.as_known(record, found.fields, dataset.spelled)
     if dataset.fields is not None:
+        empties = {name: field.empty for name, field in dataset.fields.items()}
         blanks = {name: field.blank for name, field in dataset.fields.items()}
-        fields = record_map.without_blanks(record, fields, blanks)
+        fields = record_map.without_blanks(record, fields, empties, blanks)
     return found._replace(fields=fields)
 
 

@@ -101,7 +101,9 @@ class Field(NamedTuple):
     type: str = ""
     """In the dataset's own words; empty: it has no types."""
     blank: Value = None
-    """What a record may hold there, besides NULL, where nobody wrote: a column's default."""
+    """What a record may hold there, besides ``empty``, where nobody wrote: a column's default."""
+    empty: Value = None
+    """What it holds there where nobody wrote: NULL, or what stands for it."""
 
 
 class Dataset(Protocol):
@@ -124,7 +126,7 @@ class Dataset(Protocol):
     """Are its keys the site's own, and numbers?"""
 
     fields: Mapping[str, Field] | None
-    """The fields it holds at all, NULL where nobody wrote; None: any field of any name, and none
+    """The fields it holds at all, also where nobody wrote; None: any field of any name, and none
     that nobody wrote. No other fields are ever written to it."""
 
     key: tuple[str, ...]

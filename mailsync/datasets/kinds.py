@@ -9,6 +9,7 @@ from typing import Final, Literal, cast
 from mailsync.core.mapping import Source
 from mailsync.core.model import Fields
 from mailsync.datasets.base import Dataset
+from mailsync.datasets.csvfile import CsvFile
 from mailsync.datasets.ical import IcalFile, IcalFolder
 from mailsync.datasets.mapping import mapped
 from mailsync.datasets.sql import SqlTable
@@ -16,7 +17,7 @@ from mailsync.datasets.sqldatabase import ENGINES, SqlDatabase
 from mailsync.datasets.vcard import VcardFile, VcardFolder
 from mailsync.errors import BadConfiguration
 
-KNOWN: Final = (*ENGINES, "vcard:FOLDER_OR_FILE", "ical:FOLDER_OR_FILE")
+KNOWN: Final = (*ENGINES, "csv:FILE", "vcard:FOLDER_OR_FILE", "ical:FOLDER_OR_FILE")
 
 _SQLITE: Final = "sqlite:///"
 _SERVERS: Final = frozenset(one.partition(":")[0] for one in ENGINES) - {"sqlite"}
@@ -60,6 +61,10 @@ def _open(
         database = open_database(source, base, {} if databases is None else databases)
         return _table(database, table, keys, key)
     scheme, _, path = source.partition(":")
+    if scheme == "csv" and path:
+        if table is not None or keys is not None:
+            raise BadConfiguration(f"{source}: only databases have table and keys")
+        return CsvFile(base / path, key or ())
     if scheme in {"vcard", "ical"} and path:
         if any(given is not None for given in (table, keys, key)):
             raise BadConfiguration(f"{source}: only databases have table and keys")

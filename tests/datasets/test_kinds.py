@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mailsync.datasets.csvfile import CsvFile
 from mailsync.datasets.ical import IcalFile, IcalFolder
 from mailsync.datasets.kinds import open_dataset
 from mailsync.datasets.sql import SqlTable
@@ -19,8 +20,17 @@ def base(tmp_path: Path) -> Path:
     connection.close()
     for name in ("a.vcf", "A.ICS"):
         (tmp_path / name).touch()
+    (tmp_path / "a.csv").write_text("no,name\n")
     (tmp_path / "folder").mkdir()
     return tmp_path
+
+
+def test_a_csv_file_has_a_key_and_no_table(base: Path) -> None:
+    opened = open_dataset("csv:a.csv", table=None, keys=None, key=["no"], base=base)
+    assert isinstance(opened, CsvFile)
+    for key, table, told in ((None, None, "key = "), (["no"], "t", "table")):
+        with pytest.raises(BadConfiguration, match=told):
+            open_dataset("csv:a.csv", table=table, keys=None, key=key, base=base)
 
 
 @pytest.mark.parametrize(

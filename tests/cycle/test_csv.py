@@ -1,0 +1,144 @@
+"""A CSV file at one site, a table of texts at the other."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mailsync.cycle.report import Report
+from mailsync.cycle.run import Extent, run_cycle
+from mailsync.datasets.csvfile import CsvFile
+from mailsync.datasets.sql import SqlTable
+from tests.cycle.sites import Sites
+
+TABLE = "CREATE TABLE parts (no TEXT, maker TEXT, name TEXT, note TEXT, PRIMARY KEY (no, maker))"
+FILE = b"""no;maker;name;note\r
+1;"Smith; Sons";pump;"two\nlines"\r
+2;Jones;"5"" pipe";=1+1\r
+"""
+
+
+class Store:
+    """Alice keeps her parts in a CSV file, Bob his in a database."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "parts.csv"
+        self.file.write_bytes(FILE)
+        self.database = sqlite3.connect(directory / "parts.db", isolation_level=None)
+        self.database.execute(TABLE)
+        self.sites = Sites(directory)
+        self.sites.add("alice", {"bob": ""}, ("parts",))
+        self.sites.add("bob", {"alice": ""}, ("parts",))
+        csv_file = CsvFile(self.file, ["no", "maker"])
+        self.sites.sites["alice"].datasets["parts"] = csv_file
+        self.sites.sites["bob"].datasets["parts"] = SqlTable(
+            f"sqlite:///{directory}/parts.db", "parts"
+        )
+
+    def alice(self, before: str, after: str) -> None:
+        self.file.write_bytes(self.file.read_bytes().replace(before.encode(), after.encode()))
+
+    def bob(self, statement: str) -> None:
+        self.database.execute(statement)
+
+    def rows(self) -> list[tuple[str | None, ...]]:
+        return self.database.execute("SELECT * FROM parts ORDER BY no, maker").fetchall()
+
+    def settle(self) -> None:
+        for _ in range(10):
+            if not self.sites.round():
+                return
+            self.sites.clock.now += 3_600_000
+        raise AssertionError("they never come to rest")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path)
+    yield made
+    made.database.close()
+    for site in made.sites.sites.values():
+        site.close()
+
+
+def test_both_ends_hold_the_same_and_the_file_keeps_its_style(store: Store) -> None:
+    store.bob("INSERT INTO parts VALUES ('3', 'Brown', 'valve; big', NULL)")
+    store.settle()
+    assert store.rows() == [
+        ("1", "Smith; Sons", "pump", "two\nlines"),
+        ("2", "Jones", '5" pipe', "=1+1"),
+        ("3", "Brown", "valve; big", None),
+    ]
+    assert store.file.read_bytes() == FILE + b'3;Brown;"valve; big";\r\n'
+
+
+def test_edits_of_both_merge_and_deletes_arrive(store: Store) -> None:
+    store.bob("INSERT INTO parts VALUES ('3', 'Brown', 'valve', NULL)")
+    store.settle()
+    store.alice("pump", "big pump")
+    store.alice('2;Jones;"5"" pipe";=1+1\r\n', "")
+    store.bob("UPDATE parts SET note = 'ordered' WHERE no IN ('1', '3')")
+    store.settle()
+    assert store.file.read_bytes() == (
+        b'no;maker;name;note\r\n1;"Smith; Sons";big pump;ordered\r\n3;Brown;valve;ordered\r\n'
+    )
+    assert store.rows() == [
+        ("1", "Smith; Sons", "big pump", "ordered"),
+        ("3", "Brown", "valve", "ordered"),
+    ]
+    store.bob("DELETE FROM parts")
+    store.settle()
+    assert store.file.read_bytes() == b"no;maker;name;note\r\n"
+
+
+def test_a_null_shown_as_an_empty_cell_stays_null_until_it_is_edited(store: Store) -> None:
+    store.bob("INSERT INTO parts VALUES ('3', 'Brown', 'valve', NULL)")
+    store.settle()
+    store.alice("valve", "tap")
+    store.settle()
+    assert store.rows()[2] == ("3", "Brown", "tap", None)
+    store.alice("tap;", "tap;new")
+    store.settle()
+    store.alice("tap;new", "tap;")
+    store.settle()
+    assert store.rows()[2] == ("3", "Brown", "tap", "")
+
+
+def test_rows_that_both_have_under_one_key_become_one(store: Store) -> None:
+    store.bob("INSERT INTO parts VALUES ('2', 'Jones', '5\" pipe', '=1+1')")
+    store.settle()
+    assert store.file.read_bytes() == FILE
+    assert len(store.rows()) == 2
+
+
+def test_columns_that_come_and_go_are_nobodys_edit(store: Store) -> None:
+    store.settle()
+    rows = store.rows()
+    bare = b'no;maker;name\r\n1;"Smith; Sons";pump\r\n2;Jones;pipe\r\n'
+    store.file.write_bytes(bare)
+    store.settle()
+    assert store.rows() == [rows[0], ("2", "Jones", "pipe", "=1+1")]
+    store.file.write_bytes(b"no;maker;name;note;more\r\n" + bare.split(b"\r\n", 1)[1])
+    store.settle()
+    assert store.file.read_bytes() == (
+        b'no;maker;name;note;more\r\n1;"Smith; Sons";pump;"two\nlines"\r\n2;Jones;pipe;=1+1\r\n'
+    )
+    assert store.sites.round() == 0
+    store.alice("pipe;=1+1", "pipe;=1+1;x")
+    assert store.sites.round() == 1
+
+
+def test_a_key_column_that_went_stops_the_dataset_alone(store: Store) -> None:
+    store.settle()
+    rows = store.rows()
+    store.alice("maker", "brand")
+    report = asyncio.run(run_cycle(store.sites.sites["alice"], Extent(), Report()))
+    [problem] = report.problems
+    assert "there is no column maker; there are: no, brand, name, note" in str(problem)
+    store.alice("brand", "maker")
+    store.settle()
+    assert store.rows() == rows
