@@ -19,12 +19,16 @@ def asked_dataset(
     A database's source may end in ``#TABLE``. Relative paths are relative to ``base``. Raises
     UsageError.
     """
+    kind = source.partition(":")[0]
+    columns = None if key is None else list(key)
     section: dict[str, object] = {"source": source}
-    if source.partition(":")[0] in DATABASE_KINDS:
+    if kind in DATABASE_KINDS:
         place, _, behind = source.partition("#")
-        section = {"source": place, "table": behind or table, "keys": keys, "key": key}
+        section = {"source": place, "table": behind or table, "keys": keys, "key": columns}
+    elif kind == "csv":
+        section["key"] = columns
     try:
         return DatasetSettings.model_validate(section, context={"base": base})
     except ValidationError as error:
         mistakes = "; ".join(map(str, mistakes_in(error)))
-        raise UsageError(f"{source.partition(':')[0]}: {mistakes}") from error
+        raise UsageError(f"{kind}: {mistakes}") from error

@@ -251,3 +251,22 @@ def test_a_killed_run_leaves_whole_batches_and_the_next_one_finishes() -> None:
     assert succeed(*command).stdout.endswith("60 added, 60 written to the target; equal now\n")
     assert defects(shore) == defects(ship)
     assert succeed(*command).stdout == ""
+
+
+def test_a_csv_file_is_made_equal_to_a_table_and_the_other_way_round(here: Path) -> None:
+    shore = database("shore.db")
+    file = here / "ship.csv"
+    file.write_text("no;status;hours\nD-1;waiting;1.5\nD-9;open;2\n")
+    asked = ("reconcile", "csv:ship.csv", "sqlite:///shore.db#defects", "--match", "no")
+    succeed(*asked, "--key", "no", "--apply", "--direction", "both", "--prefer", "source")
+    assert defects(shore, "no, status, hours") == [
+        ("D-1", "waiting", 1.5),
+        ("D-2", "open", None),
+        ("D-3", "closed", 8.0),
+        ("D-9", "open", 2.0),
+    ]
+    assert file.read_text() == (
+        "no;status;hours\nD-1;waiting;1.5\nD-9;open;2\nD-2;open;\nD-3;closed;8.0\n"
+    )
+    [told, _] = refuse(Exit.USAGE, *asked)
+    assert "a CSV file needs it" in told
