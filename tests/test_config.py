@@ -394,6 +394,14 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
             '4: [datasets.x] key: missing: a CSV file needs it, e.g. key = ["part_no"]',
         ),
         (
+            SITE + '[datasets.x]\nsource = "csv:x"\nkey = "no"\n',
+            "6: [datasets.x] key: must be a list",
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "csv:x"\nkey = []\n',
+            "6: [datasets.x] key: must not be empty",
+        ),
+        (
             SITE + '[datasets.x]\nsource = "caldav:https://x"\n',
             (
                 "5: [datasets.x] source: caldav is not supported by this version; kinds: csv, "

@@ -20,13 +20,12 @@ def asked_dataset(
     UsageError.
     """
     kind = source.partition(":")[0]
-    columns = None if key is None else list(key)
     section: dict[str, object] = {"source": source}
     if kind in DATABASE_KINDS:
         place, _, behind = source.partition("#")
-        section = {"source": place, "table": behind or table, "keys": keys, "key": columns}
+        section = {"source": place, "table": behind or table, "keys": keys, "key": key}
     elif kind == "csv":
-        section["key"] = columns
+        section["key"] = key
     try:
         return DatasetSettings.model_validate(section, context={"base": base})
     except ValidationError as error:

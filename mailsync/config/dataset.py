@@ -138,7 +138,7 @@ class DatasetSettings(Section):
     """A table of a database; ``*``: every one that can be a dataset."""
     keys: Literal["local", "shared"] | None = None
     """Has each site its own keys, or do all share natural ones? None: the dataset decides."""
-    key: Annotated[list[Text], Field(min_length=1)] | None = None
+    key: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)] | None = None
     """Columns that tell rows apart where nothing else says it: no primary key, or a CSV file."""
     map: Annotated[dict[Text, Mapped], Field(min_length=1)] | None = None
     """Shared name to the own field it is here, or to a constant; None: the own names are shared."""

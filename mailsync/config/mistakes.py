@@ -59,6 +59,7 @@ _PHRASES: Final[Mapping[str, str]] = {
     "string_type": "must be a text in quotes",
     "bool_type": "must be true or false",
     "list_type": "must be a list",
+    "tuple_type": "must be a list",
     "dict_type": "must be a section",
     "model_type": "must be a section",
     "string_too_short": "must not be empty",
