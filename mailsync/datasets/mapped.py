@@ -158,10 +158,14 @@ class MappedDataset:
     def _field(self, name: str, own: str) -> Field:
         """A mapped field as others see it."""
         field = (self.inner.fields or {}).get(own, Field())
+        blank, empty = (self._shown(name, value) for value in (field.blank, field.empty))
+        return field._replace(blank=blank, empty=empty)
+
+    def _shown(self, name: str, value: Value) -> Value:
         try:
-            return field._replace(blank=self.mapping.to_shared(name, field.blank))
+            return self.mapping.to_shared(name, value)
         except Unconvertible:
-            return field._replace(blank=None)
+            return None
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``, also where no mapped field does."""
@@ -248,7 +252,8 @@ class MappedDataset:
         )
 
     def _is_blank(self, name: str, value: Value) -> bool:
-        return value is None or same_value(value, (self.fields or {})[name].blank)
+        field = (self.fields or {})[name]
+        return same_value(value, field.empty) or same_value(value, field.blank)
 
     def _own(self, guid: Guid, present: Fields | None, wanted: Fields) -> Fields:
         """The own fields to write. Raises :class:`Unconvertible`."""

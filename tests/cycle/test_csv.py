@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from mailsync.core.mapping import Place, Source
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.datasets.csvfile import CsvFile
+from mailsync.datasets.mapping import mapped
 from mailsync.datasets.sql import SqlTable
 from tests.cycle.sites import Sites
 
@@ -142,3 +144,21 @@ def test_a_key_column_that_went_stops_the_dataset_alone(store: Store) -> None:
     store.alice("brand", "maker")
     store.settle()
     assert store.rows() == rows
+
+
+def test_other_names_and_columns_of_its_own_behind_a_mapping(store: Store) -> None:
+    store.file.write_bytes(b"part;firm;what;shelf\n1;Jones;pump;A3\n")
+    names = {"no": "part", "maker": "firm", "name": "what"}
+    sources: dict[str, Source] = {name: Place(own) for name, own in names.items()}
+    store.sites.sites["alice"].datasets["parts"] = mapped(
+        CsvFile(store.file, ["part", "firm"]), "csv", sources, {"shelf": "?"}
+    )
+    store.bob("INSERT INTO parts VALUES ('2', 'Brown', NULL, 'big')")
+    store.settle()
+    assert store.file.read_bytes() == b"part;firm;what;shelf\n1;Jones;pump;A3\n2;Brown;;?\n"
+    assert store.rows() == [("1", "Jones", "pump", None), ("2", "Brown", None, "big")]
+    store.alice("Brown;;?", "Brown;valve;B1")
+    store.bob("UPDATE parts SET name = 'tap' WHERE no = '1'")
+    store.settle()
+    assert store.file.read_bytes() == b"part;firm;what;shelf\n1;Jones;tap;A3\n2;Brown;valve;B1\n"
+    assert store.rows() == [("1", "Jones", "tap", None), ("2", "Brown", "valve", "big")]

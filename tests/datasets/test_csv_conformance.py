@@ -3,11 +3,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mailsync.core.mapping import Place, Source
 from mailsync.core.model import Fields, Key
 from mailsync.datasets.csvfile import CsvFile
+from mailsync.datasets.mapping import mapped
 from tests.datasets.conformance import Conformance, Stage
 
 COLUMNS = ["name", "no", "note", "empty"]
@@ -79,3 +82,10 @@ class TestCsvWithSemicolonsAndEverythingQuoted(Conformance):
     def build(self, directory: Path) -> Stage:
         style = {"delimiter": ";", "quoting": csv.QUOTE_ALL, "lineterminator": "\n"}
         return stage(directory, **style)
+
+
+class TestCsvBehindAMapping(Conformance):
+    def build(self, directory: Path) -> Stage:
+        plain = stage(directory)
+        sources: dict[str, Source] = {name: Place(name) for name in COLUMNS}
+        return replace(plain, dataset=mapped(plain.dataset, "csv", sources, {}))
