@@ -23,11 +23,22 @@ if TYPE_CHECKING:
 
 BOTH: Final = "both"
 DIRECTIONS: Final = ("source-to-target", "target-to-source", BOTH)
+MAP: Final = "SHARED=OWN,..."
 KINDS: Final = ("added", "changed", "missing", "ambiguous", "refused")
 
 
 def _names(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",")) if text else ()
+
+
+def _map(
+    _ctx: click.Context, _parameter: click.Parameter, text: str | None
+) -> dict[str, str] | None:
+    """Shared names to own ones; an own one may have an equals sign."""
+    pairs = [pair.partition("=") for pair in text.split(",")] if text else []
+    if any(not own for _, _, own in pairs):
+        raise click.BadParameter(f"write {MAP}; what this cannot say, a section can")
+    return {shared.strip(): own.strip() for shared, _, own in pairs} or None
 
 
 @click.command()
@@ -36,6 +47,8 @@ def _names(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -
 @click.option("--table", help="The table of a database that names none.")
 @click.option("--source-table", metavar="TABLE", help="The source's table.")
 @click.option("--target-table", metavar="TABLE", help="The target's table.")
+@click.option("--map", "target_map", callback=_map, metavar=MAP, help="The target's fields.")
+@click.option("--source-map", callback=_map, metavar=MAP, help="The source's fields.")
 @click.option("--key", callback=_names, metavar="FIELD,...", help="What tells rows apart.")
 @click.option("--match", callback=_names, metavar="FIELD,...", help="What pairs records.")
 @click.option("--apply", "writing", is_flag=True, help="Write; without, nothing is changed.")
@@ -53,6 +66,8 @@ def reconcile(
     table: str | None,
     source_table: str | None,
     target_table: str | None,
+    source_map: dict[str, str] | None,
+    target_map: dict[str, str] | None,
     key: tuple[str, ...],
     match: tuple[str, ...],
     writing: bool,
@@ -77,9 +92,9 @@ def reconcile(
     if delete and direction == BOTH:
         raise UsageError("--delete needs a direction: nothing says which side deleted a record")
     invocation: Invocation = ctx.obj
-    places = Places(invocation.settings, Path.cwd())
-    first = places.section(source, source_table or table, key, match)
-    second = places.section(target, target_table or table, key, match)
+    places = Places(invocation.settings, Path.cwd(), key, match)
+    first = places.section(source, source_table or table, source_map)
+    second = places.section(target, target_table or table, target_map)
     plan = Plan(Direction(direction), Side[prefer.upper()] if prefer else None, delete)
     with opened(first, second, match, places.parent) as pair, Bars(invocation.output) as bars:
         reading = PlainReading(pair, bars.advance)

@@ -188,6 +188,33 @@ def test_a_folder_of_cards_and_one_file_are_paired_by_uid(here: Path) -> None:
     assert succeed(*command).stdout == ""
 
 
+def test_a_table_and_an_address_book_meet_under_the_names_of_a_map(here: Path) -> None:
+    connection = sqlite3.connect("staff.db", isolation_level=None)
+    connection.execute("CREATE TABLE staff (no INTEGER PRIMARY KEY, name TEXT, phone TEXT)")
+    connection.execute("INSERT INTO staff VALUES (7, 'Anna', '+47'), (8, 'Bert', NULL)")
+    (here / "crew").mkdir()
+    card = CARD.format("anna", "Anna").replace("END:", "TEL;TYPE=HOME:+1\r\nEND:")
+    (here / "crew" / "anna.vcf").write_text(card, newline="")
+    mapping = "name=fn,phone=tel;type=cell"
+    command = ["reconcile", "sqlite:///staff.db#staff", "vcard:crew", "--match", "name"]
+    done = succeed(*command, "--map", mapping, "--apply")
+    assert done.stdout.splitlines()[:2] == [
+        'changed   Anna: phone source "+47", target NULL',
+        'added     Bert: name "Bert", phone NULL',
+    ]
+    anna = (here / "crew" / "anna.vcf").read_bytes()
+    assert b"TEL;TYPE=HOME:+1\r\nTEL;TYPE=cell:+47" in anna
+    assert succeed(*command, "--map", mapping).stdout == ""
+    back = ("reconcile", "vcard:crew", command[1], "--match", "name", "--source-map", mapping)
+    connection.execute("DELETE FROM staff WHERE no = 8")
+    succeed(*back, "--apply")
+    assert connection.execute("SELECT * FROM staff").fetchall() == [
+        (7, "Anna", "+47"),
+        (8, "Bert", None),
+    ]
+    assert "write SHARED=OWN,..." in run(*command, "--map", "name").stderr
+
+
 # --- the command ---------------------------------------------------------------------------
 
 
@@ -202,13 +229,30 @@ def test_sections_of_the_configuration_are_named_by_name(here: Path) -> None:
     lines = refuse(Exit.USAGE, "reconcile", "crew", SHORE)
     assert lines[0].startswith("crew is no URL of a dataset, and no dataset of ")
     assert lines[0].endswith(": defects")
+    lines = refuse(Exit.USAGE, "reconcile", SHORE, "defects", "--map", "no=number")
+    assert lines[0] == "defects is a section, which itself has the map of its fields"
+
+
+def test_a_table_of_a_group_is_named_with_its_group(here: Path) -> None:
+    database("ship.db")
+    database("shore.db", *EDITS)
+    (here / "mailsync.toml").write_text(
+        '[site]\nname = "ship"\nstate = "state.db"\n'
+        '[datasets.pms]\nsource = "sqlite:///ship.db"\ntable = "*"\nkeys = "shared"\n'
+    )
+    assert run("reconcile", "pms.defects", SHORE).stdout.endswith("; 3 still differ\n")
+    assert refuse(Exit.USAGE, "reconcile", "pms", SHORE)[0].endswith(": pms.defects")
 
 
 def test_what_is_wrong_with_a_command_is_said_before_anything_is_read() -> None:
     database("ship.db")
     usage = (
         (("crew", SHIP), "crew is no URL of a dataset, and there is no configuration file; "),
-        (("sqlite:///ship.db", SHIP), "sqlite: table: missing: a database source needs it"),
+        (
+            ("sqlite:///ship.db", SHIP),
+            "sqlite: table: missing: a database source needs it, or tables",
+        ),
+        (("sqlite:///ship.db#*", SHIP), "one table is compared with one"),
         ((SHIP, SHIP, "--prefer", "source"), "--prefer goes with --direction both"),
         ((SHIP, SHIP, "--delete", "--direction", "both"), "--delete needs a direction"),
         ((SHIP, SHIP, "--match", "number"), "the source has no field number to pair records by"),
@@ -258,7 +302,7 @@ def test_a_csv_file_is_made_equal_to_a_table_and_the_other_way_round(here: Path)
     file = here / "ship.csv"
     file.write_text("no;status;hours\nD-1;waiting;1.5\nD-9;open;2\n")
     asked = ("reconcile", "csv:ship.csv", "sqlite:///shore.db#defects", "--match", "no")
-    succeed(*asked, "--key", "no", "--apply", "--direction", "both", "--prefer", "source")
+    succeed(*asked, "--apply", "--direction", "both", "--prefer", "source")
     assert defects(shore, "no, status, hours") == [
         ("D-1", "waiting", 1.5),
         ("D-2", "open", None),
@@ -268,5 +312,5 @@ def test_a_csv_file_is_made_equal_to_a_table_and_the_other_way_round(here: Path)
     assert file.read_text() == (
         "no;status;hours\nD-1;waiting;1.5\nD-9;open;2\nD-2;open;\nD-3;closed;8.0\n"
     )
-    [told, _] = refuse(Exit.USAGE, *asked)
+    [told, _] = refuse(Exit.USAGE, *asked[:3])
     assert "a CSV file needs it" in told
