@@ -81,10 +81,9 @@ def reconcile(
     the names of [datasets] sections.
     """
     from mailsync.reconcile.findings import Direction, Plan  # noqa: PLC0415  slow, as all below
-    from mailsync.reconcile.opening import opened  # noqa: PLC0415
+    from mailsync.reconcile.opening import opened, reading_of  # noqa: PLC0415
     from mailsync.reconcile.pairing import Side  # noqa: PLC0415
     from mailsync.reconcile.places import Places  # noqa: PLC0415
-    from mailsync.reconcile.reading import PlainReading  # noqa: PLC0415
     from mailsync.reconcile.reconciliation import Reconciliation  # noqa: PLC0415
 
     if prefer and direction != BOTH:
@@ -96,8 +95,11 @@ def reconcile(
     first = places.section(source, source_table or table, source_map)
     second = places.section(target, target_table or table, target_map)
     plan = Plan(Direction(direction), Side[prefer.upper()] if prefer else None, delete)
-    with opened(first, second, match, places.parent) as pair, Bars(invocation.output) as bars:
-        reading = PlainReading(pair, bars.advance)
+    with (
+        Bars(invocation.output) as bars,
+        opened(first, second, match, places.parent) as pair,
+        reading_of(pair, bars.advance) as reading,
+    ):
         reconciliation = Reconciliation(pair, reading, plan if writing else None, bars.advance)
         report = _Report(invocation.output, pair)
         for finding in reconciliation.findings():

@@ -44,6 +44,9 @@ from mailsync.errors import BadConfiguration, DatasetBusy, DatasetError, Dataset
 _EXEMPLARS: Final = 100
 """Rows from the end on whose style new values follow."""
 
+_BEGINNING: Final = 1 << 20
+"""Bytes in which a header ends."""
+
 _number: Final = decimal(None, None)
 
 
@@ -64,7 +67,7 @@ class CsvFile:
             raise BadConfiguration('csv: name the columns that tell rows apart: key = ["..."]')
         if not path.is_file():
             raise DatasetMissing(f"there is no file {path}")
-        self._path = path
+        self.path = path
         self.key = tuple(key)
         self.fields: Mapping[str, Field] | None = None
         self._last: Sheet | None = None
@@ -72,16 +75,20 @@ class CsvFile:
         self.look()
 
     def look(self) -> None:
-        """Read the header."""
+        """Read the header, and no more than its beginning of a large file."""
         with self._explaining():
-            columns = Table(read_content(self._path), self.key).columns
-        self.fields = dict.fromkeys(columns, Field(empty=""))
+            beginning = read_content(self.path, _BEGINNING)
+            table = Table(beginning, self.key)
+            if table.start == len(beginning):
+                table = Table(read_content(self.path), self.key)
+        self.delimiter = table.delimiter
+        self.fields = dict.fromkeys(table.columns, Field(empty=""))
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``."""
         self._last = None
         unmet = {etag: key for key, etag in known.items() if etag is not None}
-        sheet = self._sheet(read_content(self._path), unmet)
+        sheet = self._sheet(read_content(self.path), unmet)
         gone = [key for key, etag in known.items() if etag is None or etag in unmet]
         sheet.doubled |= sheet.places.keys() & (known.keys() - gone)
         yield from sheet.nameless
@@ -95,7 +102,7 @@ class CsvFile:
 
     def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What the file holds now for exactly these keys."""
-        sheet = self._sheet(read_content(self._path), {})
+        sheet = self._sheet(read_content(self.path), {})
         return {key: sheet.find(key) for key in keys}
 
     def spelled(self, fields: Fields) -> Fields:
@@ -111,7 +118,7 @@ class CsvFile:
             outcomes = [self._write(self._last, write) for write in writes]
             return self._last.settled(), outcomes
 
-        return rewrite(self._path, edit)
+        return rewrite(self.path, edit)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -120,7 +127,7 @@ class CsvFile:
         with self._explaining():
             table = Table(content, self.key)
             if table.columns != tuple(self.fields or ()):
-                raise DatasetBusy(f"another program changes the header of {self._path}")
+                raise DatasetBusy(f"another program changes the header of {self.path}")
             return Sheet(table, expected)
 
     @contextmanager
@@ -128,7 +135,7 @@ class CsvFile:
         try:
             yield
         except Malformed as error:
-            raise DatasetError(f"{self._path}: {error}") from error
+            raise DatasetError(f"{self.path}: {error}") from error
 
     def _write(self, sheet: Sheet, write: Write) -> Outcome:
         present = sheet.find(write.key)

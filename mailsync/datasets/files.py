@@ -86,8 +86,8 @@ def split_etag(etag: Etag) -> tuple[bytes, bytes]:
     return etag[: _STATUS.size], etag[_STATUS.size :]
 
 
-def read_regular(path: Path) -> tuple[bytes, os.stat_result] | None:
-    """A file's content and status; None: no such file.
+def read_regular(path: Path, most: int = -1) -> tuple[bytes, os.stat_result] | None:
+    """A file's content and status; None: no such file. ``most`` bytes of it; -1: all.
 
     Raises :class:`DatasetError` for symbolic links and what is no file.
     """
@@ -103,7 +103,7 @@ def read_regular(path: Path) -> tuple[bytes, os.stat_result] | None:
         status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode):
             raise DatasetError(f"{path} is not a file")
-        return file.read(), status
+        return file.read(most), status
 
 
 def replace(path: Path, before: bytes | None, after: bytes) -> os.stat_result:
@@ -138,10 +138,13 @@ def demand(path: Path, content: bytes | None) -> None:
         raise Overtaken
 
 
-def read_content(path: Path) -> bytes:
-    """What a file holds that must be there. Raises :class:`DatasetError`."""
+def read_content(path: Path, most: int = -1) -> bytes:
+    """What a file holds that must be there, ``most`` bytes of it; -1: all.
+
+    Raises :class:`DatasetError`.
+    """
     with explaining(path):
-        found = read_regular(path.resolve())
+        found = read_regular(path.resolve(), most)
     if found is None:
         raise DatasetMissing(f"there is no file {path}")
     return found[0]

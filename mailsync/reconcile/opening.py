@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from mailsync.config import DatasetSettings
 from mailsync.cycle.groups import Opened
 from mailsync.datasets.base import Dataset
 from mailsync.reconcile.pairing import Pair
+from mailsync.reconcile.reading import PlainReading, Progress, Reading
 
 Parents = Callable[[DatasetSettings, str], DatasetSettings | None]
 """From a section and the name of a table in the same database to the section of that one."""
@@ -27,6 +28,19 @@ def opened(
         first, second = data.open("source", source), data.open("target", target)
         own = _own_keys(data, source, first, parents) | _own_keys(data, target, second, parents)
         yield Pair(first, second, match, own)
+
+
+@contextmanager
+def reading_of(pair: Pair, progress: Progress) -> Iterator[Reading]:
+    """The way to read this pair: through DuckDB, if it is installed, what it reads."""
+    with ExitStack() as stack:
+        try:
+            from mailsync.reconcile.csvreading import csv_reading  # noqa: PLC0415  an extra
+
+            quick = stack.enter_context(csv_reading(pair))
+        except ImportError:
+            quick = None
+        yield quick or PlainReading(pair, progress)
 
 
 def _own_keys(
