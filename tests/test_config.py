@@ -31,6 +31,7 @@ MAIL = (
 )
 PEER = '[peers.hub]\ncard = "peers/hub.card"\n'
 DATASET = '[datasets.defects]\nsource = "sqlite:///pms.db"\ntable = "defects"\n'
+LITE = '[datasets.x]\nsource = "sqlite:///x"\n'
 PATH = Path("/place/mailsync.toml")
 
 
@@ -125,6 +126,16 @@ def test_example_configuration_names_every_supported_key() -> None:
         module = sys.modules["mailsync.config"]
         for key in getattr(module, section).model_fields:
             assert f"{key} = " in text, key
+
+
+def test_a_dataset_is_of_its_own_section_or_of_a_groups() -> None:
+    groups = 'tables = ["Crew", "port"]\n[datasets."x.y"]\nsource = "sqlite:///y"\ntable = "*"\n'
+    settings = read(SITE + DATASET + LITE + groups)
+    owners = {
+        "defects": "defects", "x.crew": "x", "x.port": "x", "x.Crew": "", "x.y.z": "x.y",
+        "x.y": "x.y", "x": "x", "y": "",
+    }  # fmt: skip
+    assert {name: settings.section_of(name) for name in owners} == owners
 
 
 def test_settings_cannot_be_changed() -> None:
@@ -376,6 +387,39 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
         (
             SITE + '[datasets.x]\nsource = "sqlite:///x"\n',
             "4: [datasets.x] table: missing: a database source needs it, or tables",
+        ),
+        (
+            SITE + LITE + 'table = "a"\ntables = ["b"]\n',
+            "6: [datasets.x] table: tables stands there as well; write one of them",
+        ),
+        (
+            SITE + LITE + 'tables = ["a", "*"]\n',
+            '6: [datasets.x] tables: for every table write table = "*"',
+        ),
+        (
+            SITE + LITE + 'tables = ["crew", "Crew"]\n',
+            '6: [datasets.x] tables: "crew" stands there twice',
+        ),
+        (SITE + LITE + "tables = []\n", "6: [datasets.x] tables: must not be empty"),
+        (
+            SITE + '[datasets.x]\nsource = "vcard:x"\ntables = ["t"]\n',
+            "6: [datasets.x] tables: only for database sources",
+        ),
+        (
+            SITE + LITE + 'tables = ["two words"]\n',
+            (
+                '6: [datasets.x] tables: "two words" needs a section of its own: a dataset\'s name '
+                "must be 1 to 63 lower-case letters, digits, - _ or . and begin with a letter or a "
+                "digit"
+            ),
+        ),
+        (
+            SITE + LITE + 'tables = ["a"]\n[datasets."x.a"]\nsource = "vcard:x"\n',
+            '6: [datasets.x] tables: "a" has a section of its own, [datasets.x.a]',
+        ),
+        (
+            SITE + PEER + 'datasets = ["x", "x.a", "x.b"]\n' + LITE + 'tables = ["A"]\n',
+            '6: [peers.hub] datasets: there is no section [datasets.x.b] for "x.b"',
         ),
         (
             SITE + '[datasets.x]\nsource = "vcard:x"\ntable = "t"\n',

@@ -130,7 +130,8 @@ def _is_known(name: str, datasets: Mapping[str, object]) -> bool:
 
 def _tables(section: object) -> list[str]:
     tables = section.get("tables") if isinstance(section, dict) else None
-    return [one for one in tables if isinstance(one, str)] if isinstance(tables, list) else []
+    found = tables if isinstance(tables, list) else []
+    return [one for one in found if isinstance(one, str) and one != EVERY_TABLE]
 
 
 def _is_open(section: object) -> bool:

@@ -142,11 +142,10 @@ def _candidates(
     ]
     taken = {table for one in others for table in (one.table, *(one.tables or ()))}
     alike = Counter(member(group, table) for table in tables)
-    for table, internal in tables.items():
-        name = member(group, table)
+    for table in sorted(tables, key=str.lower):
+        name, reason = member(group, table), tables[table]
         if table in taken:
             continue
-        reason = internal
         if name in settings.datasets:
             reason = f"the section [datasets.{name}] has the name it would get"
         elif not is_name(name):

@@ -60,9 +60,11 @@ class SqlDatabase:
 
     def tables(self) -> dict[str, str]:
         """Its tables, views not among them; and why one is no user's own, empty where it is."""
-        with self.explaining(self.place), self.looking(), self.connection() as connection:
-            internal = self.engine.internal_tables(connection)
-            return {name: internal.get(name, "") for name in self._inspected.get_table_names()}
+        with self.explaining(self.place), self.looking():
+            names = self._inspected.get_table_names()
+            with self.connection() as connection:
+                internal = self.engine.internal_tables(connection)
+            return {name: internal.get(name, "") for name in names}
 
     def reflect(self, table: str, keys: Keys | None, key: Sequence[str] | None) -> Shape:
         """A look at a table, as :func:`mailsync.datasets.sqlshape.reflect`."""
