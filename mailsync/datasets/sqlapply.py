@@ -20,7 +20,7 @@ from typing import Any, Final
 from mailsync.core.model import Fields, Value
 from mailsync.datasets.base import Outcome, Result, Write
 from mailsync.datasets.sqlkeys import key_values
-from mailsync.datasets.sqlreferences import References
+from mailsync.datasets.sqlreferences import Name, References
 from mailsync.datasets.sqlrows import one_row, row_etag, unreadable
 from mailsync.datasets.sqlshape import Shape, Statement
 from mailsync.datasets.sqlwrites import difference, is_expected, misfit, spelled
@@ -307,11 +307,29 @@ class Application:
 
     def _culprits(self) -> dict[int, str]:
         """The writes that break a foreign key, and how."""
+        rows = {place: self._before_and_after(place) for place in self._all_written("")}
         faults = {
-            place: self._tables[place].references.fault(*self._before_and_after(place))
-            for place in self._all_written("")
+            place: fault
+            for place, row in rows.items()
+            if (fault := self._tables[place].references.fault(*row))
         }
-        return {place: fault for place, fault in faults.items() if fault}
+        if faults:
+            self._add_dependants(faults, {place: after for place, (_, after) in rows.items()})
+        return faults
+
+    def _add_dependants(self, faults: dict[int, str], rows: Mapping[int, Fields]) -> None:
+        """Who refers to a new row that will not come breaks a foreign key next: foresee it."""
+        children: dict[Name, list[int]] = {}
+        for place, row in rows.items():
+            for name in self._tables[place].references.referred(row):
+                children.setdefault(name, []).append(place)
+        lost = list(faults)
+        for place in lost:
+            if self._writes[place].expected is None:
+                for name in self._tables[place].references.names(rows[place]):
+                    new = [child for child in children.get(name, ()) if child not in faults]
+                    faults |= dict.fromkeys(new, f"it refers to a row of {name[0]} that is refused")
+                    lost += new
 
     def _before_and_after(self, place: int) -> tuple[Fields, Fields]:
         write, shape = self._writes[place], self._tables[place].shape

@@ -14,6 +14,9 @@ from sqlalchemy import bindparam, column, exists, select, table
 from mailsync.core.model import Fields, Value
 from mailsync.datasets.sqlshape import ForeignKey, Shape, Statement
 
+Name = tuple[str, tuple[str, ...], tuple[Value, ...]]
+"""A row as foreign keys name it: its table, columns of it, and what they hold."""
+
 
 class References:
     """Looks up both ends of a table's foreign keys."""
@@ -38,6 +41,18 @@ class References:
         Both with the key columns among them.
         """
         return next(self._faults(before or {}, after or {}), "")
+
+    def names(self, fields: Fields) -> Iterator[Name]:
+        """By what rows refer to a row with these fields."""
+        for reference, _ in self._downwards:
+            if values := _pick(fields, reference.targets):
+                yield reference.parent, reference.targets, tuple(values.values())
+
+    def referred(self, fields: Fields) -> Iterator[Name]:
+        """The names of the rows that a row with these fields refers to."""
+        for reference, _ in self._upwards:
+            if values := _pick(fields, reference.columns):
+                yield reference.parent, reference.targets, tuple(values.values())
 
     def _faults(self, before: Fields, after: Fields) -> Iterator[str]:
         for reference, statement in self._upwards:

@@ -12,6 +12,7 @@ import pytest
 
 from mailsync.datasets.base import Outcome, Result, Write
 from mailsync.datasets.sql import SqlTable
+from mailsync.datasets.sqlapply import Application
 from mailsync.datasets.sqldatabase import SqlDatabase
 from mailsync.errors import DatasetError
 from tests.datasets.database import REFUSED, WRITTEN, write
@@ -100,6 +101,28 @@ def test_what_breaks_a_rule_stays_out_with_what_depends_on_it(tables: Tables) ->
     )
     assert outcome == [[WRITTEN] * 2, [WRITTEN, REFUSED], [REFUSED, WRITTEN]]
     assert tables.run("SELECT id FROM toy") == [(1,)]
+
+
+def test_a_long_line_behind_a_refused_row_is_undone_once(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = "" if tables.engine == "mariadb" else "DEFERRABLE"
+    tables.run(
+        "CREATE TABLE line (id int PRIMARY KEY, ahead int NOT NULL,"
+        f" FOREIGN KEY (ahead) REFERENCES line (id) {later})"
+    )
+    run, attempts = Application.run, []
+
+    def counted(self: Application) -> list[Outcome]:
+        attempts.append(self)
+        return run(self)
+
+    monkeypatch.setattr(Application, "run", counted)
+    line = [write(n, None, {"ahead": n - 1}) for n in range(1, 50)]
+    whole = [write(n, None, {"ahead": max(n - 1, 100)}) for n in range(100, 105)]
+    [outcome] = tables.results(line=[*line, *whole])
+    assert outcome == [REFUSED] * 49 + [WRITTEN] * 5
+    assert len(attempts) == (1 if tables.engine == "mariadb" else 2)
 
 
 def circle(tables: Tables, null: str, later: str = "") -> None:
