@@ -12,7 +12,7 @@ import click
 from mailsync.cli.invocation import Invocation
 from mailsync.cli.output import Output
 from mailsync.cli.sync import Bars
-from mailsync.errors import Exit, UsageError
+from mailsync.errors import Exit, MailsyncError, UsageError
 
 if TYPE_CHECKING:
     from mailsync.core.model import Value
@@ -102,10 +102,15 @@ def reconcile(
     ):
         reconciliation = Reconciliation(pair, reading, plan if writing else None, bars.advance)
         report = _Report(invocation.output, pair)
-        for finding in reconciliation.findings():
+        try:
+            for finding in reconciliation.findings():
+                bars.stop()
+                report.finding(finding)
+        except MailsyncError:
+            report.written(reconciliation)
+            raise
+        finally:
             bars.stop()
-            report.finding(finding)
-        bars.stop()
         report.summary(reconciliation, reading)
     ctx.exit(Exit.PARTLY if reconciliation.unsettled else Exit.OK)
 
@@ -134,6 +139,11 @@ class _Report:
             words, values = _difference(finding)
         self._output.show(f"{finding.kind:<9} {record}: {words}")
         self._output.line(finding.kind, record=record, **values)
+
+    def written(self, done: Reconciliation) -> None:
+        """Something went wrong afterwards."""
+        if count := done.written.total():
+            self._output.say(f"{count} records were written before; another run does the rest")
 
     def summary(self, done: Reconciliation, reading: Reading) -> None:
         counts = {kind: self._counts[kind] for kind in KINDS}

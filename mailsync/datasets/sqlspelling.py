@@ -55,6 +55,8 @@ def integer(least: int, greatest: int) -> Spelling:
     """Integers from ``least`` to ``greatest``; true and false are 1 and 0."""
 
     def spell(value: Value) -> Value:
+        if type(value) is int and least <= value <= greatest:
+            return value
         exact = _number(value)
         if exact is None or exact != exact.to_integral_value():
             raise Unfit("holds integers")

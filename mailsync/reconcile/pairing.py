@@ -105,7 +105,7 @@ class Pair:
         """A name as people read it."""
         if name == NOBODY:
             return f"without {', '.join(self.match) or 'a key'}"
-        return ", ".join(map(str, key_values(Key(name)))) if self.match else name
+        return ", ".join(map(_word, key_values(Key(name)))) if self.match else name
 
     def name_of_key(self, side: Side, key: Key) -> str:
         """The same, of a record of which no more than the key can be read."""
@@ -161,6 +161,12 @@ class Pair:
 def value_of(fields: Fields, name: str) -> Value | Absent:
     """The field's value, or that there is none."""
     return fields.get(name, ABSENT)
+
+
+def _word(value: Value) -> str:
+    if value is None:
+        return "NULL"
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _kind(dataset: Dataset) -> type[Dataset]:

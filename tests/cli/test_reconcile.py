@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from mailsync.errors import Exit
+from mailsync.datasets.base import Outcome, Write
+from mailsync.datasets.sql import SqlTable
+from mailsync.errors import DatasetBusy, Exit
+from mailsync.reconcile import reconciliation
 from tests.cli.invoking import lines_of, refuse, run, succeed
 
 SCHEMA = "CREATE TABLE defects (id INTEGER PRIMARY KEY, no TEXT UNIQUE, status TEXT, hours REAL)"
@@ -295,6 +298,26 @@ def test_a_killed_run_leaves_whole_batches_and_the_next_one_finishes() -> None:
     assert succeed(*command).stdout.endswith("60 added, 60 written to the target; equal now\n")
     assert defects(shore) == defects(ship)
     assert succeed(*command).stdout == ""
+
+
+def test_what_was_written_before_an_error_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    database("ship.db")
+    shore = database("shore.db", rows=[])
+    monkeypatch.setattr(reconciliation, "BATCH", 1)
+    apply, calls = SqlTable.apply, iter(range(3))
+
+    def failing(table: SqlTable, writes: Sequence[Write]) -> list[Outcome]:
+        if next(calls) == 2:
+            raise DatasetBusy("shore.db is locked by another program")
+        return apply(table, writes)
+
+    monkeypatch.setattr(SqlTable, "apply", failing)
+    done = run("reconcile", SHIP, SHORE, "--apply")
+    assert done.exit_code == Exit.TEMPORARY
+    assert (
+        "2 records were written before; another run does the rest\nmailsync: error:" in done.stderr
+    )
+    assert len(defects(shore)) == 2
 
 
 def test_a_csv_file_is_made_equal_to_a_table_and_the_other_way_round(here: Path) -> None:
