@@ -6,6 +6,8 @@ Rules
   record: only what users changed becomes new writes. Equal content is never a change.
 * A dataset may spell a value its own way (``1.10`` as ``1.1`` where decimals have no places).
   A value that is only spelled otherwise is the one we know, in the form we know.
+* Fields that mean something together only, as a foreign key of several columns does, are edited
+  together: the columns of two sites' edits never make a key that nobody wrote.
 * A row without a GUID is new: it is enrolled. A vanished row kills exactly the entries its
   user could see, and those of fields that the dataset does not hold.
 * A field that the dataset does not hold is nobody's edit here, neither when its column goes nor
@@ -20,7 +22,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -90,15 +92,17 @@ def detect(
     etag: Etag | None,
     stroke: Dot,
     held: AbstractSet[str] | None = None,
+    wholes: Collection[Collection[str]] = (),
 ) -> Record:
     """What users did to one row: ``current`` is what the dataset holds now, None for no row.
 
     ``stroke`` is the dot of this scan's writes, ``held`` the fields that the dataset holds at
-    all; None: any. Returns the record as it now stands.
+    all; None: any. ``wholes`` are fields of which one means nothing without the others. Returns
+    the record as it now stands.
     """
     record = within(record, held)
     base, doubt = _base(record, current)
-    entries, notes = _edits(record, base, current, stroke, held, doubt=doubt)
+    entries, notes = _edits(record, base, current, stroke, held, wholes, doubt=doubt)
     seen = replace(record, shadow=current, etag=etag, marker=NO_MARKER)
     ledger.note(notes)
     if entries == record.entries:
@@ -246,6 +250,7 @@ def _edits(
     current: Fields | None,
     stroke: Dot,
     held: AbstractSet[str] | None,
+    wholes: Collection[Collection[str]],
     *,
     doubt: bool,
 ) -> tuple[dict[str, Entry], list[Note]]:
@@ -257,23 +262,37 @@ def _edits(
         return _deleted(record, base, held, doubt=doubt)
     want = merged_fields(record)
     notes: list[Note] = []
-    for name in sorted(entries.keys() | current.keys() | (base or {}).keys()):
-        if held is not None and name not in held:
-            continue
+    edited = _edited(entries.keys(), want, base, current, wholes)
+    for name in sorted(edited if held is None else edited & held):
         now, merged = _value(current, name), _value(want, name)
-        if base is not None and same_value(now, _value(base, name)):
-            continue
-        if want is not None and same_value(merged, now):
-            continue
         old, new = entries.get(name), Entry(stroke, now)
         unseen = want is not None and base is not None
         unseen = unseen and not same_value(merged, _value(base, name))
+        unseen = unseen and not same_value(merged, now)
         if unseen and old is not None:
             notes.append(field_note(record.id, Loss(name, old, new)))
         elif want is None and base is not None and record.entries:
             notes.append(delete_note(record.id, newest_dot(record.entries)))
         entries[name] = new
     return entries, notes
+
+
+def _edited(
+    names: Collection[str],
+    want: Fields | None,
+    base: Fields | None,
+    current: Fields,
+    wholes: Collection[Collection[str]],
+) -> set[str]:
+    """The fields users gave a value that is not the merged one, and what belongs to them."""
+    edited = {
+        name
+        for name in {*names, *current, *(base or {})}
+        if not (base is not None and same_value(_value(current, name), _value(base, name)))
+        and not (want is not None and same_value(_value(current, name), _value(want, name)))
+    }
+    together = (whole for whole in wholes if not edited.isdisjoint(whole))
+    return edited.union(*together)
 
 
 def _deleted(

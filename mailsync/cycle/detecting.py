@@ -57,12 +57,13 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
             for key, record in transaction.records.by_key(name, keys).items()
         }
         new = [key for key in keys if dataset.has_local_keys and key not in keyed]
+        wholes = [one.fields for one in dataset.references if len(one.fields) > 1]
         reserved = transaction.reservations.take(name, new)
         for each in found:
             change = _as_known(dataset, keyed, each)
             record = _record_under(ledger, keyed, change)
             if record is not None:
-                record_map.detect(ledger, record, change.fields, change.etag, stroke, held)
+                record_map.detect(ledger, record, change.fields, change.etag, stroke, held, wholes)
             elif change.fields is not None:
                 guid = reserved.get(change.key) or next(guids)
                 record_map.enrol(ledger, name, guid, change.key, change.fields, change.etag, stroke)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +20,8 @@ from mailsync.core.model import Link, Stream
 from mailsync.core.sealing import PrivateKeys, PublicKeys
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier
-from mailsync.datasets.base import Dataset
+from mailsync.datasets.base import Dataset, Reference
+from mailsync.datasets.mapped import unmapped
 from mailsync.datasets.sqldatabase import SqlDatabase
 from mailsync.errors import BadCard, MailsyncError
 from mailsync.keys import load_keys, read_card
@@ -170,28 +172,44 @@ class Site:
         return dataset
 
     def references(self, name: str) -> Mapping[str, str]:
-        """Fields that travel as GUIDs, for they refer to records of a dataset whose keys are the
-        site's own: that dataset's name. Raises DatasetError, BadConfiguration.
+        """Fields that travel as GUIDs, for they hold the key of a record of a dataset whose keys
+        are the site's own: that dataset's name. Raises DatasetError, BadConfiguration.
         """
         if name not in self._references:
-            tables = self._tables(name)
-            parents = {
-                field: tables[reference.table]
-                for field, reference in self.dataset(name).references.items()
-                if reference.table in tables
-            }
-            self._references[name] = {
-                field: parent
-                for field, parent in parents.items()
-                if self.dataset(parent).has_local_keys
-            }
+            references = self.dataset(name).references
+            fields = chain.from_iterable(one.fields for one in references)
+            owners = {field: self._owner(name, references, field, frozenset()) for field in fields}
+            self._references[name] = {field: one for field, one in owners.items() if one}
         return self._references[name]
 
     def parents(self, name: str) -> list[str]:
         """The datasets its records refer to. Raises DatasetError, BadConfiguration."""
         tables = self._tables(name)
-        found = (tables.get(one.table) for one in self.dataset(name).references.values())
+        found = (tables.get(one.table) for one in self.dataset(name).references)
         return sorted({parent for parent in found if parent})
+
+    def _owner(
+        self,
+        name: str,
+        references: Sequence[Reference],
+        field: str,
+        below: frozenset[tuple[str, str]],
+    ) -> str:
+        """The dataset whose local key the field holds: the one it refers to, or one that the
+        column it refers to refers to; empty: none.
+        """
+        tables = self._tables(name)
+        for one in references:
+            if field not in one.fields or one.table not in tables:
+                continue
+            parent, column = tables[one.table], one.columns[one.fields.index(field)]
+            dataset = unmapped(self.dataset(parent))
+            if one.is_key and one.columns == (column,) and dataset.has_local_keys:
+                return parent
+            met = below | {(parent, column)}
+            if met != below and (owner := self._owner(parent, dataset.references, column, met)):
+                return owner
+        return ""
 
     def _tables(self, name: str) -> dict[str, str]:
         """The datasets in the same database by their tables."""

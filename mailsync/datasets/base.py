@@ -76,11 +76,16 @@ class Outcome(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A field that names a record of a table by that table's own local key."""
+    """A foreign key: ``fields`` hold what ``columns`` of a row of ``table`` hold."""
 
+    fields: tuple[str, ...]
+    nullable: frozenset[str]
+    """Those of the fields that may be empty."""
     table: str
-    nullable: bool
-    """May it be empty?"""
+    """In the same database."""
+    columns: tuple[str, ...]
+    is_key: bool
+    """Are the columns the table's primary key?"""
 
 
 class Database(Protocol):
@@ -119,8 +124,8 @@ class Dataset(Protocol):
         """Where it is written in one transaction with others; None: it stands alone."""
         ...
 
-    references: Mapping[str, Reference]
-    """Fields that are foreign keys of one column to a primary key, in the same database."""
+    references: Sequence[Reference]
+    """Its foreign keys."""
 
     has_local_keys: bool
     """Are its keys the site's own, and numbers?"""

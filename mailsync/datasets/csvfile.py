@@ -20,7 +20,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from mailsync.core.model import Etag, Fields, Key, Value
@@ -54,7 +53,7 @@ class CsvFile:
     """The rows of one CSV file."""
 
     database = None
-    references: Mapping[str, Reference] = MappingProxyType({})
+    references: Sequence[Reference] = ()
     has_local_keys = False
 
     def __init__(self, path: Path, key: Sequence[str]) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from mailsync.core.model import Etag, Fields, Key, same_fields
 from mailsync.datasets.base import (
@@ -52,7 +51,7 @@ class RecordFolder:
     """The files of one format in a folder."""
 
     database = None
-    references: Mapping[str, Reference] = MappingProxyType({})
+    references: Sequence[Reference] = ()
     has_local_keys = False
     fields: Mapping[str, Field] | None = None
     key: tuple[str, ...] = ()

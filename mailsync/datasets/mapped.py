@@ -149,11 +149,9 @@ class MappedDataset:
         }
         names = {place.field: name for name, place in places}
         self.key = tuple(names.get(name, name) for name in self.inner.key)
-        self.references: Mapping[str, Reference] = {
-            name: self.inner.references[place.field]
-            for name, place in places
-            if place.field in self.inner.references and not place.routine
-        }
+        plain = {place.field: name for name, place in places if not place.routine}
+        found = (_renamed(one, plain) for one in self.inner.references)
+        self.references: Sequence[Reference] = [one for one in found if one.fields]
 
     def _field(self, name: str, own: str) -> Field:
         """A mapped field as others see it."""
@@ -296,6 +294,22 @@ class MappedDataset:
             return self.mapping.to_shared(name, own)
         except Unconvertible:
             return value
+
+
+def _renamed(reference: Reference, names: Mapping[str, str]) -> Reference:
+    """What is mapped of a foreign key, ``names`` being those the fields have now."""
+    kept = [one for one in reference.fields if one in names]
+    return reference._replace(
+        fields=tuple(names[one] for one in kept),
+        nullable=frozenset(names[one] for one in reference.nullable if one in names),
+        columns=tuple(reference.columns[reference.fields.index(one)] for one in kept),
+        is_key=reference.is_key and len(kept) == len(reference.fields),
+    )
+
+
+def unmapped(dataset: Dataset) -> Dataset:
+    """The dataset without its mapping, if it has one."""
+    return dataset.inner if isinstance(dataset, MappedDataset) else dataset
 
 
 def behind_mapping(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import marshal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from types import MappingProxyType
 from typing import Final
 
 from mailsync.core.model import Etag, Fields, Key, same_fields
@@ -41,7 +40,7 @@ class MemoryDataset:
     """
 
     database = None
-    references: Mapping[str, Reference] = MappingProxyType({})
+    references: Sequence[Reference] = ()
     has_local_keys = False
     fields: Mapping[str, Field] | None = None
     key: tuple[str, ...] = ()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from mailsync.core.model import Etag, Fields, Key, same_fields
 from mailsync.datasets.base import (
@@ -36,7 +35,7 @@ class RecordFile:
     """The records of one file."""
 
     database = None
-    references: Mapping[str, Reference] = MappingProxyType({})
+    references: Sequence[Reference] = ()
     has_local_keys = False
     fields: Mapping[str, Field] | None = None
     key: tuple[str, ...] = ()

@@ -25,8 +25,9 @@ from mailsync.core.model import Etag, Fields, Key
 from mailsync.datasets.base import Change, Field, Newcomer, Outcome, Reference, Unreadable, Write
 from mailsync.datasets.sqldatabase import PATIENCE, SqlDatabase
 from mailsync.datasets.sqlkeys import key_text
+from mailsync.datasets.sqlreflection import Keys
 from mailsync.datasets.sqlrows import Row, all_keys, one_row, row_etag, stream, unreadable
-from mailsync.datasets.sqlshape import Keys, Shape
+from mailsync.datasets.sqlshape import Shape
 from mailsync.errors import DatasetError
 
 _NO_ETAG: Final = Etag(b"")
@@ -70,7 +71,7 @@ class SqlTable:
 
     def _take(self, shape: Shape) -> None:
         self.shape = shape
-        self.references: Mapping[str, Reference] = shape.parents
+        self.references: Sequence[Reference] = shape.parents
         self.has_local_keys = shape.local
         self.fields: Mapping[str, Field] | None = shape.held
         self.key = shape.key

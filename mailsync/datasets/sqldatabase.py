@@ -8,14 +8,15 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, Final, Protocol, cast
 
-from sqlalchemy import URL, Inspector, QueuePool, inspect, make_url
+from sqlalchemy import URL, Engine, Inspector, QueuePool, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from mailsync.datasets.base import Dataset, Outcome, Write
 from mailsync.datasets.mapped import behind_mapping
 from mailsync.datasets.sqlapply import Application, TransactionLost
 from mailsync.datasets.sqlengine import EngineModule
-from mailsync.datasets.sqlshape import Keys, Shape, reflect
+from mailsync.datasets.sqlreflection import Keys, reflect
+from mailsync.datasets.sqlshape import Shape
 from mailsync.errors import BadConfiguration, DatasetError, MailsyncError
 
 PATIENCE: Final = 30.0
@@ -67,7 +68,7 @@ class SqlDatabase:
             return {name: internal.get(name, "") for name in names}
 
     def reflect(self, table: str, keys: Keys | None, key: Sequence[str] | None) -> Shape:
-        """A look at a table, as :func:`mailsync.datasets.sqlshape.reflect`."""
+        """A look at a table, as :func:`mailsync.datasets.sqlreflection.reflect`."""
         with self.explaining(f"table {table} of {self.place}"), self.looking():
             return reflect(self.engine, self._inspected, table, keys, key)
 
@@ -88,11 +89,14 @@ class SqlDatabase:
     def _inspected(self) -> Inspector:
         """The catalogue, for as long as we are looking."""
         assert self._look is not None  # noqa: S101 - see above
-        catalogue = self.engine.open_catalogue(self._url, self._patience)
-        self._look.callback(catalogue.dispose)
-        connection = self._look.enter_context(catalogue.connect())
+        connection = self._look.enter_context(self._catalogue.connect())
         # who alters a table must not have to wait until we have looked
         return inspect(connection.execution_options(isolation_level="AUTOCOMMIT"))
+
+    @cached_property
+    def _catalogue(self) -> Engine:
+        """It remembers its own queries: making those anew would take longer than asking them."""
+        return self.engine.open_catalogue(self._url, self._patience)
 
     def apply(self, batches: Sequence[tuple[Dataset, Sequence[Write]]]) -> list[list[Outcome]]:
         """Carry out the writes in one transaction; all of it is undone if an error is raised."""

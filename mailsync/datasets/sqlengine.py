@@ -75,11 +75,13 @@ class EngineModule(Protocol):
         ...
 
     def open_catalogue(self, url: URL, patience: float) -> Engine:
-        """For a look at an existing database's tables. Raises :class:`DatasetMissing`."""
+        """For a look at an existing database's tables."""
         ...
 
     def connect(self, url: URL, patience: float) -> Any:
-        """A driver's connection; a lock is waited for ``patience`` seconds."""
+        """A driver's connection to an existing database; a lock is waited for ``patience``
+        seconds. Raises :class:`DatasetMissing`.
+        """
         ...
 
     def place(self, url: URL) -> str:

@@ -93,17 +93,20 @@ def place(url: URL) -> str:
 
 
 def open_catalogue(url: URL, patience: float) -> Engine:
-    """For a look at the tables of an existing file. Raises :class:`DatasetMissing`."""
-    path = database_file(url)
-    if not path.is_file():
-        raise DatasetMissing(f"there is no database file {path}")
+    """For a look at the tables of a file."""
     return create_engine("sqlite://", creator=lambda: connect(url, patience), poolclass=NullPool)
 
 
 def connect(url: URL, patience: float) -> sqlite3.Connection:
-    """A connection to an existing file; a locked one is waited for ``patience`` seconds."""
+    """A connection to an existing file; a locked one is waited for ``patience`` seconds.
+
+    Raises :class:`DatasetMissing`.
+    """
+    path = database_file(url)
+    if not path.is_file():
+        raise DatasetMissing(f"there is no database file {path}")
     return sqlite3.connect(
-        f"file:{quote(str(database_file(url)))}?mode=rw",
+        f"file:{quote(str(path))}?mode=rw",
         uri=True,
         timeout=patience,
         isolation_level=None,

@@ -1,4 +1,4 @@
-"""What a table looks like, by reflection, and the statements made for it.
+"""What a table looks like, and the statements made for it.
 
 Identifiers come from the database's own catalogue and are quoted by the dialect; values are
 parameters only. The statements are compiled once by SQLAlchemy Core from columns without a
@@ -8,15 +8,13 @@ type, so that no result or parameter is converted on its way.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 from sqlalchemy import (
     Dialect,
-    Inspector,
-    Integer,
     bindparam,
     column,
     delete,
@@ -27,17 +25,13 @@ from sqlalchemy import (
     table,
     update,
 )
-from sqlalchemy.exc import CompileError
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from mailsync.core.model import Fields, Key, Value
 from mailsync.datasets.base import Field, Reference
 from mailsync.datasets.sqlengine import Column, EngineModule
 from mailsync.datasets.sqlkeys import key_text
-from mailsync.datasets.sqlspelling import Unfit, blank
-from mailsync.errors import DatasetError, DatasetMissing
-
-Keys = Literal["local", "shared"]
+from mailsync.datasets.sqlspelling import Unfit
 
 ROWS_AT_A_TIME: Final = 1000
 
@@ -87,8 +81,8 @@ class Shape:
     """Columns of unique constraints and indexes other than the primary key."""
     references: tuple[ForeignKey, ...]
     """Foreign keys from this table and to it."""
-    parents: Mapping[str, Reference]
-    """Fields that alone name a row of a table by its primary key of one column."""
+    parents: tuple[Reference, ...]
+    """The foreign keys from this table, as fields."""
     engine: EngineModule
     dialect: Dialect
 
@@ -290,108 +284,3 @@ def _read(described: Column, value: Any) -> Value:
 
 def _bound(described: Column, value: Value) -> Any:
     return value if value is None or described.bind is None else described.bind(value)
-
-
-def reflect(
-    module: EngineModule,
-    catalogue: Inspector,
-    name: str,
-    keys: Keys | None,
-    declared: Sequence[str] | None = None,
-) -> Shape:
-    """The shape of the table ``name``.
-
-    Raises :class:`DatasetMissing` if there is none, :class:`DatasetError` if its rows cannot be
-    told apart or its key is not what ``keys`` says.
-    """
-    names = catalogue.get_table_names()
-    if name not in names:
-        raise DatasetMissing(f"there is no table {name!r}; there are: {', '.join(names) or 'none'}")
-    if reason := module.unusable(catalogue.get_table_options(name)):
-        raise DatasetError(f"table {name!r}: {reason}")
-    described = catalogue.get_columns(name)
-    own = [one for one in described if not one.get("computed")]
-    primary = tuple(catalogue.get_pk_constraint(name)["constrained_columns"])
-    key = primary or _declared(name, declared, own)
-    generated = len(primary) == 1 and any(
-        one["name"] == key[0] and isinstance(one["type"], Integer) for one in own
-    )
-    if keys == "local" and not generated:
-        raise DatasetError(
-            f'table {name!r}: keys = "local" needs a primary key of one integer column, '
-            f'not {", ".join(key)}; use keys = "shared"'
-        )
-    return Shape(
-        name=name,
-        described=tuple(_described(module, catalogue.dialect, one) for one in own),
-        key=key,
-        declared=not primary,
-        local=generated if keys is None else keys == "local",
-        unique=_unique_columns(catalogue, name),
-        references=(references := tuple(_references(catalogue, name, names))),
-        parents=_parents(catalogue, name, references, own),
-        engine=module,
-        dialect=catalogue.dialect,
-    )
-
-
-def _described(module: EngineModule, dialect: Dialect, one: Any) -> Column:
-    """A column with its type and its default."""
-    found = module.column(one)
-    try:
-        words = one["type"].compile(dialect=dialect)
-    except CompileError:
-        words = ""
-    nothing = blank(found.spell, one.get("default"), nullable=found.nullable)
-    return replace(found, type=words, blank=nothing)
-
-
-def _declared(
-    name: str, declared: Sequence[str] | None, described: Sequence[Any]
-) -> tuple[str, ...]:
-    """The key that the configuration names."""
-    if not declared:
-        raise DatasetError(
-            f"table {name!r} has no primary key; give it one, or name the columns that tell its "
-            'rows apart: key = ["..."]'
-        )
-    if unknown := set(declared) - {one["name"] for one in described}:
-        raise DatasetError(f"key: table {name!r} has no column {', '.join(sorted(unknown))}")
-    return tuple(declared)
-
-
-def _unique_columns(catalogue: Inspector, name: str) -> frozenset[str]:
-    found: set[str | None] = set()
-    for constraint in catalogue.get_unique_constraints(name):
-        found.update(constraint["column_names"])
-    for index in catalogue.get_indexes(name):
-        if index["unique"]:
-            found.update(index["column_names"])
-    return frozenset(one for one in found if one is not None)
-
-
-def _parents(
-    catalogue: Inspector, name: str, keys: Sequence[ForeignKey], described: Sequence[Any]
-) -> dict[str, Reference]:
-    nullable = {one["name"]: bool(one["nullable"]) for one in described}
-    return {
-        one.columns[0]: Reference(one.parent, nullable[one.columns[0]])
-        for one in keys
-        if one.child == name
-        and len(one.columns) == 1
-        and list(one.targets) == catalogue.get_pk_constraint(one.parent)["constrained_columns"]
-    }
-
-
-def _references(catalogue: Inspector, name: str, tables: Sequence[str]) -> list[ForeignKey]:
-    return [
-        ForeignKey(
-            child,
-            tuple(one["constrained_columns"]),
-            one["referred_table"],
-            tuple(one["referred_columns"]),
-        )
-        for child in tables
-        for one in catalogue.get_foreign_keys(child)
-        if name in {child, one["referred_table"]}
-    ]

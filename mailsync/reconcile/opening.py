@@ -9,6 +9,7 @@ from pathlib import Path
 from mailsync.config import DatasetSettings
 from mailsync.cycle.groups import Opened
 from mailsync.datasets.base import Dataset
+from mailsync.datasets.mapped import unmapped
 from mailsync.reconcile.pairing import Pair
 from mailsync.reconcile.reading import PlainReading, Progress, Reading
 
@@ -44,14 +45,24 @@ def reading_of(pair: Pair, progress: Progress) -> Iterator[Reading]:
 
 
 def _own_keys(
-    data: Opened, section: DatasetSettings, dataset: Dataset, parents: Parents
+    data: Opened,
+    section: DatasetSettings,
+    dataset: Dataset,
+    parents: Parents,
+    below: tuple[str, ...] = (),
 ) -> frozenset[str]:
-    """Fields that refer to records by keys that mean something in this database alone."""
-    found = set()
-    for field, reference in dataset.references.items():
-        parent = parents(section, reference.table)
+    """Fields that refer, through others perhaps, to records by keys that mean something in this
+    database alone.
+    """
+    found: set[str] = set()
+    for one in dataset.references:
+        parent = None if one.table in below else parents(section, one.table)
         if parent is not None:
-            name = f"{parent.source}#{parent.table}"
-            if data.open(name, parent).has_local_keys:
-                found.add(field)
+            referred = unmapped(data.open(f"{parent.source}#{parent.table}", parent))
+            if referred.has_local_keys and one.is_key:
+                found.update(one.fields)
+            else:
+                own = _own_keys(data, parent, referred, parents, (*below, one.table))
+                pairs = zip(one.fields, one.columns, strict=True)
+                found.update(field for field, column in pairs if column in own)
     return frozenset(found)

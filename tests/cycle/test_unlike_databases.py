@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mailsync.carriers.memory import Network
-from mailsync.config.loading import parse
-from mailsync.cycle.report import Report
-from mailsync.cycle.run import Extent, run_cycle
-from mailsync.cycle.site import Peer, Site, Surroundings
-from mailsync.store.state import StateStore
-from tests.cycle.sites import Clock, MemoryCarrier, keys_of
+from tests.cycle.triangle import Triangle, triangle_of
 from tests.servers.databases import DatabaseServer
 
 SCHEMA = """
@@ -59,99 +51,20 @@ CREW = (
 WATCHES = "SELECT crew.name, day, hours FROM watch JOIN crew ON crew.id = crew ORDER BY 1, 2"
 
 
-class Triangle:
-    """Three sites, each with an engine of its own, all peers of one another."""
-
-    def __init__(self, directory: Path, urls: dict[str, str], users: dict[str, Any]) -> None:
-        self.network = Network()
-        self.users = users
-        self.sites = {name: self._site(directory, name, url) for name, url in urls.items()}
-
-    def _site(self, directory: Path, name: str, url: str) -> Site:
-        peers = [peer for peer in TYPES if peer != name]
-        text = f'[site]\nname = "{name}"\nstate = "{name}.state"\n[mail]\n'
-        text += f'address = "{name}@example.org"\nimap = "imap://localhost"\n'
-        text += 'smtp = "smtp://localhost"\n'
-        text += "".join(f'[peers.{peer}]\ncard = "{peer}.card"\n' for peer in peers)
-        for table in TABLES:
-            text += f'[datasets.{table}]\nsource = "{url}"\ntable = "{table}"\n'
-        settings = parse(text.encode(), directory / f"{name}.toml")
-        accepted = {
-            peer: Peer(peer, f"{peer}@example.org", keys_of(peer).public, settings.peers[peer])
-            for peer in peers
-        }
-        store = StateStore.create(directory / f"{name}.state")
-        with store.transaction() as transaction:
-            transaction.found_site(keys_of(name).public.site_number)
-        carrier = MemoryCarrier(self.network, f"{name}@example.org")
-        return Site(settings, keys_of(name), accepted, store, carrier, Surroundings(CLOCK.read))
-
-    def run(self, name: str, *statements: str) -> list[tuple[Any, ...]]:
-        """What a user does at one site; the rows of the last statement."""
-        cursor = self.users[name].cursor()
-        for statement in statements:
-            cursor.execute(statement)
-        return list(cursor.fetchall()) if cursor.description else []
-
-    def everywhere(self, query: str) -> list[list[tuple[Any, ...]]]:
-        """What each site shows, in words that all engines share."""
-        return [[tuple(map(plain, row)) for row in self.run(name, query)] for name in self.sites]
-
-    async def settle(self) -> dict[str, Report]:
-        """Rounds until a whole one sends nothing."""
-        for _ in range(12):
-            reports = {}
-            for name, site in self.sites.items():
-                reports[name] = await run_cycle(site, Extent(), Report())
-                assert not reports[name].problems, reports[name].problems
-                self.network.deliver_all()
-            peers = [peer for report in reports.values() for peer in report.peers.values()]
-            if not any(peer.sent.upserts or peer.sent.deletes for peer in peers):
-                return reports
-        raise AssertionError("they never come to rest")
-
-
-CLOCK = Clock()
-
-
-def plain(value: object) -> object:
-    if isinstance(value, bool | int | float) or value is None:
-        return None if value is None else float(value)
-    try:
-        return float(str(value))
-    except ValueError:
-        return str(value)
+def schema(name: str) -> list[str]:
+    """The statements that make the tables."""
+    script = SCHEMA.format(**TYPES[name]).strip().rstrip(";")
+    if name == "lite":
+        script = script.replace("chief BIGINT", "chief BIGINT REFERENCES crew (id)")
+    return [*script.split(";\n"), *([] if name == "lite" else [CIRCLE])]
 
 
 @pytest.fixture
 def triangle(
     tmp_path: Path, postgresql: DatabaseServer, mariadb: DatabaseServer
 ) -> Iterator[Triangle]:
-    lite = sqlite3.connect(tmp_path / "lite.db", isolation_level=None)
-    lite.execute("PRAGMA foreign_keys = ON")
-    urls = {
-        "lite": f"sqlite:///{tmp_path}/lite.db", "post": postgresql.new(), "mari": mariadb.new()
-    }  # fmt: skip
-    users = {
-        "lite": lite,
-        "post": postgresql.connect(urls["post"]),
-        "mari": mariadb.connect(urls["mari"]),
-    }
-    for name, user in users.items():
-        script = SCHEMA.format(**TYPES[name]).strip().rstrip(";")
-        if name == "lite":
-            script = script.replace("chief BIGINT", "chief BIGINT REFERENCES crew (id)")
-        for statement in script.split(";\n"):
-            user.cursor().execute(statement)
-        if name != "lite":
-            user.cursor().execute(CIRCLE)
-    made = Triangle(tmp_path, urls, users)
-    yield made
-    for site in made.sites.values():
-        site.close()
-        site.store.close()  # type: ignore[attr-defined]
-    for user in users.values():
-        user.close()
+    with triangle_of(tmp_path, postgresql, mariadb, TABLES, schema) as made:
+        yield made
 
 
 def staff(ship: str, *names: str) -> list[str]:

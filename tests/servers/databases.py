@@ -48,6 +48,19 @@ class DatabaseServer:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[DatabaseServer]:
+    with running_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[DatabaseServer]:
+    with running_mariadb() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running_postgresql() -> Iterator[DatabaseServer]:
+    """A server of its own, for as long as it is used."""
     import psycopg
 
     with _folder() as folder, _port() as port:
@@ -71,8 +84,9 @@ def postgresql() -> Iterator[DatabaseServer]:
             yield DatabaseServer(url, connect, "CREATE DATABASE {}")
 
 
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[DatabaseServer]:
+@contextlib.contextmanager
+def running_mariadb() -> Iterator[DatabaseServer]:
+    """A server of its own, for as long as it is used."""
     import MySQLdb
 
     with _folder() as folder, _port() as port:

@@ -1,0 +1,126 @@
+"""The shape of a table, from the database's own catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from sqlalchemy import Dialect, Inspector, Integer
+from sqlalchemy.exc import CompileError
+
+from mailsync.datasets.base import Reference
+from mailsync.datasets.sqlengine import Column, EngineModule
+from mailsync.datasets.sqlshape import ForeignKey, Shape
+from mailsync.datasets.sqlspelling import blank
+from mailsync.errors import DatasetError, DatasetMissing
+
+Keys = Literal["local", "shared"]
+
+
+def reflect(
+    module: EngineModule,
+    catalogue: Inspector,
+    name: str,
+    keys: Keys | None,
+    declared: Sequence[str] | None = None,
+) -> Shape:
+    """The shape of the table ``name``.
+
+    Raises :class:`DatasetMissing` if there is none, :class:`DatasetError` if its rows cannot be
+    told apart or its key is not what ``keys`` says.
+    """
+    names = catalogue.get_table_names()
+    if name not in names:
+        raise DatasetMissing(f"there is no table {name!r}; there are: {', '.join(names) or 'none'}")
+    if reason := module.unusable(catalogue.get_table_options(name)):
+        raise DatasetError(f"table {name!r}: {reason}")
+    described = catalogue.get_columns(name)
+    own = [one for one in described if not one.get("computed")]
+    primary = tuple(catalogue.get_pk_constraint(name)["constrained_columns"])
+    key = primary or _declared(name, declared, own)
+    references = tuple(_references(catalogue, name))
+    parents = tuple(_parents(catalogue, name, references, own))
+    generated = (
+        len(primary) == 1
+        and any(one["name"] == key[0] and isinstance(one["type"], Integer) for one in own)
+        and all(key[0] not in one.fields for one in parents)
+    )
+    if keys == "local" and not generated:
+        raise DatasetError(
+            f'table {name!r}: keys = "local" needs a primary key of one integer column that '
+            f'refers to no other table, not {", ".join(key)}; use keys = "shared"'
+        )
+    return Shape(
+        name=name,
+        described=tuple(_described(module, catalogue.dialect, one) for one in own),
+        key=key,
+        declared=not primary,
+        local=generated if keys is None else keys == "local",
+        unique=_unique_columns(catalogue, name),
+        references=references,
+        parents=parents,
+        engine=module,
+        dialect=catalogue.dialect,
+    )
+
+
+def _described(module: EngineModule, dialect: Dialect, one: Any) -> Column:
+    """A column with its type and its default."""
+    found = module.column(one)
+    try:
+        words = one["type"].compile(dialect=dialect)
+    except CompileError:
+        words = ""
+    nothing = blank(found.spell, one.get("default"), nullable=found.nullable)
+    return replace(found, type=words, blank=nothing)
+
+
+def _declared(
+    name: str, declared: Sequence[str] | None, described: Sequence[Any]
+) -> tuple[str, ...]:
+    """The key that the configuration names."""
+    if not declared:
+        raise DatasetError(
+            f"table {name!r} has no primary key; give it one, or name the columns that tell its "
+            'rows apart: key = ["..."]'
+        )
+    if unknown := set(declared) - {one["name"] for one in described}:
+        raise DatasetError(f"key: table {name!r} has no column {', '.join(sorted(unknown))}")
+    return tuple(declared)
+
+
+def _unique_columns(catalogue: Inspector, name: str) -> frozenset[str]:
+    found: set[str | None] = set()
+    for constraint in catalogue.get_unique_constraints(name):
+        found.update(constraint["column_names"])
+    for index in catalogue.get_indexes(name):
+        if index["unique"]:
+            found.update(index["column_names"])
+    return frozenset(one for one in found if one is not None)
+
+
+def _parents(
+    catalogue: Inspector, name: str, keys: Sequence[ForeignKey], described: Sequence[Any]
+) -> Iterator[Reference]:
+    nullable = frozenset(one["name"] for one in described if one["nullable"])
+    for one in keys:
+        if one.child == name:
+            primary = catalogue.get_pk_constraint(one.parent)["constrained_columns"]
+            is_key = tuple(primary) == one.targets
+            empty = nullable.intersection(one.columns)
+            yield Reference(one.columns, empty, one.parent, one.targets, is_key)
+
+
+def _references(catalogue: Inspector, name: str) -> list[ForeignKey]:
+    return [
+        ForeignKey(
+            child,
+            tuple(one["constrained_columns"]),
+            one["referred_table"],
+            tuple(one["referred_columns"]),
+        )
+        for (_, child), keys in catalogue.get_multi_foreign_keys().items()
+        for one in keys
+        if name in {child, one["referred_table"]}
+    ]
