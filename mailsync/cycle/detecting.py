@@ -24,6 +24,18 @@ BATCH = 2_000
 """Changes written to the store in one transaction."""
 
 
+def detect_datasets(site: Site, report: Report) -> list[str]:
+    """Everything users did to the site's datasets. Returns those that can be used."""
+    report.problems += site.expansion.unavailable.values()
+    usable = []
+    with site.looking():
+        for name in site.sections:
+            with report.guarding():
+                detect_dataset(site, name, report)
+                usable.append(name)
+    return usable
+
+
 def detect_dataset(site: Site, name: str, report: Report) -> None:
     """Everything users did to one dataset since the record map was last settled.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from mailsync.core.model import CONFLICTS
 from mailsync.cycle.composing import ALWAYS, compose_for, offer_widened
-from mailsync.cycle.detecting import detect_dataset
+from mailsync.cycle.detecting import detect_datasets
 from mailsync.cycle.pricing import mail_sizes
 from mailsync.cycle.receiving import process_inbox
 from mailsync.cycle.report import Report, Waiting
@@ -54,10 +54,7 @@ def plan_sync(site: Site, peers: frozenset[str] | None = None) -> Plan:
         report = Report()
         rehearsed.expand()
         offer_widened(rehearsed)
-        report.problems += rehearsed.expansion.unavailable.values()
-        for name in rehearsed.sections:
-            with report.guarding():
-                detect_dataset(rehearsed, name, report)
+        detect_datasets(rehearsed, report)
         process_inbox(rehearsed, report)
         chosen = [peer for name, peer in site.peers.items() if peers is None or name in peers]
         plans = {peer.name: _plan_peer(rehearsed, peer, report) for peer in chosen}

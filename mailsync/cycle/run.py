@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mailsync.core.model import CONFLICTS
 from mailsync.cycle.composing import ALWAYS, compose_for, offer_widened
-from mailsync.cycle.detecting import detect_dataset
+from mailsync.cycle.detecting import detect_datasets
 from mailsync.cycle.housekeeping import tidy
 from mailsync.cycle.materialising import materialise_datasets
 from mailsync.cycle.pacing import reading
@@ -39,7 +39,7 @@ def import_files(site: Site, paths: Sequence[Path], report: Report) -> Report:
     The caller holds the store's lock. Raises UsageError for a file that cannot be read.
     """
     site.expand()
-    usable = _usable(site, report)
+    usable = detect_datasets(site, report)
     for number, path in enumerate(paths):
         admit(site, arrival_of(path, number), report)
     _apply(site, usable, report)
@@ -54,7 +54,7 @@ async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
     """
     site.expand()
     offer_widened(site)
-    usable = _usable(site, report)
+    usable = detect_datasets(site, report)
     if extent.receiving and site.carrier is not None:
         try:
             async with reading(site, site.carrier) as mailbox:
@@ -74,18 +74,6 @@ def _apply(site: Site, usable: Sequence[str], report: Report) -> None:
     process_inbox(site, report)
     materialise_datasets(site, usable, report)
     _note_held(site, report)
-
-
-def _usable(site: Site, report: Report) -> list[str]:
-    """The datasets of which users' changes are in the record map now."""
-    report.problems += site.expansion.unavailable.values()
-    usable = []
-    with site.looking():
-        for name in site.sections:
-            with report.guarding():
-                detect_dataset(site, name, report)
-                usable.append(name)
-    return usable
 
 
 def _note_held(site: Site, report: Report) -> None:

@@ -140,10 +140,8 @@ class Site:
         memory = Memory()
         if has_open_group(self.settings):
             with self.store.transaction() as transaction:
-                records, links = transaction.records, transaction.links()
-                holding = frozenset(name for name in records.datasets() if records.count(name))
-            offered = frozenset().union(*(link.offered for link in links.values()))
-            memory = Memory(holding, offered)
+                offered = (link.offered for link in transaction.links().values())
+                memory = Memory(transaction.records.holding(), frozenset().union(*offered))
         self._expansion = expand(self.settings, memory, self._opened)
         self._references.clear()
 

@@ -73,6 +73,7 @@ _COUNT_ALL = Statement(select(func.count()).select_from(schema.record))
 _COUNT = Statement(
     select(func.count()).select_from(schema.record).where(_of_dataset, _record.shadow.is_not(None))
 )
+_ANY = Statement(select(_record.dataset).where(_of_dataset, _record.shadow.is_not(None)).limit(1))
 _ALL = Statement(_where())
 _BY_GUID = Statement(_where(_of_dataset, _among(_record.guid, "guids")))
 _BY_KEY = Statement(_where(_of_dataset, _among(_record.key, "keys")))
@@ -219,9 +220,13 @@ class StoredRecords(Mapping[RecordId, Record]):
         """The clock was set back: what changed in times to come counts as changed now."""
         self._session.run(_AGE, now=now)
 
-    def datasets(self) -> list[str]:
-        """Every dataset there is anything to remember of."""
-        return list(self._datasets)
+    def holding(self) -> frozenset[str]:
+        """The datasets that hold records, as far as we know."""
+        return frozenset(
+            name
+            for name, kept in self._datasets.items()
+            if self._session.rows(_ANY, dataset=kept.number)
+        )
 
     def count(self, dataset: str) -> int:
         """How many records the dataset holds, as far as we know."""
