@@ -5,6 +5,7 @@ Rules
 * Records are paired by the values of fields: those asked for, else those that say the key. Where
   the key is no field at either side, and both are of one kind, they are paired by the key itself.
 * Values are compared as both sides would spell them: what is only another form is no difference.
+* What stands for nothing at one side, an empty cell or NULL, is copied as what does at the other.
 * A record without a value in any of the pairing fields belongs to none that could be told.
 * Compared and carried over are the fields that both sides hold, and that are not the keys of one
   side alone.
@@ -129,7 +130,7 @@ class Pair:
 
     def carried(self, side: Side, held: Fields | None, prevailing: Fields) -> Fields:
         """What ``side``, which holds ``held``, is to hold so that nothing differs any more."""
-        spelled = self.datasets[side].spelled(self._shared(prevailing))
+        spelled = self.datasets[side].spelled(self._emptied(side, self._shared(prevailing)))
         if held is None:
             return spelled
         wanted = dict(held)
@@ -139,9 +140,18 @@ class Pair:
                 wanted[name] = spelled[name]
         return wanted
 
+    def _emptied(self, side: Side, fields: Fields) -> Fields:
+        """The other side's fields, with what stands for nothing at ``side``."""
+        there, here = self.datasets[side.other].fields, self.datasets[side].fields
+        if there is None or here is None:
+            return fields
+        known = (fields.keys() & there.keys() & here.keys()) - {*self.match}
+        empty = (name for name in known if same_value(fields[name], there[name].empty))
+        return {**fields, **{name: here[name].empty for name in empty}}
+
     @cached_property
     def _held(self) -> Mapping[Side, frozenset[str]]:
-        """The names of the fields that a side holds, where it does not hold any."""
+        """The names of all fields that a side holds, unless it holds any of any name."""
         sides = self.datasets.items()
         return {side: frozenset(one.fields) for side, one in sides if one.fields is not None}
 

@@ -191,6 +191,16 @@ def test_a_folder_of_cards_and_one_file_are_paired_by_uid(here: Path) -> None:
     assert succeed(*command).stdout == ""
 
 
+def test_an_empty_cell_is_a_property_that_is_not_there(here: Path) -> None:
+    (here / "crew").mkdir()
+    (here / "crew.csv").write_text("name,phone\nAnna,\n")
+    mapping = ("--match", "name", "--map", "name=fn,phone=tel")
+    succeed("reconcile", "csv:crew.csv", "vcard:crew", *mapping, "--apply")
+    [card] = (here / "crew").iterdir()
+    assert "TEL" not in card.read_text()
+    assert succeed("reconcile", "csv:crew.csv", "vcard:crew", *mapping).stdout == ""
+
+
 def test_a_table_and_an_address_book_meet_under_the_names_of_a_map(here: Path) -> None:
     connection = sqlite3.connect("staff.db", isolation_level=None)
     connection.execute("CREATE TABLE staff (no INTEGER PRIMARY KEY, name TEXT, phone TEXT)")

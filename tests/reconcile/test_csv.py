@@ -158,7 +158,7 @@ def test_a_table_and_a_file_hold_the_same_in_their_own_forms(
         "CREATE TABLE parts (no INTEGER PRIMARY KEY, name TEXT, price REAL, at DATE)"
     )
     connection.execute("INSERT INTO parts VALUES (1, 'gasket', 1.5, NULL), (2, NULL, NULL, NULL)")
-    Path("parts.csv").write_bytes(b"no,price,at,name\n1,1.50,,gasket\n3,2,2026-01-02,valve\n")
+    Path("parts.csv").write_bytes(b"no,price,at,name\n1,1.50,,gasket\n3,,2026-01-02,valve\n")
     table, file = "sqlite:///parts.db#parts", "csv:parts.csv"
     done = run("--json", "reconcile", table, file, "--key", "no", "--apply", "--direction", "both")
     *found, summary = lines_of(done)
@@ -166,7 +166,7 @@ def test_a_table_and_a_file_hold_the_same_in_their_own_forms(
     assert summary["equal"] is True
     assert Path("parts.csv").read_bytes().splitlines()[-1] == b"2,,,"
     assert connection.execute("SELECT * FROM parts WHERE no = 3").fetchall() == [
-        (3, "valve", 2.0, "2026-01-02")
+        (3, "valve", None, "2026-01-02")
     ]
     assert succeed("reconcile", table, file, "--key", "no").stdout == ""
     assert succeed("reconcile", file, table, "--key", "no").stdout == ""
