@@ -188,7 +188,7 @@ MAPPED = SITE + '[datasets.x]\nsource = "vcard:x"\n'
     ("line", "mistake"),
     [
         ("map = {}", "map: must not be empty"),
-        ('map = { a = "fn", b = "fn" }', 'map: a and b would both be kept in "fn"'),
+        ('map = { a = "fn", b = "fn" }', "map: a and b would both be kept in one field"),
         (
             "map = { a = 1 }",
             (

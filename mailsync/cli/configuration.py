@@ -22,11 +22,20 @@ def config() -> None:
 @config.command()
 @click.pass_obj
 def check(invocation: Invocation) -> None:
-    """Name every mistake in the configuration and in the peers' cards."""
+    """Name every mistake, also in the peers' cards, and what of the datasets will not travel."""
+    from mailsync.doctor.foresight import foresee  # noqa: PLC0415  slow
+
     settings = invocation.settings()
-    mistakes = [f"{settings.path}: {mistake}" for mistake in _card_mistakes(settings)]
+    foreseen = list(foresee(settings))
+    mistakes = [
+        *_card_mistakes(settings),
+        *(f"[datasets.{one.dataset}] {one.text}" for one in foreseen if one.is_mistake),
+    ]
     if mistakes:
-        raise BadConfiguration("\n".join(mistakes))
+        raise BadConfiguration("\n".join(f"{settings.path}: {mistake}" for mistake in mistakes))
+    for one in foreseen:
+        invocation.output.say(f"{one.dataset}: {one.text}")
+        invocation.output.line("warning", dataset=one.dataset, text=one.text)
     counts = {"peers": len(settings.peers), "datasets": len(settings.datasets)}
     told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     invocation.output.show(f"{settings.path} is right: site {settings.site.name}, {told}")

@@ -176,14 +176,16 @@ class DatasetSettings(Section):
 
     @field_validator("map")
     @classmethod
-    def _each_in_its_own_place(cls, sources: dict[str, Source] | None) -> dict[str, Source] | None:
+    def _each_in_its_own_place(
+        cls, sources: dict[str, Source] | None, info: ValidationInfo
+    ) -> dict[str, Source] | None:
+        if sources and (info.data.get("tables") or info.data.get("table") == EVERY_TABLE):
+            raise ValueError("only for one table: give it a section of its own")
         taken: dict[str, str] = {}
         for name, source in (sources or {}).items():
-            if (
-                isinstance(source, Place)
-                and (other := taken.setdefault(source.field, name)) != name
-            ):
-                raise ValueError(f'{other} and {name} would both be kept in "{source.field}"')
+            other = taken.setdefault(source.field, name) if isinstance(source, Place) else name
+            if other != name:
+                raise ValueError(f"{other} and {name} would both be kept in one field")
         return sources
 
     @field_validator("set")

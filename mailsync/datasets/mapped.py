@@ -121,10 +121,10 @@ class MappedDataset:
         self.inner: Final = dataset
         self.database = dataset.database
         self.has_local_keys = dataset.has_local_keys
-        self._form = form
-        self._sources = sources
+        self.form: Final = form
+        self.sources: Final = sources
+        self.defaults: Final = defaults
         self._conversions = conversions
-        self._defaults = defaults
         self._take()
 
     def look(self) -> None:
@@ -137,7 +137,7 @@ class MappedDataset:
         inner = self.inner.fields
         there = {
             name: source
-            for name, source in self._sources.items()
+            for name, source in self.sources.items()
             if isinstance(source, Constant) or inner is None or source.field in inner
         }
         self.mapping = FieldMap(there, self._conversions)
@@ -208,7 +208,7 @@ class MappedDataset:
         if isinstance(found, Unreadable) or found.fields is None:
             return found
         try:
-            fields = self.mapping.shared(self._form.plain(found.fields))
+            fields = self.mapping.shared(self.form.plain(found.fields))
         except Unconvertible as error:
             return Unreadable(found.key, str(error))
         return found._replace(fields=fields)
@@ -235,7 +235,7 @@ class MappedDataset:
         places = {place.field for place in self.mapping.places.values()}
         expected = None
         if present is not None:
-            expected = self._form.compared(present, places if written is None else written.keys())
+            expected = self.form.compared(present, places if written is None else written.keys())
         return write._replace(expected=expected, wanted=written)
 
     def _is_expected(self, present: Fields | None, write: Write) -> bool:
@@ -255,12 +255,12 @@ class MappedDataset:
 
     def _own(self, guid: Guid, present: Fields | None, wanted: Fields) -> Fields:
         """The own fields to write. Raises :class:`Unconvertible`."""
-        there = self._form.blank(guid) if present is None else present
-        values = self.mapping.own(wanted, self._form.plain(there))
+        there = self.form.blank(guid) if present is None else present
+        values = self.mapping.own(wanted, self.form.plain(there))
         if present is None:
-            values = {**self._defaults, **values}
-        written = self._form.overlaid(there, values)
-        back = self.mapping.shared(self._form.plain(written))
+            values = {**self.defaults, **values}
+        written = self.form.overlaid(there, values)
+        back = self.mapping.shared(self.form.plain(written))
         for name in _differing(wanted, back):
             if wanted[name] is not None:
                 told = f"{wanted[name]!r:.80} would come back as {back[name]!r:.80}"
@@ -271,7 +271,7 @@ class MappedDataset:
         """The outcome; without an etag where the record does not show what was asked for."""
         if outcome.etag is None or asked.wanted is None or done.wanted is None:
             return outcome
-        back = self.mapping.shared(self._form.plain(done.wanted))
+        back = self.mapping.shared(self.form.plain(done.wanted))
         filled_in = _differing(self.spelled(asked.wanted), back)
         return outcome._replace(etag=None) if filled_in else outcome
 
@@ -283,14 +283,14 @@ class MappedDataset:
         except Unconvertible:
             places = self.mapping.places.items()
             raw = {place.field: fields[name] for name, place in places if name in fields}
-            return Newcomer(guid, {**self._form.blank(guid), **raw})
+            return Newcomer(guid, {**self.form.blank(guid), **raw})
 
     def _spelled(self, name: str, value: Value) -> Value:
         place = self.mapping.places.get(name)
         if place is None:
             return value
         try:
-            own = self._form.spelled(place.field, self.mapping.to_own(name, value))
+            own = self.form.spelled(place.field, self.mapping.to_own(name, value))
             return self.mapping.to_shared(name, own)
         except Unconvertible:
             return value

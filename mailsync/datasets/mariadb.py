@@ -19,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy import URL, Engine, NullPool, cast, create_engine, literal_column
 from sqlalchemy.dialects import mysql as types
 from sqlalchemy.sql import ColumnElement
-from sqlalchemy.types import Integer, Uuid
+from sqlalchemy.types import Integer, NullType, Uuid
 
 from mailsync.core.model import Value
 from mailsync.datasets import sqlspelling as spelling
@@ -133,6 +133,9 @@ def _driver(url: URL) -> str:
     )
 
 
+_UNKNOWN: Final = "of a type that mailsync does not know; records whose value is no text are held"
+"""Such as POINT."""
+
 _Form = tuple[
     spelling.Spelling,
     Callable[[Any], Value] | None,
@@ -152,6 +155,7 @@ def column(described: Mapping[str, Any]) -> Column:
         bind,
         select,
         restless="ON UPDATE" in str(described.get("default") or "").upper(),
+        loss=_UNKNOWN if isinstance(described["type"], NullType) else "",
     )
 
 

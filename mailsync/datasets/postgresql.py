@@ -111,8 +111,11 @@ def column(described: Mapping[str, Any]) -> Column:
     while isinstance(declared, types.DOMAIN):
         declared = declared.data_type
     spell, read = _form_of(declared)
-    return Column(described["name"], bool(described["nullable"]), spell, read)
+    loss = _LARGE_OBJECTS if isinstance(declared, types.OID) else ""
+    return Column(described["name"], bool(described["nullable"]), spell, read, loss=loss)
 
+
+_LARGE_OBJECTS: Final = "a large object stays here, only its number travels"
 
 _Form = tuple[spelling.Spelling, Callable[[Any], Value] | None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -9,7 +10,7 @@ from importlib import import_module
 from typing import Any, Final, Protocol, cast
 
 from sqlalchemy import URL, Engine, Inspector, QueuePool, inspect, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SAWarning
 
 from mailsync.datasets.base import Dataset, Outcome, Write
 from mailsync.datasets.mapped import behind_mapping
@@ -89,6 +90,8 @@ class SqlDatabase:
     def _inspected(self) -> Inspector:
         """The catalogue, for as long as we are looking."""
         assert self._look is not None  # noqa: S101 - see above
+        told_elsewhere = warnings.catch_warnings(action="ignore", category=SAWarning)
+        self._look.enter_context(told_elsewhere)  # of types that it does not know
         connection = self._look.enter_context(self._catalogue.connect())
         # who alters a table must not have to wait until we have looked
         return inspect(connection.execution_options(isolation_level="AUTOCOMMIT"))

@@ -44,6 +44,10 @@ class Column:
     """As the engine calls it."""
     blank: Value = None
     """What it holds where nobody said anything: its default, if that is a constant."""
+    needed: bool = False
+    """A new row must say what it holds."""
+    loss: str = ""
+    """What of its values does not travel; empty: they do."""
 
 
 class EngineModule(Protocol):

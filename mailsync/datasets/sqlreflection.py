@@ -54,6 +54,7 @@ def reflect(
     return Shape(
         name=name,
         described=tuple(_described(module, catalogue.dialect, one) for one in own),
+        computed=tuple(one["name"] for one in described if one.get("computed")),
         key=key,
         declared=not primary,
         local=generated if keys is None else keys == "local",
@@ -66,14 +67,18 @@ def reflect(
 
 
 def _described(module: EngineModule, dialect: Dialect, one: Any) -> Column:
-    """A column with its type and its default."""
+    """A column with its type and its default, and whether it must be given a value."""
     found = module.column(one)
     try:
         words = one["type"].compile(dialect=dialect)
     except CompileError:
         words = ""
     nothing = blank(found.spell, one.get("default"), nullable=found.nullable)
-    return replace(found, type=words, blank=nothing)
+    given = (
+        one.get("default") is not None or one.get("identity") or one.get("autoincrement") is True
+    )
+    needed = not (found.nullable or given)
+    return replace(found, type=words, blank=nothing, needed=needed)
 
 
 def _declared(

@@ -72,6 +72,8 @@ class Shape:
 
     name: str
     described: tuple[Column, ...]
+    computed: tuple[str, ...]
+    """Names of the generated columns."""
     key: tuple[str, ...]
     local: bool
     """The key column is the site's own and no field."""

@@ -26,8 +26,10 @@ from mailsync.cycle.drifting import is_of_column, layout_of, require_key, told
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand
 from mailsync.cycle.site import accepted_peers
 from mailsync.datasets.base import Dataset, Unreadable
+from mailsync.datasets.losses import mistakes
 from mailsync.doctor.finding import Finding, bad, doubtful, failed, good
 from mailsync.errors import (
+    BadConfiguration,
     DatasetError,
     DatasetReadOnly,
     DiskFull,
@@ -161,6 +163,8 @@ _TABLES: Final = "Correct that, or list the tables you want: tables = [...]."
 
 
 def _dataset(name: str, section: DatasetSettings, dataset: Dataset) -> Finding:
+    if wrong := "; ".join(mistakes(dataset)):
+        return bad(name, wrong, BadConfiguration().advice, Exit.BAD_CONFIGURATION)
     sample = list(islice(dataset.changes({}), SAMPLE))
     unreadable = [item for item in sample if isinstance(item, Unreadable)]
     many = f"{SAMPLE} or more" if len(sample) == SAMPLE else str(len(sample))

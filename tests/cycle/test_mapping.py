@@ -69,7 +69,7 @@ END:VCARD
 class Firm:
     """Office and ship."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, office: str = OFFICE, ship: str = SHIP) -> None:
         self.directory = directory
         self.network = Network()
         self.clock = Clock()
@@ -78,7 +78,11 @@ class Firm:
         self.cards.mkdir()
         self.database = sqlite3.connect(directory / "staff.db", isolation_level=None)
         self.database.execute(STAFF)
-        self.sites = {"office": self._site("office", OFFICE), "ship": self._site("ship", SHIP)}
+        self.sites = {"office": self._site("office", office), "ship": self._site("ship", ship)}
+
+    def close(self) -> None:
+        for site in self.sites.values():
+            site.close()
 
     def _site(self, name: str, datasets: str) -> Site:
         [peer] = {"office", "ship"} - {name}
@@ -145,8 +149,7 @@ def firm(tmp_path: Path) -> Iterator[Firm]:
     (firm.cards / "ann.vcf").write_bytes(CARD.encode())
     firm.sync()
     yield firm
-    for site in firm.sites.values():
-        site.close()
+    firm.close()
 
 
 def test_each_side_gets_what_the_other_had_in_its_own_way(firm: Firm) -> None:
@@ -218,6 +221,31 @@ def test_what_is_emptied_is_removed_and_the_next_one_moves_up(firm: Firm) -> Non
     assert b"TEL" not in firm.card_of("Bo Berg").read_bytes()
     assert b"+4711" not in (firm.cards / "ann.vcf").read_bytes()
     assert [row[2] for row in firm.staff()] == [4722, None, None]
+
+
+def test_a_table_that_has_the_shared_names_needs_no_mapping(tmp_path: Path) -> None:
+    office = """
+        [datasets.crew]\nsource = "sqlite:///staff.db"\ntable = "staff"
+    """
+    ship = """
+        [datasets.crew]\nsource = "vcard:cards"
+        map = { name = "fn", phone = "tel;type=cell" }
+    """
+    firm = Firm(tmp_path, office, ship)
+    hire = "INSERT INTO staff (name, phone, department) VALUES ('Bo', 4733, 'deck')"
+    firm.database.execute(hire)
+    (firm.cards / "ann.vcf").write_bytes(CARD.replace("+4711", "4711").encode())
+    firm.database.execute("UPDATE staff SET salary = 7")
+    reports = firm.sync()
+    assert list(reports["office"].held["crew"].values()) == [
+        "NOT NULL constraint failed: staff.department"
+    ]
+    firm.database.execute("UPDATE staff SET salary = 8, phone = 4734")
+    firm.sync()
+    assert firm.staff() == [("Bo", None, 4734, "deck", 8.0)]
+    assert b"TEL;TYPE=cell:4734\r\n" in firm.card_of("Bo").read_bytes()
+    assert sent(firm.round()) == 0
+    firm.close()
 
 
 def test_deletes_go_both_ways(firm: Firm) -> None:

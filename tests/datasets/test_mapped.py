@@ -6,12 +6,17 @@ import json
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from mailsync.core.mapping import Constant, Place, Source
-from mailsync.core.model import Fields, Key
-from mailsync.datasets.base import Result, Write
+from mailsync.core.model import Fields, Guid, Key
+from mailsync.datasets.base import Change, Newcomer, Result, Unreadable, Write
+from mailsync.datasets.ical import IcalFolder
+from mailsync.datasets.mapped import MappedDataset
 from mailsync.datasets.mapping import mapped
 from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.vcard import VcardFile, VcardFolder
+from mailsync.errors import BadConfiguration
 from tests.datasets.conformance import Conformance, Stage
 from tests.datasets.test_text_conformance import FileUser, FolderUser, Later
 
@@ -136,3 +141,129 @@ class TestMappedFile(Conformance):
         stage.put = put
         stage.unfit = lambda fields: {**fields, "full_name": "\0"}
         return stage
+
+
+SERIES = """BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//Example//Planner//EN
+BEGIN:VTIMEZONE
+TZID:Oslo
+BEGIN:STANDARD
+DTSTART:19701025T030000
+TZOFFSETFROM:+0200
+TZOFFSETTO:+0100
+END:STANDARD
+END:VTIMEZONE
+BEGIN:VEVENT
+UID:watch
+DTSTAMP:20260101T000000Z
+DTSTART;TZID=Oslo:20260102T080000
+RRULE:FREQ=DAILY;COUNT=3
+SUMMARY;LANGUAGE=en:Watch\\, forward
+LOCATION:Bridge
+END:VEVENT
+BEGIN:VEVENT
+UID:watch
+DTSTAMP:20260101T000000Z
+RECURRENCE-ID;TZID=Oslo:20260103T080000
+DTSTART;TZID=Oslo:20260103T090000
+SUMMARY:Watch\\, late
+END:VEVENT
+END:VCALENDAR
+""".replace("\n", "\r\n")
+DUTIES = {"title": Place("summary"), "starts": Place("dtstart"), "note": Place("description")}
+
+
+def test_a_mapped_schedule_keeps_what_the_mapping_does_not_name(tmp_path: Path) -> None:
+    file = tmp_path / "watch.ics"
+    file.write_bytes(SERIES.encode())
+    duties = mapped(IcalFolder(tmp_path, Later()), "ical", DUTIES, {"location": "Deck; aft"})
+    [found] = duties.changes({})
+    assert isinstance(found, Change)
+    assert found.fields == {"title": "Watch, forward", "starts": "20260102T080000", "note": None}
+    wanted = {"title": "Watch; aft", "starts": "20260102T100000", "note": "Line\nline"}
+    newcomer = Newcomer(Guid(bytes(16)), {"title": "Drill", "starts": "20260105T080000Z"})
+    [key] = duties.propose_keys([newcomer], [found.key])
+    outcomes = duties.apply(
+        [
+            Write(Guid(b"w" * 16), found.key, found.fields, wanted),
+            Write(newcomer.guid, key, None, newcomer.fields),
+        ]
+    )
+    assert [one.result for one in outcomes] == [Result.WRITTEN, Result.WRITTEN]
+    changed = SERIES.replace("en:Watch\\, forward", "en:Watch\\; aft", 1)
+    changed = changed.replace("Oslo:20260102T08", "Oslo:20260102T10")
+    changed = changed.replace("LOCATION:Bridge", "LOCATION:Bridge\r\nDESCRIPTION:Line\\nline")
+    assert file.read_bytes().decode() == changed
+    assert {
+        "BEGIN:VEVENT",
+        f"UID:{bytes(16).hex()}",
+        "SUMMARY:Drill",
+        "DTSTART:20260105T080000Z",
+        "LOCATION:Deck\\; aft",
+    } <= set((tmp_path / key).read_text().splitlines())
+
+
+def test_a_mapped_key_is_shared_under_its_shared_name(tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text(ROUTINES)
+    url = f"sqlite:///{tmp_path / 'data.db'}"
+    with sqlite3.connect(tmp_path / "data.db") as connection:
+        connection.execute("CREATE TABLE t (cents INTEGER PRIMARY KEY, v TEXT, w TEXT)")
+    sources = {"price": Place("cents", f"{tmp_path / 'rules.py'}:price"), "name": Place("v")}
+    prices = mapped(SqlTable(url, "t", keys="shared"), "sqlite", sources, {"w": "new"})
+    assert prices.key == ("price",)
+    newcomers = [
+        Newcomer(Guid(bytes([number] * 16)), {"price": price, "name": "x"})
+        for number, price in enumerate(("1.50", "free", "gratis"))
+    ]
+    keys = prices.propose_keys(newcomers, [])
+    assert len(set(keys)) == 3, "what cannot be converted is not made one"
+    writes = [
+        Write(one.guid, key, None, one.fields) for one, key in zip(newcomers, keys, strict=True)
+    ]
+    outcomes = prices.apply(writes)
+    assert [one.result for one in outcomes] == [Result.WRITTEN, Result.REFUSED, Result.REFUSED]
+    assert outcomes[1].reason == "price: rules.py:6: could not convert string to float: 'free'"
+    with sqlite3.connect(tmp_path / "data.db") as connection:
+        assert list(connection.execute("SELECT * FROM t")) == [(150, "x", "new")]
+
+
+def test_a_key_that_is_not_mapped_is_a_bad_configuration(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'data.db'}"
+    with sqlite3.connect(tmp_path / "data.db") as connection:
+        connection.execute("CREATE TABLE t (code TEXT PRIMARY KEY, v TEXT)")
+    with pytest.raises(BadConfiguration, match="map: code: the field that tells its records apart"):
+        mapped(SqlTable(url, "t"), "sqlite", {"name": Place("v")}, {})
+
+
+def test_a_routine_may_forget_but_not_make_something_else_each_time(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.py"
+    rules.write_text(
+        "def upper_to_shared(value):\n    return value.upper()\n\n"
+        "def upper_to_own(value):\n    return value\n\n"
+        "def grow_to_shared(value):\n    return value\n\n"
+        "def grow_to_own(value):\n    return value + '!'\n\n"
+        "def list_to_shared(value):\n    return [value]\n\nlist_to_own = list_to_shared\n"
+    )
+    url = f"sqlite:///{tmp_path / 'data.db'}"
+    with sqlite3.connect(tmp_path / "data.db", isolation_level=None) as connection:
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, w TEXT)")
+        connection.execute("INSERT INTO t VALUES (1, 'Anna', '')")
+
+    def through(name: str) -> MappedDataset:
+        sources: dict[str, Source] = {"name": Place("v", f"{rules}:{name}"), "w": Place("w")}
+        return mapped(SqlTable(url, "t"), "sqlite", sources, {})
+
+    guid, key = Guid(bytes(16)), Key("[1]")
+    upper = through("upper")
+    [outcome] = upper.apply(
+        [Write(guid, key, {"name": "anna", "w": ""}, {"name": "anna", "w": "x"})]
+    )
+    assert outcome.result is Result.WRITTEN
+    assert list(connection.execute("SELECT v, w FROM t")) == [("Anna", "x")], "its own form stays"
+    assert upper.spelled({"name": "bo"}) == {"name": "BO"}
+    [refused] = through("grow").apply([Write(guid, Key("[2]"), None, {"name": "bo"})])
+    assert refused.reason == "name: 'bo!' would come back as 'bo!!'"
+    [found] = through("list").changes({})
+    assert isinstance(found, Unreadable)
+    assert found.reason == "name: its routine gave a list; a field holds a text or a number"

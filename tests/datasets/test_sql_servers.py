@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from mailsync.core.mapping import Place, Source
 from mailsync.core.model import Fields, Value
 from mailsync.datasets.base import Change
+from mailsync.datasets.losses import losses
+from mailsync.datasets.mapping import mapped
 from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.sqlkeys import key_text
 from mailsync.errors import (
@@ -221,3 +224,23 @@ def test_a_table_without_transactions_is_no_dataset(maria: Served) -> None:
 def test_a_driver_that_is_not_there_is_named() -> None:
     with pytest.raises(BadConfiguration, match="driver"):
         SqlTable("mariadb+asyncmy://u@h/d", "t")
+
+
+def test_what_does_not_travel_is_said_before_anything_runs(
+    base: Served, recwarn: pytest.WarningsRecorder
+) -> None:
+    extra = "picture oid" if base.is_postgresql else "picture point"
+    number = "serial" if base.is_postgresql else "bigint auto_increment UNIQUE"
+    base.run(
+        f"CREATE TABLE t (code varchar(9) PRIMARY KEY, n {number}, rank integer NOT NULL,"
+        f" since timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, {extra},"
+        " twice integer GENERATED ALWAYS AS (rank * 2) STORED)"
+    )
+    computed, picture = losses(base.table())
+    assert computed == "computed by the database, so it does not travel: twice"
+    assert picture.startswith("column picture: ")
+    sources: dict[str, Source] = {"code": Place("code"), "made": Place("since")}
+    unmapped, _, held = losses(mapped(base.table(), "sql", sources, {}))
+    assert unmapped == "not mapped, so it stays here: n, rank, picture"
+    assert "held: rank must have a value" in held
+    assert not recwarn.list

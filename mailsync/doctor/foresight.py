@@ -1,0 +1,55 @@
+"""What can be said of the datasets before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Final, NamedTuple
+
+from mailsync.config import Settings
+from mailsync.cycle.groups import Memory, Opened, expand
+from mailsync.datasets.losses import losses, mistakes
+from mailsync.errors import (
+    DatasetBusy,
+    DatasetMissing,
+    DatasetReadOnly,
+    DatasetUnreachable,
+    MailsyncError,
+)
+
+_OUT_OF_REACH: Final = (DatasetBusy, DatasetMissing, DatasetReadOnly, DatasetUnreachable)
+"""Not the configuration's fault, or not surely."""
+
+
+class Foreseen(NamedTuple):
+    """Something to know of a dataset, or a mistake in its section."""
+
+    dataset: str
+    text: str
+    is_mistake: bool = False
+
+
+def foresee(settings: Settings) -> Iterator[Foreseen]:
+    """Each dataset's mistakes and losses; of what cannot be reached, only that."""
+    with closing(Opened(settings.path.parent)) as opened:
+        expansion = expand(settings, Memory(), opened)
+        for group, problem in expansion.unavailable.items():
+            yield _told(group, problem)
+        for group, tables in expansion.left_out.items():
+            for table, reason in tables.items():
+                yield Foreseen(group, f"leaves out {table}: {reason}")
+        with opened.looking(expansion.sections.values()):
+            for name, section in expansion.sections.items():
+                try:
+                    dataset = opened.open(name, section)
+                    yield from (Foreseen(name, one, is_mistake=True) for one in mistakes(dataset))
+                    yield from (Foreseen(name, one) for one in losses(dataset))
+                except MailsyncError as problem:
+                    yield _told(name, problem)
+
+
+def _told(name: str, problem: MailsyncError) -> Foreseen:
+    text = "; ".join(str(problem).splitlines())
+    if isinstance(problem, _OUT_OF_REACH):
+        return Foreseen(name, f"could not be looked at: {text}")
+    return Foreseen(name, text, is_mistake=True)
