@@ -151,6 +151,12 @@ class DatasetUnreachable(DatasetError):
     exit_code = Exit.TEMPORARY
 
 
+class DatasetLoginRefused(DatasetError):
+    """Check user and password of its source, and that its server lets this user in from here."""
+
+    exit_code = Exit.LOGIN_REFUSED
+
+
 class DiskFull(OperatorError):
     """Free some space and run the command again; what was under way was undone whole."""
 

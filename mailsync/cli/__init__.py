@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "init": "mailsync.cli.setup:init",
         "pair": "mailsync.cli.pair:pair",
+        "discover": "mailsync.cli.discover:discover",
         "config": "mailsync.cli.configuration:config",
         "plan": "mailsync.cli.sync:plan",
         "sync": "mailsync.cli.sync:sync",

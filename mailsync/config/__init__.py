@@ -9,7 +9,7 @@ pydantic and TOML.
 
 from __future__ import annotations
 
-from mailsync.config.asked import asked_dataset
+from mailsync.config.asked import asked_dataset, asked_source
 from mailsync.config.dataset import EVERY_TABLE, DatasetSettings, member
 from mailsync.config.editing import add_peer
 from mailsync.config.loading import FILE_NAME, find, load, parse
@@ -38,6 +38,7 @@ __all__ = [
     "SiteSettings",
     "add_peer",
     "asked_dataset",
+    "asked_source",
     "find",
     "format_duration",
     "format_size",

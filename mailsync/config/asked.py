@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from mailsync.config.dataset import DATABASE_KINDS, DatasetSettings
+from mailsync.config.dataset import DATABASE_KINDS, EVERY_TABLE, DatasetSettings
 from mailsync.config.mistakes import mistakes_in
 from mailsync.errors import UsageError
 
@@ -40,3 +40,8 @@ def asked_dataset(source: str, keys: Mapping[str, object], base: Path) -> Datase
     except ValidationError as error:
         mistakes = "; ".join(map(str, mistakes_in(error)))
         raise UsageError(f"{kind}: {mistakes}") from error
+
+
+def asked_source(source: str, base: Path) -> str:
+    """The source alone, its path absolute. Raises UsageError."""
+    return asked_dataset(source, {"table": EVERY_TABLE, "key": (EVERY_TABLE,)}, base).source

@@ -28,6 +28,7 @@ from mailsync.errors import (
     BadConfiguration,
     DatasetBusy,
     DatasetError,
+    DatasetLoginRefused,
     DatasetMissing,
     DatasetReadOnly,
     DatasetUnreachable,
@@ -59,9 +60,8 @@ _BUSY: Final = frozenset({1205, 1213, 1099, 1100, 1192, 1969})
 _FULL: Final = frozenset({1021, 1041, 1114})
 _FORBIDDEN: Final = frozenset({1036, 1044, 1142, 1143, 1290, 1792})
 _MISSING: Final = frozenset({1049, 1146})
-_UNREACHABLE: Final = frozenset(
-    {1040, 1045, 1053, 1130, 1152, 1203, 1698, 2002, 2003, 2005, 2006, 2013, 2026, 2055}
-)
+_LOGIN: Final = frozenset({1045, 1130, 1698})
+_UNREACHABLE: Final = frozenset({1040, 1053, 1152, 1203, 2002, 2003, 2005, 2006, 2013, 2026, 2055})
 
 
 _DRIVERS: Final[dict[str, Any]] = {}
@@ -331,6 +331,7 @@ def explain(error: Exception, place: str) -> MailsyncError:
         DiskFull: _FULL,
         DatasetReadOnly: _FORBIDDEN,
         DatasetMissing: _MISSING,
+        DatasetLoginRefused: _LOGIN,
         DatasetUnreachable: _UNREACHABLE,
     }
     found = (kind(words) for kind, numbers in kinds.items() if number in numbers)

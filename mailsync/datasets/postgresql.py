@@ -30,6 +30,7 @@ from mailsync.errors import (
     BadConfiguration,
     DatasetBusy,
     DatasetError,
+    DatasetLoginRefused,
     DatasetMissing,
     DatasetReadOnly,
     DatasetUnreachable,
@@ -68,6 +69,11 @@ _INTERNAL: Final = (
 _GIVEN: Final = "last_value - CASE WHEN is_called THEN 0 ELSE 1 END"
 _SEQUENCE: Final = "SELECT pg_get_serial_sequence(%s, %s)"
 _ZONE: Final = re.compile(r"[+-][0-9]{2}(?::[0-9]{2}){0,2}$", re.ASCII)
+
+_LOGIN: Final = re.compile(
+    r"authentication failed|no password supplied|role .* does not exist|not permitted to log in"
+    r"|no pg_hba.conf entry"
+)
 
 _REFUSALS: Final = ("22", "23", "27", "42804", "42883", "44", "54000", "P0")
 """SQLSTATE classes of what one row or value may cause (appendix A of PostgreSQL's manual)."""
@@ -272,7 +278,11 @@ def explain(error: Exception, place: str) -> MailsyncError:
             return DatasetReadOnly(f"{place} cannot be written: {words}")
         case "3D000":
             return DatasetMissing(f"{place}: {words}")
-        case "" if words.endswith("does not exist"):  # libpq keeps the number to itself
+        case "28P01" | "28000":
+            return DatasetLoginRefused(f"{place}: {words}")
+        case "" if _LOGIN.search(words):  # libpq keeps the number to itself
+            return DatasetLoginRefused(f"{place}: {words}")
+        case "" if words.endswith("does not exist"):
             return DatasetMissing(f"{place}: {words}")
         case "" | "57P01" | "57P02" | "57P03" | "53300" | "08006" | "08003" | "08001":
             return DatasetUnreachable(f"{place}: {words}")

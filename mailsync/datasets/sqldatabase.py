@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Final, Protocol, cast
+from warnings import catch_warnings
 
 from sqlalchemy import URL, Engine, Inspector, QueuePool, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SAWarning
@@ -63,7 +64,7 @@ class SqlDatabase:
     def tables(self) -> dict[str, str]:
         """Its tables, views not among them; and why one is no user's own, empty where it is."""
         with self.explaining(self.place), self.looking():
-            names = self._inspected.get_table_names()
+            names = self.catalogue.get_table_names()
             with self.connection() as connection:
                 internal = self.engine.internal_tables(connection)
             return {name: internal.get(name, "") for name in names}
@@ -71,24 +72,26 @@ class SqlDatabase:
     def reflect(self, table: str, keys: Keys | None, key: Sequence[str] | None) -> Shape:
         """A look at a table, as :func:`mailsync.datasets.sqlreflection.reflect`."""
         with self.explaining(f"table {table} of {self.place}"), self.looking():
-            return reflect(self.engine, self._inspected, table, keys, key)
+            return reflect(self.engine, self.catalogue, table, keys, key)
 
     @contextmanager
     def looking(self) -> Iterator[None]:
         """Inside, what is to be known of the tables is asked for once, however many look."""
         outermost = self._look is None
         self._look = self._look or ExitStack()
+        if outermost:  # of types and indexes that SQLAlchemy does not know
+            self._look.enter_context(catch_warnings(action="ignore", category=SAWarning))
         try:
             yield
         finally:
             if outermost:
                 look, self._look = self._look, None
-                self.__dict__.pop("_inspected", None)
+                self.__dict__.pop("catalogue", None)
                 look.close()
 
     @cached_property
-    def _inspected(self) -> Inspector:
-        """The catalogue, for as long as we are looking."""
+    def catalogue(self) -> Inspector:
+        """What SQLAlchemy knows of the tables, for as long as we are looking."""
         assert self._look is not None  # noqa: S101 - see above
         told_elsewhere = warnings.catch_warnings(action="ignore", category=SAWarning)
         self._look.enter_context(told_elsewhere)  # of types that it does not know

@@ -1,0 +1,120 @@
+"""What a database, a folder or a file offers to synchronize."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import combinations
+from pathlib import Path
+from typing import Final
+
+from mailsync.datasets.base import Unreadable
+from mailsync.datasets.contentline import Malformed
+from mailsync.datasets.csvtext import Row, Table
+from mailsync.datasets.files import explaining, read_content
+from mailsync.datasets.kinds import is_database, open_database, open_dataset
+from mailsync.datasets.offers import LeftOut, Offer
+from mailsync.datasets.sqldiscovery import tables_of
+from mailsync.errors import DatasetMissing
+
+_TOGETHER_MAX: Final = 8
+"""Columns at the beginning of a CSV file of which two may tell its rows apart."""
+
+_SQLITE: Final = b"SQLite format 3\0"
+_TEXTS: Final = {".vcf": "vcard", ".ics": "ical"}
+_TABLES: Final = frozenset({".csv", ".tsv"})
+
+
+def discover(source: str) -> Iterator[Offer | LeftOut]:
+    """What is at ``source``, written as in a configuration with an absolute path.
+
+    Raises :class:`mailsync.errors.DatasetError`, ``BadConfiguration``.
+    """
+    if is_database(source):
+        with closing(open_database(source, Path(), {})) as database:
+            yield from tables_of(database, source)
+    elif source.startswith("csv:"):
+        yield _csv(source, Path(source.removeprefix("csv:")))
+    else:
+        yield _texts(source)
+
+
+def sources_at(path: Path) -> list[str]:
+    """The sources that a path may stand for; in a folder those of its files as well.
+
+    Raises :class:`mailsync.errors.DatasetMissing`.
+    """
+    with explaining(path):
+        if not path.exists():
+            raise DatasetMissing(f"there is no {path}")
+        if path.is_file():
+            return _source_of(path, path.suffix.lower())
+        files = sorted(one for one in path.iterdir() if one.is_file() and one.name[0] != ".")
+        suffixes = {one.suffix.lower() for one in files}
+        folders = [f"{kind}:{path}" for suffix, kind in _TEXTS.items() if suffix in suffixes]
+        others = [one for one in files if one.suffix.lower() not in _TEXTS]
+        return [*folders, *(url for one in others for url in _source_of(one, one.suffix.lower()))]
+
+
+def _source_of(path: Path, suffix: str) -> list[str]:
+    if suffix in _TEXTS:
+        return [f"{_TEXTS[suffix]}:{path}"]
+    if suffix in _TABLES:
+        return [f"csv:{path}"]
+    with path.open("rb") as file:
+        return [f"sqlite:///{path}"] if file.read(len(_SQLITE)) == _SQLITE else []
+
+
+def _texts(source: str) -> Offer:
+    """A folder or a file of cards or of schedules."""
+    with closing(open_dataset(source, table=None, keys=None, base=Path())) as dataset:
+        notes = _counted(
+            f"{one.key}: {one.reason}" if isinstance(one, Unreadable) else ""
+            for one in dataset.changes({})
+        )
+    return Offer(source, Path(source.partition(":")[2]).stem, notes=notes)
+
+
+def _csv(source: str, path: Path) -> Offer | LeftOut:
+    """A CSV file; its key is the first column that is one, or two of the first ones together."""
+    try:
+        table = Table(read_content(path), ())
+        notes = _counted(row.fault for row in _rows(table))
+        places = range(len(table.columns))
+        keys = _distinct(table, [(one,) for one in places])
+        keys = keys or _distinct(table, combinations(places[:_TOGETHER_MAX], 2))
+    except Malformed as error:
+        return LeftOut(path.name, str(error))
+    if not keys:
+        return LeftOut(path.name, "neither one column nor two of them are different in every row")
+    key = tuple(table.columns[place] for place in keys[0])
+    because = f"{' and '.join(key)} {'differs' if len(key) == 1 else 'differ'} in every row"
+    columns = dict.fromkeys(table.columns, "")
+    return Offer(source, path.stem, key=key, because=because, columns=columns, notes=notes)
+
+
+def _rows(table: Table) -> Iterator[Row]:
+    rows = (table.read(number, text) for number, text in table.strangers({}))
+    return (row for row in rows if not row.is_blank)
+
+
+def _distinct(table: Table, candidates: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Those of these places whose cells together are not empty and differ in every row."""
+    seen: dict[tuple[int, ...], set[tuple[str | None, ...]]] = {one: set() for one in candidates}
+    for row in (one for one in _rows(table) if not one.fault):
+        for places, values in list(seen.items()):
+            value = tuple(row.values[place] for place in places)
+            if value in values or not any(value):
+                del seen[places]
+            values.add(value)
+    return list(seen)
+
+
+def _counted(faults: Iterable[str]) -> tuple[str, ...]:
+    """How many records there are; ``faults`` has an empty text for each that can be read."""
+    count, found = 0, []
+    for fault in faults:
+        count += 1
+        found += [fault] if fault else []
+    told = "1 record" if count == 1 else f"{count} records"
+    return (f"{told}, {len(found)} of which cannot be read: {found[0]}" if found else told,)

@@ -1,0 +1,91 @@
+"""What a database offers: its tables, how their rows are told apart, and what does not travel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Inspector
+from sqlalchemy.types import NullType
+
+from mailsync.datasets.offers import LeftOut, Offer
+from mailsync.datasets.sqldatabase import SqlDatabase
+from mailsync.datasets.sqlshape import Shape
+from mailsync.errors import DatasetError
+
+
+def tables_of(database: SqlDatabase, source: str) -> list[Offer | LeftOut]:
+    """Every table and view of a database, which ``source`` names. Raises DatasetError."""
+    with database.looking():
+        tables = database.tables()
+        with database.explaining(database.place):
+            views = database.catalogue.get_view_names()
+        found = [_table(database, source, name, internal) for name, internal in tables.items()]
+    return [*found, *(LeftOut(view, "it is a view") for view in views)]
+
+
+def _table(database: SqlDatabase, source: str, name: str, internal: str) -> Offer | LeftOut:
+    if internal:
+        return LeftOut(name, internal)
+    with database.explaining(database.place):
+        described = database.catalogue.get_columns(name)
+        key = _declared_key(database.catalogue, name, described)
+    try:
+        shape = database.reflect(name, None, key)
+    except DatasetError as error:
+        return LeftOut(name, str(error).removeprefix(f"table {name!r}").lstrip(": "))
+    keys, because = _keys(shape, described)
+    return Offer(
+        source=source,
+        title=name,
+        table=name,
+        keys=keys,
+        key=shape.key if shape.declared else (),
+        because=because,
+        columns={one.name: one.type for one in shape.described},
+        notes=tuple(_notes(shape, described)),
+    )
+
+
+def _declared_key(
+    catalogue: Inspector, name: str, described: Sequence[Any]
+) -> tuple[str, ...] | None:
+    """The fewest columns that an index keeps unique and that are never empty; None: there are none.
+
+    An index over some of the rows, or over what is computed of them, tells no rows apart.
+    """
+    filled = {one["name"] for one in described if not one["nullable"] and not one.get("computed")}
+    indexes: list[Any] = [*catalogue.get_unique_constraints(name), *catalogue.get_indexes(name)]
+    found: list[tuple[str, ...]] = [
+        tuple(names)
+        for index in indexes
+        if index.get("unique", True)
+        and set(names := index["column_names"]) <= filled
+        and not any(option.endswith("_where") for option in index.get("dialect_options", {}))
+    ]
+    return min(found, key=lambda names: (len(names), names), default=None)
+
+
+def _keys(shape: Shape, described: Sequence[Any]) -> tuple[str, str]:
+    """Whose the keys are, and why we think so."""
+    names = ", ".join(shape.key)
+    if shape.declared:
+        return "shared", f"it has no primary key, but {names} is unique and never empty"
+    if not shape.local:
+        return "shared", f"its key is data like the rest: {names}"
+    [own] = (one for one in described if one["name"] == names)
+    if not own.get("autoincrement", True):  # SQLite gives any such key by itself
+        return "shared", f"nothing counts {names} up: who inserts a row gives the number"
+    return "local", f"each site counts {names} up by itself"
+
+
+def _notes(shape: Shape, described: Sequence[Any]) -> Iterator[str]:
+    for one in shape.parents:
+        if one.table != shape.name:
+            yield f"{', '.join(one.fields)} refers to {one.table}: take that one, too"
+    for column in described:
+        name = column["name"]
+        if column.get("computed"):
+            yield f"{name} is computed by the database and does not travel"
+        elif isinstance(column["type"], NullType) and shape.dialect.name in {"mysql", "mariadb"}:
+            yield f"{name} has a type that cannot be carried: rows that fill it are held"
