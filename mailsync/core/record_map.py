@@ -188,10 +188,11 @@ def begin(
 ) -> Record:
     """First step of a write: what is about to be written, and under which key.
 
-    ``held``: the fields that the dataset holds at all; None: any.
+    ``held``: the fields that the dataset holds at all; None: any. Until the write is settled
+    nobody knows what the dataset holds: there is no etag.
     """
     shadow, wanted = held_fields(record.shadow, held), desired_fields(record, held)
-    return ledger.keep(replace(record, key=key, shadow=shadow, marker=wanted))
+    return ledger.keep(replace(record, key=key, etag=None, shadow=shadow, marker=wanted))
 
 
 def settle(ledger: Ledger, record: Record, etag: Etag | None) -> Record:

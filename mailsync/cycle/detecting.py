@@ -15,6 +15,7 @@ from mailsync.core.identifiers import minted
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Key, Record
 from mailsync.cycle.drifting import notice
+from mailsync.cycle.known import Known
 from mailsync.cycle.references import References
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
@@ -44,9 +45,8 @@ def detect_dataset(site: Site, name: str, report: Report) -> None:
     dataset = site.look(name)
     with site.store.transaction() as transaction:
         notice(site, transaction, name, dataset, report)
-        known = transaction.records.known(name)
     unreadable: dict[str, str] = {}
-    changes = _readable(dataset.changes(known), unreadable)
+    changes = _readable(dataset.changes(Known(site, name)), unreadable)
     while batch := list(islice(changes, BATCH)):
         detect_changes(site, name, batch)
         report.detected[name] = report.detected.get(name, 0) + len(batch)

@@ -145,8 +145,9 @@ class Dataset(Protocol):
         """Everything that differs from ``known``: new, changed and vanished records.
 
         ``known`` maps each key to the etag we hold for it; an etag None always counts as
-        changed. Keys come at most once, in no particular order. An unreadable record's key is
-        never reported as vanished.
+        changed. It may be large and read from disk: a single look-up is slow, and ``items()``
+        streams, best in the order of :func:`mailsync.core.model.place_of`. Keys come at most
+        once, in no particular order. An unreadable record's key is never reported as vanished.
         """
         ...
 

@@ -85,6 +85,7 @@ class CsvFile:
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``."""
+        known = dict(known.items())
         self._last = None
         unmet = {etag: key for key, etag in known.items() if etag is not None}
         sheet = self._sheet(read_content(self.path), unmet)

@@ -70,6 +70,7 @@ class RecordFolder:
         A file that was touched is reported with the fields it had, once its etag can be
         trusted again.
         """
+        known = dict(known.items())
         seen_at = nanoseconds(self._clock())
         present: set[Key] = set()
         for entry in self._entries():

@@ -23,7 +23,16 @@ from sqlalchemy.types import Integer, NullType, Uuid
 
 from mailsync.core.model import Value
 from mailsync.datasets import sqlspelling as spelling
-from mailsync.datasets.sqlengine import Column, Undecodable
+from mailsync.datasets.sqlengine import (
+    ROWS_AT_A_TIME,
+    Column,
+    Differs,
+    Row,
+    Scan,
+    Undecodable,
+    digest,
+    marshalled,
+)
 from mailsync.errors import (
     BadConfiguration,
     DatasetBusy,
@@ -268,13 +277,26 @@ def internal_tables(_connection: Any) -> dict[str, str]:
     return {}
 
 
-@contextmanager
-def reading(connection: Any) -> Iterator[Any]:
-    """A cursor that leaves the rows at the server; nothing else is asked until it is closed."""
+content = marshalled
+"""What a row's etag is the digest of."""
+
+
+def row_of(looked_at: Row) -> Row:
+    """The row itself."""
+    return looked_at
+
+
+def scan(connection: Any, scan: Scan, differs: Differs) -> Iterator[list[Row]]:
+    """The rows that differ, by some thousand rows looked at.
+
+    The server keeps the rows until they are fetched, and answers nothing else meanwhile.
+    """
     module = type(connection.driver_connection).__module__.partition(".")[0]
     driver = next(one for one in _DRIVERS.values() if one.__name__ == module)
     with closing(connection.driver_connection.cursor(driver.cursors.SSCursor)) as cursor:
-        yield cursor
+        cursor.execute(scan.query, ())
+        while rows := cursor.fetchmany(ROWS_AT_A_TIME):
+            yield [row for row in rows if differs(digest(marshalled(row)), row)]
 
 
 @contextmanager

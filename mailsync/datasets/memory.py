@@ -62,6 +62,7 @@ class MemoryDataset:
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``."""
+        known = dict(known.items())
         for key, reason in self.unreadable.items():
             yield Unreadable(key, reason)
         for key, fields in list(self.rows.items()):

@@ -49,6 +49,7 @@ class RecordFile:
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``."""
+        known = dict(known.items())
         document = self._load()
         for key, parsed in document.records.items():
             found = _found(key, parsed)

@@ -18,19 +18,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import chain, count, islice
-from typing import Any, Final
+from itertools import count, islice
+from typing import Any
 
 from mailsync.core.model import Etag, Fields, Key
 from mailsync.datasets.base import Change, Field, Newcomer, Outcome, Reference, Unreadable, Write
 from mailsync.datasets.sqldatabase import PATIENCE, SqlDatabase
+from mailsync.datasets.sqlengine import Row
 from mailsync.datasets.sqlkeys import key_text
 from mailsync.datasets.sqlreflection import Keys
-from mailsync.datasets.sqlrows import Row, all_keys, one_row, row_etag, stream, unreadable
+from mailsync.datasets.sqlrows import row_etag, rows_of, unreadable
+from mailsync.datasets.sqlscan import Comparison
 from mailsync.datasets.sqlshape import Shape
 from mailsync.errors import DatasetError
-
-_NO_ETAG: Final = Etag(b"")
 
 
 class SqlTable:
@@ -86,17 +86,15 @@ class SqlTable:
             for statement in self._engine.BEGIN_READING:
                 cursor.execute(statement)
             self.database.refuse_doubles(cursor, self.shape)
-            met = 0
-            for row in chain.from_iterable(stream(connection, self.shape)):
-                key = self._key_of(row)
-                etag = row_etag(row)
-                old = known.get(key, _NO_ETAG)
-                if old is not _NO_ETAG:
-                    met += 1
-                if old != etag:
-                    yield self._found(key, row)
-            if met < len(known):
-                yield from self._vanished(connection, known)
+            row_of = self._engine.row_of
+            comparison = Comparison(known, lambda looked_at: self._key_of(row_of(looked_at)))
+            for rows in self._engine.scan(connection, self.shape.scan, comparison.differs):
+                for row in rows:
+                    yield self._found(self._key_of(row), row)
+                yield from self._vanished(comparison.crowd())
+        with self._explaining():
+            for keys in comparison.rest():
+                yield from self._vanished(keys)
 
     def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
         """The next free numbers, or with shared keys the keys that are among the fields.
@@ -115,7 +113,11 @@ class SqlTable:
     def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What the table holds now for exactly these keys."""
         with self._explaining(), self._connection() as connection:
-            return {key: self._read(connection, key) for key in keys}
+            rows = rows_of(connection, self.shape, keys, self.shape.rows)
+        return {
+            key: self._found(key, rows[key]) if key in rows else Change(key, None, None)
+            for key in keys
+        }
 
     def spelled(self, fields: Fields) -> Fields:
         """The fields as the columns spell them."""
@@ -140,10 +142,7 @@ class SqlTable:
         return max(greatest if isinstance(greatest, int) else 0, given)
 
     def _key_of(self, row: Row) -> Key:
-        places = self.shape.key_places
-        if len(places) == 1 and type(row[places[0]]) is int:
-            return Key(f"[{row[places[0]]!r}]")
-        if any(row[place] is None for place in places):
+        if any(row[place] is None for place in self.shape.key_places):
             raise DatasetError(
                 f"{self._place}: a row has no value in its primary key "
                 f"({', '.join(self.shape.key)}); give it one, or delete the row"
@@ -154,18 +153,17 @@ class SqlTable:
         fields = self.shape.fields_of(row)
         if reason := unreadable(fields):
             return Unreadable(key, reason)
-        return Change(key, fields, row_etag(row))
+        return Change(key, fields, row_etag(self.shape, row))
 
-    def _vanished(self, connection: Any, known: Mapping[Key, Etag | None]) -> Iterator[Change]:
-        gone = set(known)
-        for key in all_keys(connection, self.shape):
-            gone.discard(key)
-        for key in gone:
-            yield Change(key, None, None)
-
-    def _read(self, connection: Any, key: Key) -> Change | Unreadable:
-        row = one_row(connection, self.shape, key, self.shape.one_row)
-        return Change(key, None, None) if row is None else self._found(key, row)
+    def _vanished(self, keys: Sequence[Key]) -> Iterator[Change]:
+        """Those of the keys that have no row. The scan has the connection it is on to itself."""
+        if not keys:
+            return
+        with self._connection() as connection:
+            found = rows_of(connection, self.shape, keys, self.shape.rows)
+        for key in keys:
+            if key not in found:
+                yield Change(key, None, None)
 
     def _connection(self) -> AbstractContextManager[Any]:
         return self.database.connection()

@@ -21,8 +21,9 @@ from mailsync.core.model import Fields, Value
 from mailsync.datasets.base import Outcome, Result, Write
 from mailsync.datasets.sqlkeys import key_values
 from mailsync.datasets.sqlreferences import Name, References
-from mailsync.datasets.sqlrows import one_row, row_etag, unreadable
-from mailsync.datasets.sqlshape import Shape, Statement
+from mailsync.datasets.sqlrows import row_etag, rows_of, unreadable
+from mailsync.datasets.sqlshape import Shape
+from mailsync.datasets.sqlstatement import Statement
 from mailsync.datasets.sqlwrites import difference, is_expected, misfit, spelled
 
 CHUNK: Final = 64
@@ -130,7 +131,7 @@ class Application:
     def _holds(self, place: int) -> bool:
         """Is the row what the write expects, and the write one for this table?"""
         write, shape = self._writes[place], self._tables[place].shape
-        row = one_row(self._connection, shape, write.key, shape.one_row_locked)
+        row = rows_of(self._connection, shape, [write.key], shape.rows_locked).get(write.key)
         present = None if row is None else shape.fields_of(row)
         if present is not None and (reason := unreadable(present)):
             self._reasons[place] = reason
@@ -219,7 +220,7 @@ class Application:
     def _proof(self, place: int) -> Outcome:
         """The outcome, after a look at what the table really holds now."""
         write, shape = self._writes[place], self._tables[place].shape
-        row = one_row(self._connection, shape, write.key, shape.one_row)
+        row = rows_of(self._connection, shape, [write.key], shape.rows).get(write.key)
         if write.wanted is None or row is None:
             if row is None and write.wanted is None:
                 return Outcome(Result.WRITTEN)
@@ -230,7 +231,7 @@ class Application:
             raise _NotTaken(f"the column's type or a trigger alters what is written to {names}")
         by_itself = (name for name in present.keys() - write.wanted.keys())
         is_all_said = all(present[name] is None for name in by_itself)
-        return Outcome(Result.WRITTEN, row_etag(row) if is_all_said else None)
+        return Outcome(Result.WRITTEN, row_etag(shape, row) if is_all_said else None)
 
     def _in_two_steps(self, places: list[int]) -> list[int]:
         """Write what waits for each other: updates for unique values, inserts and deletes for

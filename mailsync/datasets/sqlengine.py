@@ -6,17 +6,52 @@ chooses one by the URL. What is not asked for here is the same for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import marshal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.sql import ColumnElement
+from xxhash import xxh3_128_digest
 
 from mailsync.core.model import Value
 from mailsync.datasets.sqlspelling import Spelling
 from mailsync.errors import MailsyncError
+
+Row = tuple[Any, ...]
+"""As the driver gives it."""
+
+ROWS_AT_A_TIME: Final = 1000
+
+LOOK: Final = "mailsync_look"
+"""A function that an engine may have while it scans: is the row of these columns wanted?"""
+
+digest: Callable[[bytes], bytes] = xxh3_128_digest
+"""16 bytes that tell two contents apart. They never leave the site, and stand against no enemy:
+whoever can choose a row's content can as well write to the table."""
+
+
+def marshalled(row: Row) -> bytes:
+    """A row's content; equal rows give equal bytes.
+
+    Later versions of marshal encode which values are the same object.
+    """
+    return marshal.dumps(row, 2)
+
+
+Differs = Callable[[bytes, Any], bool]
+"""Asked of each row in turn: its etag, and the row in whatever form the engine has it."""
+
+
+class Scan(NamedTuple):
+    """Reading all rows of a table in the order of their keys."""
+
+    query: str
+    looking: str
+    """The same rows, of which it gives a 1 for those that the function LOOK wants."""
+    columns: int
 
 
 class Undecodable(bytes):
@@ -104,8 +139,16 @@ class EngineModule(Protocol):
         """Tables that the engine keeps for other ones, and what they are."""
         ...
 
-    def reading(self, connection: Any) -> AbstractContextManager[Any]:
-        """A cursor that does not fetch everything at once."""
+    def scan(self, connection: Any, scan: Scan, differs: Differs) -> Iterator[list[Row]]:
+        """The rows that differ, by some thousand rows looked at. Call it in a transaction."""
+        ...
+
+    def row_of(self, looked_at: Any) -> Row:
+        """The row that ``differs`` was asked about."""
+        ...
+
+    def content(self, row: Row) -> bytes:
+        """What the row's etag is the digest of."""
         ...
 
     def tolerance(self, connection: Any) -> AbstractContextManager[None]:

@@ -11,8 +11,8 @@ Rules
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -31,7 +31,17 @@ from sqlalchemy import (
 from sqlalchemy.types import NullType
 
 from mailsync.core.model import Value
-from mailsync.datasets.sqlengine import Column, Undecodable
+from mailsync.datasets.sqlengine import (
+    LOOK,
+    ROWS_AT_A_TIME,
+    Column,
+    Differs,
+    Row,
+    Scan,
+    Undecodable,
+    digest,
+    marshalled,
+)
 from mailsync.datasets.sqlspelling import Spelling, Unfit, anything, floating, signed
 from mailsync.errors import (
     BadConfiguration,
@@ -59,6 +69,9 @@ _INTERNAL: Final = (
     "SELECT name, type FROM pragma_table_list"
     " WHERE schema = 'main' AND type IN ('virtual', 'shadow')"
 )
+_ARGUMENTS_MAX: Final = 100
+"""Of a function; SQLite's own bound is 127 at least (sqlite.org/limits)."""
+
 _PRIMARY_CODE: Final = 0xFF
 """An extended result code carries the primary one in its lowest byte (sqlite.org/rescode)."""
 
@@ -159,10 +172,75 @@ def internal_tables(connection: Any) -> dict[str, str]:
     return {name: f"it is a {kind} table" for name, kind in found}
 
 
-@contextmanager
-def reading(connection: Any) -> Iterator[Any]:
-    """An ordinary cursor: SQLite finds rows as they are fetched."""
-    yield connection.cursor()
+content = marshalled
+"""What a row's etag is the digest of."""
+
+
+def row_of(looked_at: Row) -> Row:
+    """The row itself."""
+    return looked_at
+
+
+def scan(connection: Any, scan: Scan, differs: Differs) -> Iterator[list[Row]]:
+    """The rows that differ, by some thousand rows looked at.
+
+    SQLite asks of each row by itself, which is faster than to fetch it. At the first text that
+    is none it cannot; from there on rows are fetched, which come in the same order.
+    """
+    seen: int | None = 0
+    if scan.columns <= _ARGUMENTS_MAX:
+        seen = yield from _looked_at(connection, scan.looking, differs)
+    if seen is not None:
+        yield from _fetched(connection, scan.query, differs, seen)
+
+
+def _looked_at(
+    connection: Any, looking: str, differs: Differs
+) -> Generator[list[Row], None, int | None]:
+    """Returns after how many rows it could not go on; None: it is done."""
+    found: list[Row] = []
+    seen = 0
+    problem: Exception | None = None
+
+    def look(*row: Any) -> bool:
+        nonlocal seen, problem
+        try:
+            if differs(digest(marshalled(row)), row):
+                found.append(row)
+        except Exception as raised:
+            problem = raised  # SQLite would only say that there was one
+            raise
+        seen += 1
+        return seen % ROWS_AT_A_TIME == 0
+
+    driver = connection.driver_connection
+    driver.create_function(LOOK, -1, look)
+    with closing(connection.cursor()) as cursor:
+        plan = cursor.execute(f"EXPLAIN QUERY PLAN {looking}").fetchall()
+        if any("TEMP B-TREE" in step[-1] for step in plan):
+            return 0  # rows would be looked at in one order and fetched in another
+        try:
+            for _ in cursor.execute(looking):
+                yield found[:]
+                found.clear()
+        except sqlite3.OperationalError as error:
+            if problem is not None:
+                raise problem from None
+            if not str(error).startswith("user-defined function raised"):
+                raise
+            yield found
+            return seen
+    yield found
+    return None
+
+
+def _fetched(connection: Any, query: str, differs: Differs, skip: int) -> Iterator[list[Row]]:
+    with tolerance(connection), closing(connection.cursor()) as cursor:
+        cursor.execute(query)
+        while rows := cursor.fetchmany(ROWS_AT_A_TIME):
+            fresh = rows[skip:]
+            skip -= len(rows) - len(fresh)
+            yield [row for row in fresh if differs(digest(marshalled(row)), row)]
 
 
 @contextmanager

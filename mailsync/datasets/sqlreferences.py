@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import bindparam, column, exists, select, table
+from sqlalchemy import ColumnElement, bindparam, column, exists, literal_column, select, table
 
 from mailsync.core.model import Fields, Value
-from mailsync.datasets.sqlshape import ForeignKey, Shape, Statement
+from mailsync.datasets.sqlshape import ForeignKey, Shape
+from mailsync.datasets.sqlstatement import Statement
 
 Name = tuple[str, tuple[str, ...], tuple[Value, ...]]
 """A row as foreign keys name it: its table, columns of it, and what they hold."""
@@ -71,13 +72,15 @@ class References:
             yield f"rows of {reference.child} refer to it by {_named(reference.columns)}"
 
     def _finds(self, statement: Statement, values: Mapping[str, Value]) -> bool:
-        return bool(statement.run(self._cursor, values).fetchone()[0])
+        return statement.run(self._cursor, values).fetchone() is not None
 
 
 def _lookup(name: str, columns: tuple[str, ...], shape: Shape) -> Statement:
     there = table(name, *map(column, columns))
     conditions = [there.c[one] == bindparam(f"value{place}") for place, one in enumerate(columns)]
-    return Statement(select(exists(select(1).select_from(there).where(*conditions))), shape.dialect)
+    one: ColumnElement[Any] = literal_column("1")
+    found = exists(select(one).select_from(there).where(*conditions))
+    return Statement(select(one).where(found), shape.dialect)
 
 
 def _pick(fields: Fields, columns: tuple[str, ...]) -> dict[str, Value]:

@@ -1,74 +1,70 @@
-"""Reading raw rows: streamed, one by key, and with texts that are no texts let through."""
+"""Reading raw rows by their keys, texts that are no texts let through."""
 
 from __future__ import annotations
 
-import marshal
-from collections.abc import Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from math import isnan
-from typing import Any
+from typing import Any, Final
 
 from mailsync.core.model import Etag, Fields, Key, Value, same_value
-from mailsync.datasets.memory import MARSHAL_VERSION
-from mailsync.datasets.sqlengine import Undecodable
+from mailsync.datasets.sqlengine import Row, Undecodable, digest
 from mailsync.datasets.sqlkeys import key_values
-from mailsync.datasets.sqlshape import ROWS_AT_A_TIME, Shape, Statement
+from mailsync.datasets.sqlshape import Shape
+from mailsync.datasets.sqlstatement import Statement
 
-Row = tuple[Any, ...]
-"""As the driver gives it."""
-
-
-def row_etag(row: Row) -> Etag:
-    """16 bytes of BLAKE2b over the raw row."""
-    return Etag(blake2b(marshal.dumps(row, MARSHAL_VERSION), digest_size=16).digest())
+KEYS_AT_A_TIME: Final = 256
+"""Named by one statement; a power of two."""
 
 
-def stream(connection: Any, shape: Shape) -> Iterator[Sequence[Row]]:
-    """Every row, in batches. Call it inside a transaction.
+def row_etag(shape: Shape, row: Row) -> Etag:
+    """16 bytes that tell the row from any other content."""
+    return Etag(digest(shape.engine.content(row)))
 
-    The driver's fast decoding ends at the first text that is not UTF-8. The same query in the
-    same transaction gives the rows in the same order, so it is asked once more from there on.
-    """
-    done = 0
+
+def rows_of(
+    connection: Any, shape: Shape, keys: Sequence[Key], statements: Callable[[int], Statement]
+) -> dict[Key, Row]:
+    """The rows of those keys that have one. ``statements``: ``Shape.rows`` or its like."""
+    wanted = {key: values for key in keys if (values := usable_key(shape, key)) is not None}
+    found: dict[Key, Row] = {}
+    left = list(wanted.items())
+    while left:
+        some, left = left[:KEYS_AT_A_TIME], left[KEYS_AT_A_TIME:]
+        for row in _some_rows(connection, shape, dict(some), statements):
+            key = shape.key_of(row)
+            if key in wanted:  # a collation may find similar ones
+                found[key] = row
+    return found
+
+
+def _some_rows(
+    connection: Any,
+    shape: Shape,
+    keys: Mapping[Key, Sequence[Value]],
+    statements: Callable[[int], Statement],
+) -> list[Row]:
+    """The rows of these keys, and maybe similar ones, with one statement if it can be."""
+    places = 1 << (len(keys) - 1).bit_length()  # few statements, whatever the number of keys
+    values = [*keys.values()]
+    values += values[-1:] * (places - len(values))
+    statement, parameters = statements(places), shape.parameters_of_keys(values)
+
+    def ask() -> list[Row]:
+        rows: list[Row] = statement.run(connection.cursor(), parameters).fetchall()
+        return rows
+
     try:
-        for batch in _batches(connection, shape, shape.all_rows):
-            yield batch
-            done += len(batch)
-    except shape.engine.DRIVER_ERRORS as error:
-        if not shape.engine.is_undecodable(error):
-            raise
-    else:
-        return
-    with shape.engine.tolerance(connection):
-        skipped = 0
-        for batch in _batches(connection, shape, shape.all_rows):
-            yield batch[max(0, done - skipped) :]
-            skipped += len(batch)
-
-
-def all_keys(connection: Any, shape: Shape) -> Iterator[Key]:
-    """The key of every row."""
-    with shape.engine.tolerance(connection):
-        for batch in _batches(connection, shape, shape.all_keys):
-            yield from map(shape.key_of_values, batch)
-
-
-def one_row(connection: Any, shape: Shape, key: Key, statement: Statement) -> Row | None:
-    """The row of a key, if it has exactly this key: a collation may find a similar one."""
-    values = usable_key(shape, key)
-    if values is None:
-        return None
-    parameters = shape.parameters(values, {})
-    try:
-        row = statement.run(connection.cursor(), parameters).fetchone()
+        return ask()
     except shape.engine.UNFIT_VALUES:
-        return None
+        alone = [{key: keys[key]} for key in keys if len(keys) > 1]
+        rows = (_some_rows(connection, shape, one, statements) for one in alone)
+        return list(chain.from_iterable(rows))
     except shape.engine.DRIVER_ERRORS as error:
         if not shape.engine.is_undecodable(error):
             raise
         with shape.engine.tolerance(connection):
-            row = statement.run(connection.cursor(), parameters).fetchone()
-    return row if row is not None and shape.key_of(row) == key else None
+            return ask()
 
 
 def usable_key(shape: Shape, key: Key) -> tuple[Value, ...] | None:
@@ -92,10 +88,3 @@ def unreadable(fields: Fields) -> str:
         if isinstance(value, float) and isnan(value):
             return f"column {name} holds NaN, of which nobody can say whether it has changed"
     return ""
-
-
-def _batches(connection: Any, shape: Shape, statement: Statement) -> Iterator[Sequence[Row]]:
-    with shape.engine.reading(connection) as cursor:
-        statement.run(cursor, {})
-        while batch := cursor.fetchmany(ROWS_AT_A_TIME):
-            yield batch

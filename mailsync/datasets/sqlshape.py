@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from sqlalchemy import (
     Dialect,
+    Select,
     bindparam,
     column,
     delete,
@@ -29,31 +30,10 @@ from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from mailsync.core.model import Fields, Key, Value
 from mailsync.datasets.base import Field, Reference
-from mailsync.datasets.sqlengine import Column, EngineModule
+from mailsync.datasets.sqlengine import LOOK, Column, EngineModule, Scan
 from mailsync.datasets.sqlkeys import key_text
 from mailsync.datasets.sqlspelling import Unfit
-
-ROWS_AT_A_TIME: Final = 1000
-
-
-class Statement:
-    """One compiled statement; its parameters are given by name."""
-
-    def __init__(
-        self, construct: ClauseElement, dialect: Dialect, edit: Callable[[str], str] = str
-    ) -> None:
-        """Compile for the engine of ``dialect``; ``edit`` has the last word on the text."""
-        compiled = construct.compile(dialect=dialect)
-        self._text = edit(str(compiled))
-        self._order: Sequence[str] | None = getattr(compiled, "positiontup", None)
-
-    def run(self, cursor: Any, values: Mapping[str, Value]) -> Any:
-        """Execute on a driver's cursor; returns the cursor."""
-        if self._order is None:
-            cursor.execute(self._text, values)
-        else:
-            cursor.execute(self._text, tuple(values[name] for name in self._order))
-        return cursor
+from mailsync.datasets.sqlstatement import Statement, is_one_of
 
 
 @dataclass(frozen=True)
@@ -188,24 +168,45 @@ class Shape:
             return value
 
     @cached_property
-    def all_rows(self) -> Statement:
-        """Every row."""
-        return self._compiled(select(*self._selected(self.columns)).select_from(self._table))
+    def scan(self) -> Scan:
+        """Every row, in the order of the key."""
+        columns = self._selected(self.columns)
+        order = [self._table.c[name] for name in self.key]
+        rows = select(*columns).select_from(self._table).order_by(*order)
+        wanted = getattr(func, LOOK)(*columns)
+        one: ColumnElement[Any] = literal_column("1")
+        looking = select(one).select_from(self._table).where(wanted)
+        return Scan(
+            self._compiled(rows).text,
+            self._compiled(looking.order_by(*order)).text,
+            len(columns),
+        )
 
     @cached_property
-    def all_keys(self) -> Statement:
-        """The key columns of every row."""
-        return self._compiled(select(*self._selected(self.key)).select_from(self._table))
+    def rows(self) -> Callable[[int], Statement]:
+        """Of a number of keys, the statement that gives their rows.
+
+        Its parameters are as ``parameters_of_keys`` makes them.
+        """
+        return cache(lambda count: self._compiled(self._rows_among(count)))
 
     @cached_property
-    def one_row(self) -> Statement:
-        """The row of a key; parameters as ``parameters`` makes them."""
-        return self._compiled(self._the_row)
+    def rows_locked(self) -> Callable[[int], Statement]:
+        """The same, and nobody else may write to the rows from then on."""
+        return cache(lambda count: self._compiled(self._rows_among(count).with_for_update()))
 
-    @cached_property
-    def one_row_locked(self) -> Statement:
-        """The same, and nobody else may write to it from then on."""
-        return self._compiled(self._the_row.with_for_update())
+    def _rows_among(self, count: int) -> Select[Any]:
+        columns = self._selected(self.columns)
+        key = [self._table.c[name] for name in self.key]
+        return select(*columns).select_from(self._table).where(is_one_of(key, count))
+
+    def parameters_of_keys(self, keys: Sequence[Sequence[Value]]) -> dict[str, Value]:
+        """Parameters for a statement about the rows of these keys."""
+        return {
+            f"key{place}of{number}": _bound(self.by_name[name], key[place])
+            for place, name in enumerate(self.key)
+            for number, key in enumerate(keys)
+        }
 
     @cached_property
     def double(self) -> Statement:
@@ -254,12 +255,6 @@ class Shape:
     @cached_property
     def _table(self) -> Any:
         return table(self.name, *map(column, self.columns))
-
-    @cached_property
-    def _the_row(self) -> Any:
-        return (
-            select(*self._selected(self.columns)).select_from(self._table).where(*self._is_the_row)
-        )
 
     def _selected(self, names: Sequence[str]) -> list[ColumnElement[Any]]:
         wanted = ((self._table.c[name], self.by_name[name].select) for name in names)

@@ -45,6 +45,7 @@ from mailsync.core.model import (
     is_alive,
     merged_fields,
     needs_writing,
+    place_of,
     same_fields,
 )
 from mailsync.core.positions import Positions
@@ -85,6 +86,8 @@ class RecordRow(NamedTuple):
     guid: bytes
     position: int
     key: str | None
+    number: int
+    """What the key begins with, to read the map in about the order of the dataset."""
     etag: bytes | None
     state: bytes
     shadow: bytes | None
@@ -108,6 +111,7 @@ def record_row(
         guid=bytes(record.guid),
         position=record.position,
         key=record.key,
+        number=0 if record.key is None else place_of(record.key)[0],
         etag=record.etag,
         state=_state(record, peers),
         shadow=_shadow(record),

@@ -16,12 +16,13 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql
 
 from mailsync.core.drift import Layout
-from mailsync.core.model import Etag, Guid, Key, Record, RecordId
+from mailsync.core.model import Etag, Guid, Key, Record, RecordId, place_of
 from mailsync.core.positions import Positions
 from mailsync.store import schema
 from mailsync.store.codec import (
@@ -40,6 +41,7 @@ CHUNK = 500
 """Records fetched or written by one statement."""
 
 POSITION_MAX = 2**63 - 1
+NUMBER_MIN = -(2**63)
 
 _T = TypeVar("_T")
 
@@ -90,7 +92,20 @@ _AGE = Statement(
     .where(_is_gone, _record.changed_at > bindparam("now"))
     .values(changed_at=bindparam("now"))
 )
-_KNOWN = Statement(select(_record.key, _record.etag, _record.marker).where(_of_dataset, _has_key))
+_KNOWN = Statement(
+    select(_record.key, _record.etag)
+    .where(
+        _of_dataset,
+        _has_key,
+        tuple_(_record.number, _record.key) > tuple_(bindparam("number"), bindparam("key")),
+    )
+    .order_by(_record.number, _record.key)
+    .limit(bindparam("limit"))
+)
+_ETAG = Statement(select(_record.etag).where(_of_dataset, _record.key == bindparam("key")))
+_COUNT_KEYS = Statement(
+    select(func.count()).select_from(schema.record).where(_of_dataset, _has_key)
+)
 _DOUBT = Statement(update(schema.record).where(_of_dataset, _has_key).values(etag=None))
 _FREE_KEYS = Statement(
     update(schema.record)
@@ -191,12 +206,25 @@ class StoredRecords(Mapping[RecordId, Record]):
         """
         return self._found(_UNWRITTEN, dataset=self._number(dataset), after=after, limit=limit)
 
-    def known(self, dataset: str) -> dict[Key, Etag | None]:
-        """Key and etag of each record the dataset should hold; no etag where a write stands."""
-        return {
-            Key(key): None if etag is None or marker is not None else Etag(etag)
-            for key, etag, marker in self._session.rows(_KNOWN, dataset=self._number(dataset))
-        }
+    def known(self, dataset: str, after: Key | None, limit: int) -> list[tuple[Key, Etag | None]]:
+        """Key and etag of up to ``limit`` records that the dataset should hold, of those behind
+        ``after`` in the order of :func:`place_of`; no etag where a write stands.
+        """
+        number, key = (NUMBER_MIN, "") if after is None else place_of(after)
+        return self._session.rows(
+            _KNOWN, dataset=self._number(dataset), number=number, key=key, limit=limit
+        )
+
+    def etag(self, dataset: str, key: Key) -> Etag | None:
+        """As ``known``, of the one record under this key. Raises KeyError if there is none."""
+        for (etag,) in self._session.rows(_ETAG, dataset=self._number(dataset), key=key):
+            return None if etag is None else Etag(etag)
+        raise KeyError(key)
+
+    def count_keys(self, dataset: str) -> int:
+        """How many records ``known`` gives in all."""
+        ((count,),) = self._session.rows(_COUNT_KEYS, dataset=self._number(dataset))
+        return int(count)
 
     def by_key(self, dataset: str, keys: Sequence[Key]) -> dict[Key, Record]:
         """The records that sit under these keys."""

@@ -75,6 +75,7 @@ record = Table(
     Column("guid", LargeBinary, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("key", Text),
+    Column("number", BigInteger, nullable=False),
     Column("etag", LargeBinary),
     Column("state", LargeBinary, nullable=False),
     Column("shadow", LargeBinary),
@@ -88,6 +89,8 @@ record = Table(
 )
 Index("record_key", record.c.dataset, record.c.key, unique=True)
 Index("record_position", record.c.position)
+# all that detection asks of the map, in the order in which it asks
+Index("record_place", record.c.dataset, record.c.number, record.c.key, record.c.etag)
 # of the few records that want something done, in the order in which it is done
 for _column, _order in (
     (record.c.unwritten, (record.c.dataset, record.c.position)),

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailsync.core.model import Etag, Fields, Guid, Key, same_fields
+from mailsync.core.model import Etag, Fields, Guid, Key, place_of, same_fields
 from mailsync.datasets.base import Change, Dataset, Newcomer, Outcome, Result, Unreadable, Write
 from mailsync.datasets.memory import MemoryDataset
 
@@ -124,6 +124,30 @@ class Conformance:
         [found] = stage.dataset.changes({key: None})
         assert isinstance(found, Change)
         assert same_fields(found.fields, stage.sample(1, 0))
+
+    def test_changes_are_found_in_whatever_order_the_map_is_read(self, stage: Stage) -> None:
+        keys = [self.user_inserts(stage, number) for number in range(1, 13)]
+        stage.visible()
+        for number, key in enumerate(keys, 1):
+            match number % 4:
+                case 1:
+                    stage.put(key, stage.sample(number, 1))
+                case 2:
+                    stage.remove(key)
+        new = self.user_inserts(stage, 13)
+        orders = [
+            keys,
+            keys[::-1],
+            sorted(keys),
+            sorted(keys, key=place_of),
+            keys[::2] + keys[1::2],
+        ]
+        for order in orders:
+            found = list(stage.dataset.changes({key: stage.known[key] for key in order}))
+            assert sorted(one.key for one in found) == sorted([*keys[0::4], *keys[1::4], new])
+            assert {one.key for one in found if one == Change(one.key, None, None)} == set(
+                keys[1::4]
+            )
 
     def test_user_edit_delete_and_reinsertion_are_seen(self, stage: Stage) -> None:
         key = self.user_inserts(stage, 1)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsync.core.model import Fields, Key, Value, same_fields
+from mailsync.core.model import Fields, Key, Value, place_of, same_fields
 from mailsync.datasets.base import Change, Newcomer, Unreadable, Write
 from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.sqlkeys import key_text, key_values
@@ -220,7 +221,9 @@ def test_local_keys_follow_the_greatest_and_skip_the_taken(tmp_path: Path) -> No
 
 def test_an_undecodable_text_far_down_hides_no_other_row(tmp_path: Path) -> None:
     base = Database(tmp_path / "a.db", "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
+    base.connection.execute("BEGIN")  # else each row waits for the disk
     base.connection.executemany("INSERT INTO t VALUES (?, 'v')", [(n,) for n in range(3000)])
+    base.connection.execute("COMMIT")
     base.connection.execute("UPDATE t SET v = CAST(x'ff' AS TEXT) WHERE id IN (1500, 2900)")
     found = list(base.table("t").changes({}))
     assert len(found) == len({one.key for one in found}) == 3000
@@ -298,3 +301,45 @@ def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2_000_000
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "k TEXT COLLATE NOCASE PRIMARY KEY, v",
+        "k INTEGER PRIMARY KEY, v",
+        "k NUMERIC, v",  # its rows are sorted
+        f"k TEXT PRIMARY KEY, v, {', '.join(f'c{n}' for n in range(120))}",
+    ],
+)
+def test_keys_are_met_in_whatever_order_the_table_has_them(tmp_path: Path, columns: str) -> None:
+    base = Database(tmp_path / "a.db", f"CREATE TABLE t ({columns})")
+    number = "INTEGER" in columns or "NUMERIC" in columns
+    values = [n * 7 % 3001 - 1500 if number else f"{'aB b'[n % 4]}{n:x}" for n in range(3000)]
+    base.connection.execute("BEGIN")
+    base.connection.executemany("INSERT INTO t (k, v) VALUES (?, 1)", [(one,) for one in values])
+    base.connection.execute("COMMIT")
+    table = SqlTable(f"sqlite:///{base.path}", "t", key=["k"])
+    known = {one.key: one.etag for one in table.changes({}) if isinstance(one, Change)}
+    assert len(known) == 3000
+    ordered = {key: known[key] for key in sorted(known, key=place_of)}
+    assert list(table.changes(ordered)) == []
+    gone = {key_text([one]) for one in values[::3]}
+    base.connection.execute("BEGIN")
+    base.connection.executemany("DELETE FROM t WHERE k = ?", [(one,) for one in values[::3]])
+    base.connection.executemany("UPDATE t SET v = 2 WHERE k = ?", [(one,) for one in values[1::3]])
+    base.connection.execute("COMMIT")
+    found = list(table.changes(ordered))
+    assert len(found) == len({one.key for one in found}) == 2000
+    assert {one.key for one in found if one == Change(one.key, None, None)} == gone
+
+
+def test_what_goes_wrong_while_rows_are_looked_at_is_what_is_raised(tmp_path: Path) -> None:
+    base = Database(
+        tmp_path / "a.db", "CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 1)"
+    )
+    known = Mock(wraps={})
+    known.items.return_value = iter([(key_text([0]), None)])
+    known.get.side_effect = DiskFull("the state store is full")
+    with pytest.raises(DiskFull, match="state store"):
+        list(base.table("t").changes(known))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mailsync.core.mapping import Place, Source
-from mailsync.core.model import Fields, Value
-from mailsync.datasets.base import Change
+from mailsync.core.model import Fields, Key, Value
+from mailsync.datasets.base import Change, Write
 from mailsync.datasets.losses import losses
 from mailsync.datasets.mapping import mapped
 from mailsync.datasets.sql import SqlTable
@@ -20,7 +20,7 @@ from mailsync.errors import (
     DatasetMissing,
     DatasetUnreachable,
 )
-from tests.datasets.database import REFUSED, WRITTEN, contents, results, write
+from tests.datasets.database import GUID, REFUSED, WRITTEN, contents, results, write
 from tests.servers.databases import DatabaseServer
 
 
@@ -157,6 +157,29 @@ def test_names_full_of_quotes_are_only_names(base: Served) -> None:
     row: Fields = {name: "'; DROP TABLE x; --", "v": 1}
     assert results(table, write(row[name], None, row)) == [WRITTEN]
     assert contents(table) == {key_text([row[name]]): row}
+
+
+def test_what_looks_like_marks_of_the_way_it_is_read_is_text(base: Served) -> None:
+    base.run("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    texts = [
+        "\\",
+        "\\N",
+        "\\.",
+        "\t",
+        "\n",
+        "\r\n",
+        "\b\f\v",
+        "\\t",
+        "%s %% %(v)s",
+        "",
+        None,
+        "\x01",
+    ]
+    table = base.table()
+    rows: dict[Key, Fields] = {key_text([n]): {"v": one} for n, one in enumerate(texts)}
+    outcomes = table.apply([Write(GUID, key, None, fields) for key, fields in rows.items()])
+    assert contents(table) == rows
+    assert list(table.changes(dict(zip(rows, (one.etag for one in outcomes), strict=True)))) == []
 
 
 def test_what_is_missing_or_out_of_reach_is_said_so(base: Served) -> None:

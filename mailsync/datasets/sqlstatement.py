@@ -1,0 +1,44 @@
+"""Statements: compiled once, executed by the driver itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import eq
+from typing import Any, cast
+
+from sqlalchemy import Dialect, and_, bindparam, or_
+from sqlalchemy.sql import ClauseElement, ColumnElement
+
+from mailsync.core.model import Value
+
+
+class Statement:
+    """One compiled statement; its parameters are given by name."""
+
+    def __init__(
+        self, construct: ClauseElement, dialect: Dialect, edit: Callable[[str], str] = str
+    ) -> None:
+        """Compile for the engine of ``dialect``; ``edit`` has the last word on the text."""
+        compiled = construct.compile(dialect=dialect)
+        self.text = edit(str(compiled))
+        self._order: Sequence[str] | None = getattr(compiled, "positiontup", None)
+
+    def run(self, cursor: Any, values: Mapping[str, Value]) -> Any:
+        """Execute on a driver's cursor; returns the cursor."""
+        if self._order is None:
+            cursor.execute(self.text, values)
+        else:
+            cursor.execute(self.text, tuple(values[name] for name in self._order))
+        return cursor
+
+
+def is_one_of(key: Sequence[ColumnElement[Any]], count: int) -> ColumnElement[bool]:
+    """Does the row have one of so many keys? Parameters: ``key0of0``, ``key1of0`` ..."""
+    marks: list[list[ColumnElement[Any]]] = [
+        [bindparam(f"key{place}of{number}") for place, _ in enumerate(key)]
+        for number in range(count)
+    ]
+    if len(key) == 1:
+        return cast("ColumnElement[bool]", key[0].in_([mark for (mark,) in marks]))
+    # engines find rows by this, and not all of them by a list of tuples
+    return or_(*(and_(*map(eq, key, values)) for values in marks))
