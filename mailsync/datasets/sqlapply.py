@@ -292,10 +292,11 @@ class Application:
         inserted = {
             self._tables[place].shape.name: self._tables[place].shape
             for place in self._outcomes
-            if self._writes[place].expected is None and self._tables[place].shape.local
+            if self._writes[place].expected is None
         }
         for shape in inserted.values():
-            self._engine.give_up_to(self._connection, shape.name, shape.key[0])
+            for name in shape.key:
+                self._engine.give_up_to(self._connection, shape.name, name)
         try:
             with self._savepoint():
                 for statement in self._engine.CHECK_DEFERRED:

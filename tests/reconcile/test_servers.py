@@ -80,3 +80,25 @@ def test_two_engines_are_made_equal_and_stay_so(
     assert done.stdout.endswith("1 changed, 1 written to the target; equal now\n")
     assert succeed(*command).stdout == ""
     assert succeed("reconcile", command[2], command[1]).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("engine", "key"),
+    [
+        ("postgresql", "serial PRIMARY KEY"),
+        ("postgresql", "integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
+        ("mariadb", "INTEGER AUTO_INCREMENT PRIMARY KEY"),
+    ],
+)
+def test_users_go_on_counting_where_the_copied_keys_end(
+    engine: str, key: str, parties: dict[str, Party]
+) -> None:
+    here, there = parties["sqlite"], parties[engine]
+    here.does("CREATE TABLE jobs (id INTEGER PRIMARY KEY, name TEXT)")
+    here.does("INSERT INTO jobs VALUES (1, 'weld'), (2, 'paint')")
+    there.does(f"CREATE TABLE jobs (id {key}, name varchar(40))")
+    command = ("reconcile", f"{here.url}#jobs", f"{there.url}#jobs")
+    succeed(*command, "--apply")
+    assert succeed(*command).stdout == ""
+    there.does("INSERT INTO jobs (name) VALUES ('oil')")
+    assert 'missing   3: id 3, name "oil"' in run(*command).stdout
