@@ -137,6 +137,8 @@ class Site:
 
     def expand(self) -> None:
         """Find out which datasets there are now. Not within a transaction of the store."""
+        for database in self.databases.values():
+            database.close()  # another file, or a server started anew, may be in its place
         memory = Memory()
         if has_open_group(self.settings):
             with self.store.transaction() as transaction:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -54,6 +53,7 @@ class SqlDatabase:
         self._patience = patience
         self.engine = _engine_of(self._url)
         self._look: ExitStack | None = None
+        self._silence: MailsyncError | None = None
         self._pool = QueuePool(lambda: self.engine.connect(self._url, patience))
 
     @property
@@ -76,7 +76,9 @@ class SqlDatabase:
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Inside, what is to be known of the tables is asked for once, however many look."""
+        """Inside, what is to be known of the tables is asked for once, however many look, and a
+        database that does not answer is not called again: all get the same error.
+        """
         outermost = self._look is None
         self._look = self._look or ExitStack()
         if outermost:  # of types and indexes that SQLAlchemy does not know
@@ -85,7 +87,7 @@ class SqlDatabase:
             yield
         finally:
             if outermost:
-                look, self._look = self._look, None
+                look, self._look, self._silence = self._look, None, None
                 self.__dict__.pop("catalogue", None)
                 look.close()
 
@@ -93,9 +95,14 @@ class SqlDatabase:
     def catalogue(self) -> Inspector:
         """What SQLAlchemy knows of the tables, for as long as we are looking."""
         assert self._look is not None  # noqa: S101 - see above
-        told_elsewhere = warnings.catch_warnings(action="ignore", category=SAWarning)
-        self._look.enter_context(told_elsewhere)  # of types that it does not know
-        connection = self._look.enter_context(self._catalogue.connect())
+        if self._silence is not None:
+            raise self._silence
+        try:
+            with self.explaining(self.place):
+                connection = self._look.enter_context(self._catalogue.connect())
+        except MailsyncError as error:
+            self._silence = error
+            raise
         # who alters a table must not have to wait until we have looked
         return inspect(connection.execution_options(isolation_level="AUTOCOMMIT"))
 

@@ -319,21 +319,21 @@ def test_what_has_records_is_missing_and_not_deleted(fleet: Fleet) -> None:
     assert not any(report.problems for report in reports.values())
 
 
+@pytest.mark.parametrize("sections", [ALL, FLEET])
 def test_a_database_that_is_away_is_said_once_and_nothing_counts_as_deleted(
-    fleet: Fleet,
+    fleet: Fleet, sections: str
 ) -> None:
     for database in fleet.databases.values():
         database.create()
     ship, shore = fleet.databases.values()
-    fleet.open(ALL)
+    fleet.open(sections)
     muster(ship, 1, 3)
     fleet.settle()
     ship.user.close()
     path = fleet.directory / "ship.db"
     path.rename(fleet.directory / "away.db")
-    fleet.sites["ship"].close()
     report = fleet.sync("ship")
-    assert len(report.problems) == 1
+    assert [type(problem) for problem in report.problems] == [DatasetMissing]
     assert fleet.sites["ship"].sections.keys() == {"fleet.crew", "fleet.port"}
     shore.run("UPDATE crew SET name = 'Ada' WHERE name = 'hand 1'")
     fleet.sync("shore")
@@ -344,6 +344,25 @@ def test_a_database_that_is_away_is_said_once_and_nothing_counts_as_deleted(
     ship.user = sqlite3.connect(path, isolation_level=None)
     reports = fleet.settle()
     assert not any(report.problems for report in reports.values())
+    assert ship.run(ROSTER) == shore.run(ROSTER)
+
+
+def test_another_file_in_a_databases_place_is_the_one_that_is_read(fleet: Fleet) -> None:
+    for database in fleet.databases.values():
+        database.create()
+    ship, shore = fleet.databases.values()
+    fleet.open(FLEET)
+    muster(ship, 1, 3)
+    fleet.settle()
+    path, copy = (fleet.directory / name for name in ("ship.db", "copy.db"))
+    copy.write_bytes(path.read_bytes())
+    ship.user.close()
+    copy.rename(path)
+    ship.user = sqlite3.connect(path, isolation_level=None)
+    muster(ship, 3, 4)
+    shore.run("UPDATE crew SET name = 'Ada' WHERE name = 'hand 1'")
+    fleet.settle()
+    assert len(ship.run(ROSTER)) == 6
     assert ship.run(ROSTER) == shore.run(ROSTER)
 
 
