@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -134,14 +135,11 @@ def test_the_test_line_is_what_ci_runs() -> None:
     assert f"```sh\n{lines[0]}\n```" in README
 
 
-def test_the_library_example_names_what_is_there() -> None:
-    compile(example_of("python"), "README.md", "exec")
-
-
-def example_of(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    assert found
-    return found[1]
+def test_examples_can_be_read() -> None:
+    for example in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        compile(example, "README.md", "exec")
+    for example in re.findall(r"```toml\n(.*?)```", README, re.DOTALL):
+        tomllib.loads(example)
 
 
 class Line(NamedTuple):

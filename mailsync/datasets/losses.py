@@ -46,6 +46,7 @@ def losses(dataset: Dataset) -> Iterator[str]:
         if unmapped:
             yield f"not mapped, so it stays here: {', '.join(unmapped)}"
         yield from _of_table(dataset.inner, frozenset(places))
+        yield from _of_references(dataset)
         yield from _needed(dataset.inner, places | dataset.defaults.keys())
 
 
@@ -57,6 +58,13 @@ def _of_texts(dataset: MappedDataset, places: set[str]) -> Iterator[str]:
     is_card = isinstance(dataset.inner, VcardFolder | VcardFile)
     if is_card and "fn" not in places | dataset.defaults.keys():
         yield "new records from peers will be held: no card can be without fn; map it, or set it"
+
+
+def _of_references(dataset: MappedDataset) -> Iterator[str]:
+    referring = {field for one in dataset.inner.references for field in one.fields}
+    for name, place in dataset.mapping.places.items():
+        if place.routine and place.field in referring:
+            yield f"{name}: a foreign key behind a routine travels as it is, not as a reference"
 
 
 def _of_table(dataset: Dataset, names: frozenset[str]) -> Iterator[str]:

@@ -23,7 +23,7 @@ def place(tmp_path: Path) -> Path:
             " department TEXT NOT NULL, salary REAL NOT NULL DEFAULT 0,"
             " since DATE NOT NULL DEFAULT CURRENT_DATE,"
             " label TEXT GENERATED ALWAYS AS (name || department));"
-            "CREATE TABLE part (code TEXT PRIMARY KEY, name TEXT);"
+            "CREATE TABLE part (code TEXT PRIMARY KEY, name TEXT, keeper INTEGER REFERENCES staff);"
         )
     (tmp_path / "cards").mkdir()
     return tmp_path
@@ -69,6 +69,17 @@ def test_what_a_mapped_table_keeps_to_itself_and_lacks_is_said(place: Path) -> N
 def test_a_table_without_mapping_says_what_does_not_travel(place: Path) -> None:
     assert foreseen(place, TABLE) == [
         "crew: computed by the database, so it does not travel: label"
+    ]
+
+
+def test_a_foreign_key_behind_a_routine_is_said(place: Path) -> None:
+    (place / "rules.py").write_text(
+        "def no_to_shared(x):\n    return x\n\nno_to_own = no_to_shared\n"
+    )
+    text = '[datasets.part]\nsource = "sqlite:///staff.db"\ntable = "part"\n'
+    keeper = 'keeper = { field = "keeper", routine = "rules.py:no" }'
+    assert foreseen(place, f'{text}map = {{ code = "code", name = "name", {keeper} }}\n') == [
+        "part: keeper: a foreign key behind a routine travels as it is, not as a reference"
     ]
 
 

@@ -10,7 +10,13 @@ from mailsync.core.mapping import Constant, Conversion, FieldMap, Place, Unconve
 from mailsync.core.model import Fields, Value, same_fields
 
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(), st.binary()
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(),
+    st.text(" a"),
+    st.binary(),
 )
 NAMES = ("name", "phone", "rank")
 OWN = st.fixed_dictionaries(dict.fromkeys(("fn", "tel", "title"), VALUES))

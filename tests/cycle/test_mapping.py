@@ -248,6 +248,35 @@ def test_a_table_that_has_the_shared_names_needs_no_mapping(tmp_path: Path) -> N
     firm.close()
 
 
+def test_references_are_mapped_like_other_fields(tmp_path: Path) -> None:
+    office = """
+        [datasets.crew]\nsource = "sqlite:///staff.db"\ntable = "people"
+        map = { name = "name", boss = "chief" }
+    """
+    ship = """
+        [datasets.crew]\nsource = "sqlite:///ship.db"\ntable = "crew"
+        map = { name = "who", boss = "reports_to" }
+    """
+    table = "CREATE TABLE {} (id INTEGER PRIMARY KEY, {} TEXT, {} INTEGER REFERENCES {} (id))"
+    aboard = sqlite3.connect(tmp_path / "ship.db", isolation_level=None)
+    aboard.execute(table.format("crew", "who", "reports_to", "crew"))
+    aboard.execute("INSERT INTO crew VALUES (1, 'Eva', NULL), (2, 'Dag', 1)")
+    with sqlite3.connect(tmp_path / "staff.db", isolation_level=None) as ashore:
+        ashore.execute(table.format("people", "name", "chief", "people"))
+        ashore.execute("INSERT INTO people VALUES (1, 'Bo', 2), (2, 'Ann', 2), (7, 'Cy', 1)")
+    firm = Firm(tmp_path, office, ship)
+    firm.sync()
+    aboard.execute(
+        "UPDATE crew SET reports_to = (SELECT id FROM crew WHERE who = 'Cy') WHERE id = 2"
+    )
+    firm.sync()
+    chains = [("Ann", "Ann"), ("Bo", "Ann"), ("Cy", "Bo"), ("Dag", "Cy"), ("Eva", None)]
+    query = "SELECT a.{0}, b.{0} FROM {2} AS a LEFT JOIN {2} AS b ON b.id = a.{1} ORDER BY 1"
+    assert list(firm.database.execute(query.format("name", "chief", "people"))) == chains
+    assert list(aboard.execute(query.format("who", "reports_to", "crew"))) == chains
+    firm.close()
+
+
 def test_deletes_go_both_ways(firm: Firm) -> None:
     firm.database.execute("DELETE FROM staff WHERE name = 'Ann Ås'")
     firm.card_of("Bo Berg").unlink()
