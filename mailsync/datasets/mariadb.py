@@ -29,6 +29,7 @@ from mailsync.datasets.sqlengine import (
     Differs,
     Row,
     Scan,
+    TableName,
     Undecodable,
     digest,
     marshalled,
@@ -57,7 +58,14 @@ _MODE: Final = (
 )
 _TRIGGERS: Final = (
     "SELECT count(*) FROM information_schema.triggers"
-    " WHERE event_object_schema = database() AND event_object_table = %s"
+    " WHERE event_object_schema = coalesce(%s, database()) AND event_object_table = %s"
+)
+
+FOREIGN_KEYS: Final = (
+    "SELECT table_name, constraint_name, column_name, referenced_table_schema,"
+    " referenced_table_name, referenced_column_name FROM information_schema.key_column_usage"
+    " WHERE table_schema = coalesce(%s, database()) AND referenced_table_name IS NOT NULL"
+    " ORDER BY table_name, constraint_name, ordinal_position"
 )
 
 # numbers of https://mariadb.com/kb/en/mariadb-error-code-reference/
@@ -154,7 +162,9 @@ _Form = tuple[
 
 
 def column(described: Mapping[str, Any]) -> Column:
-    """A column by its type."""
+    """A column by its type. Raises :class:`DatasetError`."""
+    if "``" in described["name"]:  # SQLAlchemy does not take the quotes off
+        raise DatasetError(f"column {described['name']}: a name with a backtick; give it another")
     spell, read, bind, select = _form_of(described["type"])
     return Column(
         described["name"],
@@ -322,10 +332,10 @@ def in_transaction(connection: Any) -> bool:
     return bool(int(cursor.fetchone()[0]))
 
 
-def has_triggers(connection: Any, table: str) -> bool:
+def has_triggers(connection: Any, table: TableName) -> bool:
     """Does writing to the table set something else in motion?"""
     cursor = connection.cursor()
-    cursor.execute(_TRIGGERS, (table,))
+    cursor.execute(_TRIGGERS, table)
     return bool(int(cursor.fetchone()[0]))
 
 
@@ -334,12 +344,12 @@ def addition(text: str) -> str:
     return text
 
 
-def greatest_given(_connection: Any, _table: str, _key: str) -> int:
+def greatest_given(_connection: Any, _table: TableName, _key: str) -> int:
     """Nothing beyond the rows there are."""
     return 0
 
 
-def give_up_to(_connection: Any, _table: str, _key: str) -> None:
+def give_up_to(_connection: Any, _table: TableName, _key: str) -> None:
     """The counter follows by itself."""
 
 

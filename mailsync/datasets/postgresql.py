@@ -26,7 +26,15 @@ from sqlalchemy.types import Uuid
 
 from mailsync.core.model import Value
 from mailsync.datasets import sqlspelling as spelling
-from mailsync.datasets.sqlengine import ROWS_AT_A_TIME, Column, Differs, Row, Scan, digest
+from mailsync.datasets.sqlengine import (
+    ROWS_AT_A_TIME,
+    Column,
+    Differs,
+    Row,
+    Scan,
+    TableName,
+    digest,
+)
 from mailsync.errors import (
     BadConfiguration,
     DatasetBusy,
@@ -72,6 +80,19 @@ _INTERNAL: Final = (
     " WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')"
     " AND (relispartition OR EXISTS (SELECT FROM pg_depend AS d"
     " WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))"
+)
+FOREIGN_KEYS: Final = (
+    "SELECT child.relname, k.oid, own.attname, there.nspname, parent.relname, target.attname"
+    " FROM pg_constraint AS k CROSS JOIN LATERAL"
+    " unnest(k.conkey, k.confkey) WITH ORDINALITY AS one(own, target, place)"
+    " JOIN pg_class AS child ON child.oid = k.conrelid"
+    " JOIN pg_namespace AS here ON here.oid = child.relnamespace"
+    " JOIN pg_class AS parent ON parent.oid = k.confrelid"
+    " JOIN pg_namespace AS there ON there.oid = parent.relnamespace"
+    " JOIN pg_attribute AS own ON own.attrelid = child.oid AND own.attnum = one.own"
+    " JOIN pg_attribute AS target ON target.attrelid = parent.oid AND target.attnum = one.target"
+    " WHERE k.contype = 'f' AND here.nspname = coalesce(%s, current_schema())"
+    " ORDER BY child.relname, k.oid, one.place"
 )
 _GIVEN: Final = "last_value - CASE WHEN is_called THEN 0 ELSE 1 END"
 _SEQUENCE: Final = "SELECT pg_get_serial_sequence(%s, %s)"
@@ -256,7 +277,7 @@ def in_transaction(connection: Any) -> bool:
     return status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}
 
 
-def has_triggers(connection: Any, table: str) -> bool:
+def has_triggers(connection: Any, table: TableName) -> bool:
     """Does writing to the table set something else in motion?"""
     cursor = connection.cursor().execute(_TRIGGERS, (_quoted(table),))
     return bool(int(cursor.fetchone()[0]))
@@ -268,7 +289,7 @@ def addition(text: str) -> str:
     return f"{before} OVERRIDING SYSTEM VALUE{values}{after}" if values else text
 
 
-def greatest_given(connection: Any, table: str, key: str) -> int:
+def greatest_given(connection: Any, table: TableName, key: str) -> int:
     """What the key's sequence gave last, if it has one that we may look at."""
     sequence = _sequence(connection, table, key)
     if sequence is None:
@@ -277,26 +298,26 @@ def greatest_given(connection: Any, table: str, key: str) -> int:
     return int(given.fetchone()[0])
 
 
-def give_up_to(connection: Any, table: str, key: str) -> None:
+def give_up_to(connection: Any, table: TableName, key: str) -> None:
     """The next row that a user inserts must not get a number that one of ours has."""
     sequence = _sequence(connection, table, key)
     if sequence is None:
         return
     greatest = f'SELECT max("{_doubled(key)}") FROM {_quoted(table)}'  # noqa: S608  quoted
+    names = f"({greatest}) AS g(g), {sequence} AS s".replace("%", "%%")
     connection.cursor().execute(
-        f"SELECT setval(%s, g.g) FROM ({greatest}) AS g(g), {sequence} AS s"  # noqa: S608  quoted
-        f" WHERE g.g > {_GIVEN}",
+        f"SELECT setval(%s, g.g) FROM {names} WHERE g.g > {_GIVEN}",  # noqa: S608  quoted
         (sequence,),
     )
 
 
-def _sequence(connection: Any, table: str, key: str) -> str | None:
+def _sequence(connection: Any, table: TableName, key: str) -> str | None:
     found = connection.cursor().execute(_SEQUENCE, (_quoted(table), key)).fetchone()[0]
     return None if found is None else str(found)
 
 
-def _quoted(name: str) -> str:
-    return f'"{_doubled(name)}"'
+def _quoted(name: TableName) -> str:
+    return ".".join(f'"{_doubled(one)}"' for one in name if one is not None)
 
 
 def _doubled(name: str) -> str:

@@ -81,7 +81,7 @@ def _keys(shape: Shape, described: Sequence[Any]) -> tuple[str, str]:
 
 def _notes(shape: Shape, described: Sequence[Any]) -> Iterator[str]:
     for one in shape.parents:
-        if one.table != shape.name:
+        if one.table != str(shape.name):
             yield f"{', '.join(one.fields)} refers to {one.table}: take that one, too"
     for column in described:
         name = column["name"]

@@ -54,6 +54,17 @@ class Scan(NamedTuple):
     columns: int
 
 
+class TableName(NamedTuple):
+    """A table, and the schema it is in."""
+
+    schema: str | None
+    """In MariaDB, another database; None: where names without one are looked for."""
+    table: str
+
+    def __str__(self) -> str:
+        return self.table if self.schema is None else f"{self.schema}.{self.table}"
+
+
 class Undecodable(bytes):
     """A text that is none in its encoding."""
 
@@ -113,6 +124,14 @@ class EngineModule(Protocol):
         """Everything that reading and writing may raise."""
         ...
 
+    @property
+    def FOREIGN_KEYS(self) -> str:  # noqa: N802
+        """The query, of which schema, for every column of every foreign key: table, constraint,
+        column, and the schema, table and column it refers to. SQLAlchemy takes names apart that
+        are full of commas, brackets or quotes.
+        """
+        ...
+
     def open_catalogue(self, url: URL, patience: float) -> Engine:
         """For a look at an existing database's tables."""
         ...
@@ -167,7 +186,7 @@ class EngineModule(Protocol):
         """Is our transaction still open? A trigger may have rolled it back."""
         ...
 
-    def has_triggers(self, connection: Any, table: str) -> bool:
+    def has_triggers(self, connection: Any, table: TableName) -> bool:
         """Does writing to the table set something else in motion?"""
         ...
 
@@ -175,11 +194,11 @@ class EngineModule(Protocol):
         """The INSERT statement ``text`` so that it may give a generated key."""
         ...
 
-    def greatest_given(self, connection: Any, table: str, key: str) -> int:
+    def greatest_given(self, connection: Any, table: TableName, key: str) -> int:
         """The last number the engine's own counter gave to a row; 0 where it has none."""
         ...
 
-    def give_up_to(self, connection: Any, table: str, key: str) -> None:
+    def give_up_to(self, connection: Any, table: TableName, key: str) -> None:
         """Let the engine's own counter go on behind the greatest key there is."""
         ...
 

@@ -38,6 +38,7 @@ from mailsync.datasets.sqlengine import (
     Differs,
     Row,
     Scan,
+    TableName,
     Undecodable,
     digest,
     marshalled,
@@ -71,6 +72,15 @@ _INTERNAL: Final = (
 )
 _ARGUMENTS_MAX: Final = 100
 """Of a function; SQLite's own bound is 127 at least (sqlite.org/limits)."""
+FOREIGN_KEYS: Final = (
+    'SELECT child.name, k.id, k."from", NULL, parent.name, target.name FROM sqlite_schema AS child'
+    " JOIN pragma_foreign_key_list(child.name) AS k"
+    " JOIN sqlite_schema AS parent ON parent.type = 'table' AND parent.name = k.\"table\""
+    " COLLATE NOCASE JOIN pragma_table_info(parent.name) AS target"
+    ' ON (k."to" = target.name COLLATE NOCASE OR k."to" IS NULL AND target.pk = k.seq + 1)'
+    " WHERE child.type = 'table' AND ? IS NULL ORDER BY child.name, k.id, k.seq"
+)
+"""Names are compared as SQLite does; a parent without columns is one by its primary key."""
 
 _PRIMARY_CODE: Final = 0xFF
 """An extended result code carries the primary one in its lowest byte (sqlite.org/rescode)."""
@@ -271,10 +281,10 @@ def in_transaction(connection: Any) -> bool:
     return bool(connection.driver_connection.in_transaction)
 
 
-def has_triggers(connection: Any, table: str) -> bool:
+def has_triggers(connection: Any, table: TableName) -> bool:
     """Does writing to the table set something else in motion?"""
     cursor = connection.cursor()
-    cursor.execute(_TRIGGERS, (table,))
+    cursor.execute(_TRIGGERS, (table.table,))
     return bool(cursor.fetchone()[0])
 
 
@@ -283,12 +293,12 @@ def addition(text: str) -> str:
     return text
 
 
-def greatest_given(_connection: Any, _table: str, _key: str) -> int:
+def greatest_given(_connection: Any, _table: TableName, _key: str) -> int:
     """Nothing beyond the rows there are."""
     return 0
 
 
-def give_up_to(_connection: Any, _table: str, _key: str) -> None:
+def give_up_to(_connection: Any, _table: TableName, _key: str) -> None:
     """SQLite's counter follows by itself (autoinc.html)."""
 
 

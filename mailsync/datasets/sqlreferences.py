@@ -12,10 +12,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, bindparam, column, exists, literal_column, select, table
 
 from mailsync.core.model import Fields, Value
+from mailsync.datasets.sqlengine import TableName
 from mailsync.datasets.sqlshape import ForeignKey, Shape
 from mailsync.datasets.sqlstatement import Statement
 
-Name = tuple[str, tuple[str, ...], tuple[Value, ...]]
+Name = tuple[TableName, tuple[str, ...], tuple[Value, ...]]
 """A row as foreign keys name it: its table, columns of it, and what they hold."""
 
 
@@ -75,8 +76,8 @@ class References:
         return statement.run(self._cursor, values).fetchone() is not None
 
 
-def _lookup(name: str, columns: tuple[str, ...], shape: Shape) -> Statement:
-    there = table(name, *map(column, columns))
+def _lookup(name: TableName, columns: tuple[str, ...], shape: Shape) -> Statement:
+    there = table(name.table, *map(column, columns), schema=name.schema)
     conditions = [there.c[one] == bindparam(f"value{place}") for place, one in enumerate(columns)]
     one: ColumnElement[Any] = literal_column("1")
     found = exists(select(one).select_from(there).where(*conditions))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Literal, cast
 
-from sqlalchemy import Dialect, Inspector, Integer
+from sqlalchemy import Connection, Dialect, Inspector, Integer
 from sqlalchemy.exc import CompileError
 
 from mailsync.datasets.base import Reference
-from mailsync.datasets.sqlengine import Column, EngineModule
+from mailsync.datasets.sqlengine import Column, EngineModule, TableName
 from mailsync.datasets.sqlshape import ForeignKey, Shape
 from mailsync.datasets.sqlspelling import blank
 from mailsync.errors import DatasetError, DatasetMissing
@@ -21,25 +23,24 @@ Keys = Literal["local", "shared"]
 def reflect(
     module: EngineModule,
     catalogue: Inspector,
-    name: str,
+    words: str,
     keys: Keys | None,
     declared: Sequence[str] | None = None,
 ) -> Shape:
-    """The shape of the table ``name``.
+    """The shape of the table that is called so, by its schema and its name if need be.
 
     Raises :class:`DatasetMissing` if there is none, :class:`DatasetError` if its rows cannot be
     told apart or its key is not what ``keys`` says.
     """
-    names = catalogue.get_table_names()
-    if name not in names:
-        raise DatasetMissing(f"there is no table {name!r}; there are: {', '.join(names) or 'none'}")
-    if reason := module.unusable(catalogue.get_table_options(name)):
-        raise DatasetError(f"table {name!r}: {reason}")
-    described = catalogue.get_columns(name)
+    name = _found(catalogue, words)
+    schema, table = name
+    if reason := module.unusable(catalogue.get_table_options(table, schema)):
+        raise DatasetError(f"table {words!r}: {reason}")
+    described = catalogue.get_columns(table, schema)
     own = [one for one in described if not one.get("computed")]
-    primary = tuple(catalogue.get_pk_constraint(name)["constrained_columns"])
-    key = primary or _declared(name, declared, own)
-    references = tuple(_references(catalogue, name))
+    primary = tuple(catalogue.get_pk_constraint(table, schema)["constrained_columns"])
+    key = primary or _declared(words, declared, own)
+    references = tuple(_references(module, catalogue, name))
     parents = tuple(_parents(catalogue, name, references, own))
     generated = (
         len(primary) == 1
@@ -48,7 +49,7 @@ def reflect(
     )
     if keys == "local" and not generated:
         raise DatasetError(
-            f'table {name!r}: keys = "local" needs a primary key of one integer column that '
+            f'table {words!r}: keys = "local" needs a primary key of one integer column that '
             f'refers to no other table, not {", ".join(key)}; use keys = "shared"'
         )
     return Shape(
@@ -64,6 +65,20 @@ def reflect(
         engine=module,
         dialect=catalogue.dialect,
     )
+
+
+def _found(catalogue: Inspector, words: str) -> TableName:
+    names = catalogue.get_table_names()
+    if words in names:
+        return TableName(None, words)
+    schema, _, table = words.partition(".")
+    if schema == catalogue.default_schema_name and table in names:
+        raise DatasetError(f"table {words!r}: write {table!r}, it is looked for in {schema}")
+    if table and schema in catalogue.get_schema_names():
+        names = [f"{schema}.{one}" for one in catalogue.get_table_names(schema)]
+        if words in names:
+            return TableName(schema, table)
+    raise DatasetMissing(f"there is no table {words!r}; there are: {', '.join(names) or 'none'}")
 
 
 def _described(module: EngineModule, dialect: Dialect, one: Any) -> Column:
@@ -95,37 +110,43 @@ def _declared(
     return tuple(declared)
 
 
-def _unique_columns(catalogue: Inspector, name: str) -> frozenset[str]:
+def _unique_columns(catalogue: Inspector, name: TableName) -> frozenset[str]:
     found: set[str | None] = set()
-    for constraint in catalogue.get_unique_constraints(name):
+    for constraint in catalogue.get_unique_constraints(name.table, name.schema):
         found.update(constraint["column_names"])
-    for index in catalogue.get_indexes(name):
+    for index in catalogue.get_indexes(name.table, name.schema):
         if index["unique"]:
             found.update(index["column_names"])
     return frozenset(one for one in found if one is not None)
 
 
 def _parents(
-    catalogue: Inspector, name: str, keys: Sequence[ForeignKey], described: Sequence[Any]
+    catalogue: Inspector, name: TableName, keys: Sequence[ForeignKey], described: Sequence[Any]
 ) -> Iterator[Reference]:
     nullable = frozenset(one["name"] for one in described if one["nullable"])
     for one in keys:
         if one.child == name:
-            primary = catalogue.get_pk_constraint(one.parent)["constrained_columns"]
+            schema, table = one.parent
+            primary = catalogue.get_pk_constraint(table, schema)["constrained_columns"]
             is_key = tuple(primary) == one.targets
             empty = nullable.intersection(one.columns)
-            yield Reference(one.columns, empty, one.parent, one.targets, is_key)
+            yield Reference(one.columns, empty, str(one.parent), one.targets, is_key)
 
 
-def _references(catalogue: Inspector, name: str) -> list[ForeignKey]:
-    return [
-        ForeignKey(
-            child,
-            tuple(one["constrained_columns"]),
-            one["referred_table"],
-            tuple(one["referred_columns"]),
-        )
-        for (_, child), keys in catalogue.get_multi_foreign_keys().items()
-        for one in keys
-        if name in {child, one["referred_table"]}
-    ]
+def _references(
+    module: EngineModule, catalogue: Inspector, name: TableName
+) -> Iterator[ForeignKey]:
+    """Foreign keys from the table and to it; of those to it, the ones from other schemas need not
+    be known: they only help to say who broke one.
+    """
+    connection = cast("Connection", catalogue.bind)
+    usual = catalogue.default_schema_name
+    for schema in dict.fromkeys((None, name.schema)):
+        rows = connection.exec_driver_sql(module.FOREIGN_KEYS, (schema,))
+        for _, constraint in groupby(rows, key=itemgetter(0, 1)):
+            children, _, columns, schemas, parents, targets = zip(*constraint, strict=True)
+            referred = None if schemas[0] == usual else schemas[0]
+            parent = TableName(referred, parents[0])
+            found = ForeignKey(TableName(schema, children[0]), columns, parent, targets)
+            if name in {found.child, parent}:
+                yield found

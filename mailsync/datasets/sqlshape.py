@@ -30,7 +30,7 @@ from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from mailsync.core.model import Fields, Key, Value
 from mailsync.datasets.base import Field, Reference
-from mailsync.datasets.sqlengine import LOOK, Column, EngineModule, Scan
+from mailsync.datasets.sqlengine import LOOK, Column, EngineModule, Scan, TableName
 from mailsync.datasets.sqlkeys import key_text
 from mailsync.datasets.sqlspelling import Unfit
 from mailsync.datasets.sqlstatement import Statement, is_one_of
@@ -40,9 +40,9 @@ from mailsync.datasets.sqlstatement import Statement, is_one_of
 class ForeignKey:
     """A foreign key: ``columns`` of ``child`` name a row of ``parent`` by ``targets``."""
 
-    child: str
+    child: TableName
     columns: tuple[str, ...]
-    parent: str
+    parent: TableName
     targets: tuple[str, ...]
 
 
@@ -50,7 +50,7 @@ class ForeignKey:
 class Shape:
     """A table's columns, except generated ones, and what is promised about them."""
 
-    name: str
+    name: TableName
     described: tuple[Column, ...]
     computed: tuple[str, ...]
     """Names of the generated columns."""
@@ -254,7 +254,7 @@ class Shape:
 
     @cached_property
     def _table(self) -> Any:
-        return table(self.name, *map(column, self.columns))
+        return table(self.name.table, *map(column, self.columns), schema=self.name.schema)
 
     def _selected(self, names: Sequence[str]) -> list[ColumnElement[Any]]:
         wanted = ((self._table.c[name], self.by_name[name].select) for name in names)

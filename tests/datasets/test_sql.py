@@ -189,6 +189,21 @@ def test_a_declared_key_stands_in_for_a_primary_one(tmp_path: Path) -> None:
     assert base.rows("SELECT count(*) FROM t") == [(3,)]
 
 
+def test_a_foreign_key_is_known_however_it_is_written(tmp_path: Path) -> None:
+    script = (
+        "CREATE TABLE Parent (Id INTEGER PRIMARY KEY);"
+        "CREATE TABLE pair (a, b, PRIMARY KEY (b, a));"
+        "CREATE TABLE child (id INTEGER PRIMARY KEY, up REFERENCES parent, other REFERENCES"
+        " PARENT (ID), x, y, FOREIGN KEY (x, y) REFERENCES pair)"
+    )
+    found = Database(tmp_path / "a.db", script).table("child").references
+    assert {(one.fields, one.table, one.columns, one.is_key) for one in found} == {
+        (("up",), "Parent", ("Id",), True),
+        (("other",), "Parent", ("Id",), True),
+        (("x", "y"), "pair", ("b", "a"), True),
+    }
+
+
 def test_a_declared_key_names_columns_there_are(tmp_path: Path) -> None:
     base = Database(tmp_path / "a.db", "CREATE TABLE t (a)")
     with pytest.raises(DatasetError, match="no column b"):
