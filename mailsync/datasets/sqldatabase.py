@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Final, Protocol, cast
-from warnings import catch_warnings
 
 from sqlalchemy import URL, Engine, Inspector, QueuePool, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SAWarning
@@ -81,8 +80,6 @@ class SqlDatabase:
         """
         outermost = self._look is None
         self._look = self._look or ExitStack()
-        if outermost:  # of types and indexes that SQLAlchemy does not know
-            self._look.enter_context(catch_warnings(action="ignore", category=SAWarning))
         try:
             yield
         finally:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Inspector
-from sqlalchemy.types import NullType
 
+from mailsync.datasets.losses import losses
 from mailsync.datasets.offers import LeftOut, Offer
+from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.sqldatabase import SqlDatabase
 from mailsync.datasets.sqlshape import Shape
 from mailsync.errors import DatasetError
@@ -31,9 +32,10 @@ def _table(database: SqlDatabase, source: str, name: str, internal: str) -> Offe
         described = database.catalogue.get_columns(name)
         key = _declared_key(database.catalogue, name, described)
     try:
-        shape = database.reflect(name, None, key)
+        table = SqlTable(database, name, key=key)
     except DatasetError as error:
         return LeftOut(name, str(error).removeprefix(f"table {name!r}").lstrip(": "))
+    shape = table.shape
     keys, because = _keys(shape, described)
     return Offer(
         source=source,
@@ -43,7 +45,7 @@ def _table(database: SqlDatabase, source: str, name: str, internal: str) -> Offe
         key=shape.key if shape.declared else (),
         because=because,
         columns={one.name: one.type for one in shape.described},
-        notes=tuple(_notes(shape, described)),
+        notes=(*_parents(shape), *losses(table)),
     )
 
 
@@ -79,13 +81,7 @@ def _keys(shape: Shape, described: Sequence[Any]) -> tuple[str, str]:
     return "local", f"each site counts {names} up by itself"
 
 
-def _notes(shape: Shape, described: Sequence[Any]) -> Iterator[str]:
+def _parents(shape: Shape) -> Iterator[str]:
     for one in shape.parents:
         if one.table != str(shape.name):
             yield f"{', '.join(one.fields)} refers to {one.table}: take that one, too"
-    for column in described:
-        name = column["name"]
-        if column.get("computed"):
-            yield f"{name} is computed by the database and does not travel"
-        elif isinstance(column["type"], NullType) and shape.dialect.name in {"mysql", "mariadb"}:
-            yield f"{name} has a type that cannot be carried: rows that fill it are held"
