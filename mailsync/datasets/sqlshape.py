@@ -152,20 +152,29 @@ class Shape:
             return f"the table has no column {', '.join(unknown)}"
         for name, value in fields.items():
             try:
-                if value is not None:
-                    self.by_name[name].spell(value)
+                self._form(name, value)
             except Unfit as unfit:
                 return f"column {name} {unfit}, not {value!r:.80}"
         return ""
 
     def _spelled(self, name: str, value: Value) -> Value:
-        column_there = self.by_name.get(name)
-        if value is None or column_there is None:
-            return value
         try:
-            return column_there.spell(value)
+            return self._form(name, value) if name in self.by_name else value
         except Unfit:
             return value
+
+    def _form(self, name: str, value: Value) -> Value:
+        """The column's form of a value; of an empty text it is NULL, where it holds no texts.
+
+        Raises :class:`mailsync.datasets.sqlspelling.Unfit`.
+        """
+        there = self.by_name[name]
+        try:
+            return None if value is None else there.spell(value)
+        except Unfit:
+            if value == "" and there.nullable:
+                return None
+            raise
 
     @cached_property
     def scan(self) -> Scan:

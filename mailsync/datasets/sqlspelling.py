@@ -126,11 +126,10 @@ def decimal(digits: int | None, scale: int | None) -> Spelling:
 
 def boolean(value: Value) -> Value:
     """True and false, also as 1 and 0."""
-    if isinstance(value, bool):
-        return value
-    if value in {0, 1} and isinstance(value, int):
-        return bool(value)
-    raise Unfit("holds true and false")
+    exact = _number(value)
+    if exact not in {0, 1}:
+        raise Unfit("holds true and false")
+    return bool(exact)
 
 
 def text(length: int | None = None) -> Spelling:
@@ -229,7 +228,7 @@ def _constants(words: str) -> tuple[Value, ...]:
 
 
 def _texts(value: Value, kind: str, spell: Callable[[str], str]) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value:
         raise Unfit(f"holds {kind}")
     try:
         return spell(value)

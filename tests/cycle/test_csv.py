@@ -16,6 +16,7 @@ from mailsync.datasets.csvfile import CsvFile
 from mailsync.datasets.mapping import mapped
 from mailsync.datasets.sql import SqlTable
 from tests.cycle.sites import Sites
+from tests.servers.databases import DatabaseServer
 
 TABLE = "CREATE TABLE parts (no TEXT, maker TEXT, name TEXT, note TEXT, PRIMARY KEY (no, maker))"
 FILE = b"""no;maker;name;note\r
@@ -162,3 +163,35 @@ def test_other_names_and_columns_of_its_own_behind_a_mapping(store: Store) -> No
     store.settle()
     assert store.file.read_bytes() == b"part;firm;what;shelf\n1;Jones;tap;A3\n2;Brown;valve;B1\n"
     assert store.rows() == [("1", "Jones", "tap", None), ("2", "Brown", "valve", "big")]
+
+
+def test_a_table_with_types_gets_numbers_dates_and_nothing_from_cells(
+    tmp_path: Path, postgresql: DatabaseServer
+) -> None:
+    url = postgresql.new()
+    user = postgresql.connect(url)
+    columns = "no int PRIMARY KEY, price numeric(8, 2), ready boolean, day date, name text"
+    user.execute(f"CREATE TABLE parts ({columns})")
+    user.execute("INSERT INTO parts VALUES (2, 1.5, true, NULL, 'valve')")
+    store = Store(tmp_path)
+    store.sites.sites["bob"].datasets["parts"] = SqlTable(url, "parts", keys="shared")
+    store.file.write_bytes(b"no,price,ready,day,name\n1,7,0,2026-01-02,\n3,,,,pump\n")
+    store.sites.sites["alice"].datasets["parts"] = CsvFile(store.file, ["no"])
+    store.settle()
+    both = b"no,price,ready,day,name\n1,7,0,2026-01-02,\n3,,,,pump\n2,1.50,1,,valve\n"
+    assert store.file.read_bytes() == both
+    rows = "SELECT no, price::text, ready, day::text, name FROM parts ORDER BY no"
+    assert user.execute(rows).fetchall() == [
+        (1, "7.00", False, "2026-01-02", ""),
+        (2, "1.50", True, None, "valve"),
+        (3, None, None, None, "pump"),
+    ]
+    store.alice("2,1.50,1,,", "2,,0,2026-02-03,")
+    user.execute("UPDATE parts SET price = 2, name = NULL WHERE no = 3")
+    store.settle()
+    assert user.execute(rows).fetchall()[1:] == [
+        (2, None, False, "2026-02-03", "valve"),
+        (3, "2.00", None, None, None),
+    ]
+    assert b"3,2.00,,,\n" in store.file.read_bytes()
+    assert store.sites.round() == 0

@@ -195,6 +195,16 @@ SPELT: list[tuple[str, Fields, Fields]] = [
     ("postgresql", {"money": 5}, {"money": "5.000"}),
     ("postgresql", {"money": 1.1}, {"money": "1.100"}),
     ("postgresql", {"flag": 1}, {"flag": True}),
+    ("postgresql", {"flag": "0"}, {"flag": False}),
+    *(
+        (engine, {name: ""}, {name: None})
+        for engine in ("postgresql", "mariadb")
+        for name in ("whole", "money", "wide", "raw", "flag", "day", "clock", "moment", "instant",
+                     "uuid")
+    ),
+    ("postgresql", {"json": ""}, {"json": None}),
+    ("postgresql", {"words": ""}, {"words": ""}),
+    ("sqlite", {"day": ""}, {"day": ""}),
     ("postgresql", {"whole": "5.00"}, {"whole": 5}),
     ("postgresql", {"wide": 5}, {"wide": 5.0}),
     ("postgresql", {"moment": "2026-01-02T03:04"}, {"moment": "2026-01-02 03:04:00"}),
