@@ -119,8 +119,6 @@ class MappedDataset:
         what own fields hold in new records that come from peers.
         """
         self.inner: Final = dataset
-        self.database = dataset.database
-        self.has_local_keys = dataset.has_local_keys
         self.form: Final = form
         self.sources: Final = sources
         self.defaults: Final = defaults
@@ -134,6 +132,7 @@ class MappedDataset:
 
     def _take(self) -> None:
         """Map what there is: a column that is gone is a field that the dataset does not hold."""
+        self.database, self.has_local_keys = self.inner.database, self.inner.has_local_keys
         inner = self.inner.fields
         there = {
             name: source

@@ -7,7 +7,8 @@ Rules
   (then by name), and each property is meant by one path only, the most particular first.
 * A component of a structured property stands behind a slash: ``n/family``, ``adr;type=work/city``.
 * Texts come without the escapes of the file (RFC 6350, 3.4; RFC 5545, 3.3.11); everything else,
-  such as dates, addresses as a whole and URLs, comes as it stands behind the colon.
+  such as dates, addresses as a whole and URLs, comes as it stands behind the colon. A telephone
+  number is a text even where it stands as a URI (RFC 6350, 6.4.1), and is written as a text.
 * What is written replaces the value alone: parameters, labels of a group, other components and
   other properties stay as they are. Nothing (NULL) removes the property, or empties the component.
 """
@@ -26,6 +27,8 @@ from mailsync.datasets.slots import base_and_ordinal
 
 COMPONENT: Final = "component"
 """The one field of a schedule that is no property."""
+
+TELEPHONE: Final = "tel"
 
 COMPONENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "n": ("family", "given", "additional", "prefix", "suffix"),
@@ -48,6 +51,7 @@ _TEXTS: Final = frozenset(
 
 _ESCAPE: Final = re.compile(r"\\([nN,;\\])")
 _SPECIAL: Final = re.compile(r"[\n,;\\]")
+_AS_URI: Final = re.compile(r";VALUE=\"?uri\"?(?=[;:])", re.IGNORECASE)
 _LINE_END: Final = re.compile(r"\r\n?")
 _PIECE: Final = re.compile(r"\\.|.", re.DOTALL)
 
@@ -114,7 +118,8 @@ class Properties:
 
     def spelled(self, text: str, value: Value) -> Value:
         """The value as it would be read again. Raises :class:`Unconvertible`."""
-        path, words = self._paths[text], _words(value)
+        path = self._paths[text]
+        words = _number(path, _words(value))
         if words is not None and "\n" in words and not _is_text(path):
             raise Unconvertible(f"{text} holds no line breaks")
         return words or None if path.component is not None else words
@@ -161,7 +166,7 @@ def _plain(path: Path, line: Value) -> Value:
     _, value, _ = split_property(line)
     if path.component is not None:
         value = "".join(_components(value)[path.component : path.component + 1])
-    words = _ESCAPE.sub(_unescaped, value) if _is_text(path) else value
+    words = _number(path, _ESCAPE.sub(_unescaped, value) if _is_text(path) else value)
     return words or None if path.component is not None else words
 
 
@@ -169,6 +174,7 @@ def _written(path: Path, line: Value, value: Value) -> str | None:
     """The property with this value in it; None: no property."""
     head, old, labels = split_property(line) if isinstance(line, str) else (_head(path), "", "")
     if path.component is None:
+        head = _AS_URI.sub("", head) if path.name == TELEPHONE else head
         return None if value is None else head + _escaped(path, value) + labels
     if value is None and line is None:
         return None
@@ -209,6 +215,11 @@ def _words(value: Value) -> str | None:
             return _LINE_END.sub("\n", value)
         case _:
             return repr(value)
+
+
+def _number(path: Path, words: str | None) -> str | None:
+    """A telephone number without what makes it a URI; everything else as it is."""
+    return words.removeprefix("tel:") if words and path.name == TELEPHONE else words
 
 
 def _escaped(path: Path, value: Value) -> str:

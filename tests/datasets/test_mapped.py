@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -267,3 +268,24 @@ def test_a_routine_may_forget_but_not_make_something_else_each_time(tmp_path: Pa
     [found] = through("list").changes({})
     assert isinstance(found, Unreadable)
     assert found.reason == "name: its routine gave a list; a field holds a text or a number"
+
+
+def test_cards_of_other_programs_change_in_one_line_alone(tmp_path: Path) -> None:
+    for card in (Path(__file__).parents[2] / "samples" / "contacts").glob("*.vcf"):
+        shutil.copy(card, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    sources: dict[str, Source] = {**SOURCES, "city": Place("adr/city"), "mail": Place("email")}
+    people = mapped(VcardFolder(tmp_path, Later()), "vcard", sources, {})
+    found = [one for one in people.changes({}) if isinstance(one, Change) and one.fields]
+    assert len(found) == len(before)
+    assert sum(bool(one.fields and one.fields["mobile"]) for one in found) > len(found) // 4
+    guid = Guid(bytes(16))
+    people.apply([Write(guid, one.key, one.fields, one.fields) for one in found])
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for one in found:
+        wanted = {**(one.fields or {}), "full_name": "Somebody Else"}
+        [outcome] = people.apply([Write(guid, one.key, one.fields, wanted)])
+        assert outcome.result is Result.WRITTEN
+        old, new = before[one.key].splitlines(), (tmp_path / one.key).read_bytes().splitlines()
+        assert set(new) - set(old) == {b"FN:Somebody Else"}, one.key
+        assert len(new) <= len(old)

@@ -66,6 +66,15 @@ def test_only_the_value_is_replaced() -> None:
     }
 
 
+def test_a_telephone_number_is_a_text_also_where_it_stands_as_a_uri() -> None:
+    before = fields_of("TEL;VALUE=uri;TYPE=cell:tel:+47-1", 'TEL;PREF=1;VALUE="uri":tel:+47-2')
+    assert FORM.plain(before) | {"tel;type=cell": "+47-1", "tel": "+47-2"} == FORM.plain(before)
+    assert FORM.overlaid(before, {"tel;type=cell": "tel:+47-1", "tel": "+47-2"}) == before
+    after = FORM.overlaid(before, {"tel;type=cell": "+47 3", "tel": "tel:+47 4"})
+    assert lines_of(after) == {"TEL;TYPE=cell:+47 3", "TEL;PREF=1:+47 4"}
+    assert FORM.spelled("tel", "tel:+47 4") == "+47 4"
+
+
 def test_what_is_not_there_is_added_and_nothing_removes() -> None:
     after = FORM.overlaid(
         fields_of("TEL:0"),
