@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, Final, Protocol, cast
 
 from sqlalchemy import URL, Engine, Inspector, QueuePool, inspect, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SAWarning
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from mailsync.datasets.base import Dataset, Outcome, Write
 from mailsync.datasets.mapped import behind_mapping
