@@ -11,8 +11,8 @@ Rules
 * A row without a GUID is new: it is enrolled. A vanished row kills exactly the entries its
   user could see, and those of fields that the dataset does not hold.
 * A field that the dataset does not hold is nobody's edit here, neither when its column goes nor
-  when it comes: the record keeps the value. Of a column that came, what stands there where
-  nobody wrote is nothing; what somebody wrote is an edit.
+  when it comes: the record keeps the value. What stands in a column where nobody wrote, NULL or
+  its default, is nothing, also in one that came or was made anew; what somebody wrote is an edit.
 * A write to the dataset takes three steps with a crash possible between any two: the marker is
   set (store), compare-and-set (dataset), the shadow is set and the marker cleared (store).
 * A standing marker after a crash: the dataset equals the marker, then it landed; it equals the
@@ -26,6 +26,7 @@ from collections.abc import Callable, Collection
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
+from mailsync.core.drift import Columns
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import Loss, delete_note, field_note, newest_dot, revived
 from mailsync.core.model import (
@@ -116,18 +117,24 @@ def detect(
 
 
 def as_known(
-    record: Record, current: Fields | None, spelled: Callable[[Fields], Fields]
-) -> Fields | None:
-    """What the dataset holds now, each value in the form we know it, if it is one we know.
+    record: Record,
+    current: Fields | None,
+    spelled: Callable[[Fields], Fields],
+    columns: Columns | None = None,
+) -> tuple[Record, Fields | None]:
+    """The record and what the dataset holds of it now, in the same terms.
 
-    ``spelled`` gives fields as the dataset would hold them.
+    Each value is in the form we know it, if it is one we know; ``spelled`` gives fields as the
+    dataset would hold them. Of a dataset that has ``columns``, the record believes in nothing
+    else, and fields that nobody wrote are left out.
     """
+    if columns is not None:
+        record = _renewed(within(record, columns.blanks.keys()), current, columns)
     if current is None:
-        return None
+        return record, None
     known = dict(current)
-    marker = None if isinstance(record.marker, NoMarker) else record.marker
-    for believed in (merged_fields(record), record.shadow, marker):
-        if believed is None or same_fields(believed, current):
+    for believed in _states(record):
+        if same_fields(believed, current):
             continue
         there = spelled(believed)
         known |= {
@@ -135,32 +142,41 @@ def as_known(
             for name in current.keys() & believed.keys()
             if same_value(there[name], current[name])
         }
-    return known
+    return record, known if columns is None else _written(record, known, columns)
 
 
-def without_blanks(
-    record: Record, current: Fields | None, empties: Fields, blanks: Fields
-) -> Fields | None:
-    """What the dataset holds now, without the fields in which nobody wrote.
-
-    ``empties`` gives what a row shows in them, NULL mostly, ``blanks`` what it may show besides:
-    a column's default. A default counts as nothing only where another value is known: it is in
-    everybody's sight.
-    """
-    if current is None:
-        return current
-    merged, shadow = merged_fields(record), record.shadow
+def _states(record: Record) -> list[Fields]:
+    """What the row of the record may show: as merged, as it was, as it is being written."""
     marker = None if isinstance(record.marker, NoMarker) else record.marker
-    states = [state for state in (merged, shadow, marker) if state is not None]
+    states = (merged_fields(record), record.shadow, marker)
+    return [state for state in states if state is not None]
 
-    def is_blank(name: str, value: Value) -> bool:
-        if same_value(value, empties.get(name)):
-            known = all(name in state for state in states)
-            return not known and not same_value(_value(merged, name), value)
-        known = shadow is None or name in shadow or not any(name in state for state in states)
-        return not known and same_value(value, blanks.get(name))
 
-    return {name: value for name, value in current.items() if not is_blank(name, value)}
+def _renewed(record: Record, current: Fields | None, columns: Columns) -> Record:
+    """The record without the belief that columns made anew still hold what they held.
+
+    A value of another type than before is what became of that by the column's new type.
+    """
+    shadow = record.shadow or {}
+    forgotten = {
+        name
+        for name, value in (current or {}).items()
+        if name in columns.renewed
+        and (columns.is_blank(name, value) or type(value) is type(shadow.get(name)))
+    }
+    return within(record, columns.blanks.keys() - forgotten) if forgotten else record
+
+
+def _written(record: Record, current: Fields, columns: Columns) -> Fields:
+    """What the row shows, without the fields in which nobody wrote."""
+    merged, states = merged_fields(record), _states(record)
+    return {
+        name: value
+        for name, value in current.items()
+        if not columns.is_blank(name, value)
+        or same_value(_value(merged, name), value)
+        or all(name in state for state in states)
+    }
 
 
 def is_foreign(record: Record, current: Fields | None) -> bool:

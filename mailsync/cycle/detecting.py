@@ -6,14 +6,13 @@ the dataset now holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from mailsync.core import record_map
+from mailsync.core.drift import Columns
 from mailsync.core.fitness import unfit
 from mailsync.core.identifiers import minted
-from mailsync.core.ledger import Ledger
-from mailsync.core.model import Key, Record
 from mailsync.cycle.drifting import notice
 from mailsync.cycle.known import Known
 from mailsync.cycle.references import References
@@ -45,12 +44,16 @@ def detect_dataset(site: Site, name: str, report: Report) -> None:
     dataset = site.look(name)
     with site.store.transaction() as transaction:
         notice(site, transaction, name, dataset, report)
+        renewed = transaction.records.renewed(name)
     unreadable: dict[str, str] = {}
     changes = _readable(dataset.changes(Known(site, name)), unreadable)
     while batch := list(islice(changes, BATCH)):
         detect_changes(site, name, batch)
         report.detected[name] = report.detected.get(name, 0) + len(batch)
         report.progress(f"reading {name}", len(batch))
+    if renewed:
+        with site.store.transaction() as transaction:
+            transaction.records.looked_through(name)
     report.held.setdefault(name, {}).update(unreadable)
 
 
@@ -63,45 +66,32 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         guids = minted(now, stroke)
         dataset, keys = site.dataset(name), [change.key for change in changes]
         found = References(site, transaction, ledger).travelling(name, changes, guids)
-        held = held_by(dataset)
-        keyed = {
-            key: record_map.within(record, held)
-            for key, record in transaction.records.by_key(name, keys).items()
-        }
+        keyed = transaction.records.by_key(name, keys)
+        columns = _columns(dataset, transaction.records.renewed(name))
         new = [key for key in keys if dataset.has_local_keys and key not in keyed]
         wholes = [one.fields for one in dataset.references if len(one.fields) > 1]
         reserved = transaction.reservations.take(name, new)
         for each in found:
-            change = _as_known(dataset, keyed, each)
-            record = _record_under(ledger, keyed, change)
+            record, fields = keyed.get(each.key), each.fields
             if record is not None:
-                record_map.detect(ledger, record, change.fields, change.etag, stroke, held, wholes)
-            elif change.fields is not None:
-                guid = reserved.get(change.key) or next(guids)
-                record_map.enrol(ledger, name, guid, change.key, change.fields, change.etag, stroke)
+                record, fields = record_map.as_known(record, fields, dataset.spelled, columns)
+                if record_map.is_foreign(record, fields):
+                    record_map.unpair(ledger, record)
+                    record, fields = None, each.fields
+            if record is not None:
+                held = held_by(dataset)
+                record_map.detect(ledger, record, fields, each.etag, stroke, held, wholes)
+            elif fields is not None:
+                guid = reserved.get(each.key) or next(guids)
+                record_map.enrol(ledger, name, guid, each.key, fields, each.etag, stroke)
         transaction.save(ledger, now)
 
 
-def _as_known(dataset: Dataset, keyed: Mapping[Key, Record], found: Change) -> Change:
-    """The change without what the dataset only spells its own way, and what nobody wrote."""
-    record = keyed.get(found.key)
-    if record is None:
-        return found
-    fields = record_map.as_known(record, found.fields, dataset.spelled)
-    if dataset.fields is not None:
-        empties = {name: field.empty for name, field in dataset.fields.items()}
-        blanks = {name: field.blank for name, field in dataset.fields.items()}
-        fields = record_map.without_blanks(record, fields, empties, blanks)
-    return found._replace(fields=fields)
-
-
-def _record_under(ledger: Ledger, keyed: Mapping[Key, Record], change: Change) -> Record | None:
-    """The record the row belongs to; None if it is a user's own new row."""
-    record = keyed.get(change.key)
-    if record is not None and record_map.is_foreign(record, change.fields):
-        record_map.unpair(ledger, record)
+def _columns(dataset: Dataset, renewed: frozenset[str]) -> Columns | None:
+    if dataset.fields is None:
         return None
-    return record
+    fields = dataset.fields.items()
+    return Columns({name: (field.empty, field.blank) for name, field in fields}, renewed)
 
 
 def _readable(found: Iterator[Change | Unreadable], unreadable: dict[str, str]) -> Iterator[Change]:

@@ -47,13 +47,14 @@ def notice(
     for warned in transaction.warnings.all():
         if is_of_column(warned.name) and warned.since <= at - NEWS_MS:
             transaction.warnings.drop(warned.name)
-    if now == before:
+    if before is None:
+        transaction.records.lay_out(name, now, frozenset())
         return
-    if before is not None:
-        require_key(name, before, now, site.sections[name].key)
-        kept = transaction.records.unheld(name)
-        _tell(transaction, name, drift(before, now), kept, at, report)
-    transaction.records.lay_out(name, now)
+    require_key(name, before, now, site.sections[name].key)
+    found = drift(before, now)
+    if found or now.key != before.key:
+        _tell(transaction, name, found, transaction.records.unheld(name), at, report)
+        transaction.records.lay_out(name, now, found.renewed)
 
 
 def _tell(
@@ -107,6 +108,11 @@ def told(name: str, found: Drift, kept: frozenset[str]) -> dict[str, str]:
         sentences[field] = (
             f"column {field} of {name} is {now} now, it was {before}; values that do not fit are "
             "held, record by record"
+        )
+    for field in found.moved:
+        sentences[field] = (
+            f"column {field} of {name} stands elsewhere, as one made anew does; where it is empty, "
+            "the values kept for it come in"
         )
     return sentences
 

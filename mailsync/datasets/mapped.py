@@ -140,7 +140,8 @@ class MappedDataset:
             if isinstance(source, Constant) or inner is None or source.field in inner
         }
         self.mapping = FieldMap(there, self._conversions)
-        places = self.mapping.places.items()
+        order = {name: number for number, name in enumerate(inner or ())}
+        places = sorted(self.mapping.places.items(), key=lambda one: order.get(one[1].field, 0))
         constants = self.mapping.constants.items()
         self.fields: Mapping[str, Field] | None = {
             **{name: self._field(name, place.field) for name, place in places},

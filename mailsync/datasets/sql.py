@@ -8,7 +8,6 @@ Rules
   key where each site has its own; other fields of a record are not for this table. Columns that
   incoming fields do not name take their default in a new row and stay as they are in an old
   one; compare-and-set does not look at columns that neither ``expected`` nor ``wanted`` names.
-* A default other than NULL that a new row took is a value like any other: others should know.
 * A write counts only if the row afterwards holds exactly what was wanted; where a column's
   type or a trigger alters it, the write is refused: it would echo between the sites for ever.
 """

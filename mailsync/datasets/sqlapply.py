@@ -225,13 +225,10 @@ class Application:
             if row is None and write.wanted is None:
                 return Outcome(Result.WRITTEN)
             raise _NotTaken("the database neither reported an error nor did what was asked")
-        present = shape.fields_of(row)
-        if altered := difference(write.wanted, present):
+        if altered := difference(write.wanted, shape.fields_of(row)):
             names = ", ".join(sorted(altered))
             raise _NotTaken(f"the column's type or a trigger alters what is written to {names}")
-        by_itself = (name for name in present.keys() - write.wanted.keys())
-        is_all_said = all(present[name] is None for name in by_itself)
-        return Outcome(Result.WRITTEN, row_etag(shape, row) if is_all_said else None)
+        return Outcome(Result.WRITTEN, row_etag(shape, row))
 
     def _in_two_steps(self, places: list[int]) -> list[int]:
         """Write what waits for each other: updates for unique values, inserts and deletes for

@@ -225,7 +225,7 @@ def _columns(
 ) -> Iterator[Finding]:
     now = layout_of(dataset)
     title = f"columns of {name}"
-    if now is None or now == before:
+    if now is None or (now.key == before.key and not drift(before, now)):
         if kept:
             words = f"kept for other sites, for want of columns: {', '.join(sorted(kept))}"
             yield good(title, words)

@@ -46,10 +46,17 @@ NUMBER_MIN = -(2**63)
 _T = TypeVar("_T")
 
 _dataset, _record = schema.dataset.c, schema.record.c
-_DATASETS = Statement(select(_dataset.name, _dataset.number, _dataset.layout, _dataset.unheld))
+_DATASETS = Statement(
+    select(_dataset.name, _dataset.number, _dataset.layout, _dataset.renewed, _dataset.unheld)
+)
 _ADD_DATASET = Statement(insert(schema.dataset).values(name=bindparam("name")))
 _of_this_name = _dataset.name == bindparam("called")
-_LAY_OUT = Statement(update(schema.dataset).where(_of_this_name).values(layout=bindparam("layout")))
+_LAY_OUT = Statement(
+    update(schema.dataset)
+    .where(_of_this_name)
+    .values(layout=bindparam("layout"), renewed=bindparam("renewed"))
+)
+_LOOKED_THROUGH = Statement(update(schema.dataset).where(_of_this_name).values(renewed=None))
 _NOTE_UNHELD = Statement(
     update(schema.dataset).where(_of_this_name).values(unheld=bindparam("unheld"))
 )
@@ -133,6 +140,8 @@ class _Dataset(NamedTuple):
     layout: Layout | None
     holds: frozenset[str] | None
     """The fields it holds at all; None: any."""
+    renewed: frozenset[str]
+    """Fields made anew since all of it was last looked through."""
     unheld: frozenset[str]
     """Fields of its records that it did not hold when they were saved."""
 
@@ -149,10 +158,10 @@ class StoredRecords(Mapping[RecordId, Record]):
     @cached_property
     def _datasets(self) -> dict[str, _Dataset]:
         found = {}
-        for name, number, layout_there, unheld in self._session.rows(_DATASETS):
+        for name, number, layout_there, renewed, unheld in self._session.rows(_DATASETS):
             layout = None if layout_there is None else layout_of(layout_there)
             holds = None if layout is None else frozenset(layout.fields)
-            found[name] = _Dataset(number, layout, holds, names_of(unheld))
+            found[name] = _Dataset(number, layout, holds, names_of(renewed), names_of(unheld))
         return found
 
     @cached_property
@@ -271,13 +280,30 @@ class StoredRecords(Mapping[RecordId, Record]):
         kept = self._datasets.get(dataset)
         return frozenset() if kept is None else kept.unheld - (kept.holds or frozenset())
 
-    def lay_out(self, dataset: str, layout: Layout) -> None:
-        """The dataset looks otherwise than before: every record is to be looked at again."""
+    def renewed(self, dataset: str) -> frozenset[str]:
+        """Fields made anew since all of the dataset was last looked through."""
+        kept = self._datasets.get(dataset)
+        return frozenset() if kept is None else kept.renewed
+
+    def lay_out(self, dataset: str, layout: Layout, renewed: frozenset[str]) -> None:
+        """The dataset looks otherwise than before: every record is to be looked at again.
+
+        ``renewed``: the fields that were made anew.
+        """
         self._add_datasets({dataset})
-        self._session.run(_LAY_OUT, called=dataset, layout=layout_bytes(layout))
+        renewed |= self.renewed(dataset)
+        self._session.run(
+            _LAY_OUT, called=dataset, layout=layout_bytes(layout), renewed=names_bytes(renewed)
+        )
         self._session.run(_DOUBT, dataset=self._number(dataset))
         self._read_datasets_again()
         self._loaded.clear()
+
+    def looked_through(self, dataset: str) -> None:
+        """All of the dataset was looked at since it looks as it does."""
+        if self.renewed(dataset):
+            self._session.run(_LOOKED_THROUGH, called=dataset)
+            self._read_datasets_again()
 
     def save(self, changed: Sequence[Record], dropped: Iterable[RecordId], now: int) -> None:
         """Write what a ledger gathered."""

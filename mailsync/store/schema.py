@@ -57,6 +57,7 @@ dataset = Table(
     Column("number", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("layout", LargeBinary),
+    Column("renewed", LargeBinary),
     Column("unheld", LargeBinary),
 )
 

@@ -188,15 +188,21 @@ async def test_a_record_with_fields_that_the_table_lacks_is_written_without_them
     assert len(fleet.table("ann")) == len(fleet.table("bob")) == 2
 
 
-async def test_defaults_that_only_one_site_has_become_known_to_the_others(fleet: Fleet) -> None:
+async def test_a_default_is_nothing_that_somebody_wrote(fleet: Fleet) -> None:
     fleet.run("bob", "ALTER TABLE defects ADD COLUMN state TEXT NOT NULL DEFAULT 'open'")
-    await fleet.settle()
-    fleet.run("ann", "INSERT INTO defects (what) VALUES ('anchor')")
-    await fleet.settle()
-    fleet.run("ann", "ALTER TABLE defects ADD COLUMN state TEXT")
     assert await fleet.settle() == 0
-    assert [row["state"] for row in fleet.table("ann")] == ["open"] * 3
-    assert fleet.table("ann") == fleet.table("bob")
+    fleet.run("ann", "INSERT INTO defects (what) VALUES ('anchor')")
+    assert await fleet.settle() == 1
+    fleet.run("bob", "UPDATE defects SET place = 'bow' WHERE what = 'anchor'")
+    fleet.run("bob", "UPDATE defects SET state = 'closed' WHERE what = 'pump'")
+    await fleet.settle()
+    fleet.run("ann", "ALTER TABLE defects ADD COLUMN state TEXT DEFAULT 'new'")
+    assert await fleet.settle() == 0
+    assert [row["state"] for row in fleet.table("ann")] == ["new", "new", "closed"]
+    assert [row["state"] for row in fleet.table("bob")] == ["open", "open", "closed"]
+    fleet.run("bob", "UPDATE defects SET state = 'open' WHERE what = 'pump'")
+    await fleet.settle()
+    assert [row["state"] for row in fleet.table("ann")] == ["new", "new", "open"]
 
 
 async def test_a_user_quicker_than_the_first_value_of_a_new_column_is_heard(

@@ -31,6 +31,7 @@ from mailsync.core.model import (
     DeleteOrder,
     Dot,
     Extraction,
+    Fields,
     Link,
     Reason,
     Record,
@@ -40,7 +41,7 @@ from mailsync.core.model import (
     is_alive,
 )
 from mailsync.core.positions import Positions
-from mailsync.cycle import materialising
+from mailsync.cycle import claiming, detecting, materialising
 from mailsync.datasets.base import Outcome, Result, Write
 from mailsync.datasets.memory import MemoryDataset
 from tests.core import broken_rules
@@ -271,6 +272,15 @@ def _withdraw_by_deleting() -> list[Patch]:
     return [_swap(outbound, "_withdrawal", withdrawal)]
 
 
+def _spare_what_has_no_column() -> list[Patch]:
+    real = record_map._deleted
+
+    def deleted(record: Record, base: Fields | None, _: object, *, doubt: bool) -> Any:
+        return real(record, base, None, doubt=doubt)
+
+    return [_swap(record_map, "_deleted", deleted)]
+
+
 PLAIN: Final = frozenset[str]()
 EXPIRE: Final = (frozenset({"expire", "purge", "increment"}), frozenset({"expire", "purge"}))
 FILTER: Final = (frozenset({"filter"}), frozenset({"filter", "increment", "crash"}))
@@ -398,13 +408,36 @@ ABLATIONS: Final[dict[str, Ablation]] = {
     ),
     "no_unifying": Ablation(
         "two records that need one key stay two",
-        lambda: [_swap(materialising, "unify", lambda *_: None)],
+        lambda: [_swap(claiming, "unify", lambda _, holder, *rest: holder)],
         ("keys",),
     ),
     "unify_in_silence": Ablation(
         "of two records that become one, what the older said is not noted",
         lambda: [_swap(unifying, "join", lambda *rest: (join(*rest)[0], []))],
         ("keys",),
+    ),
+    "gone_is_emptied": Ablation(
+        "a column that goes is what users emptied",
+        lambda: [
+            _swap(record_map, "within", lambda record, _: record),
+            _swap(detecting, "held_by", lambda *_: None),
+        ],
+        ("columns",),
+    ),
+    "blank_is_edit": Ablation(
+        "what stands in a column where nobody wrote is an edit",
+        lambda: [_swap(record_map, "_written", lambda _record, current, _columns: current)],
+        ("columns",),
+    ),
+    "no_renewal": Ablation(
+        "a column made anew is taken for the old one",
+        lambda: [_swap(record_map, "_renewed", lambda record, *_: record)],
+        ("columns",),
+    ),
+    "spare_unheld": Ablation(
+        "a delete spares the fields that the dataset does not hold",
+        _spare_what_has_no_column,
+        ("columns",),
     ),
     "no_landed": Ablation(
         "after a crash, every write is taken to have landed",

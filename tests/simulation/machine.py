@@ -16,20 +16,20 @@ from mailsync.carriers.memory import MemoryMailbox, MemorySender, Network
 from mailsync.config import Settings
 from mailsync.config.loading import parse
 from mailsync.core.ledger import Ledger
-from mailsync.core.model import Fields, Key, Record
+from mailsync.core.model import Fields, Key, Record, Value, merged_fields
 from mailsync.core.sealing import PrivateKeys
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.cycle.site import Peer, Site, Surroundings
 from mailsync.daemon.service import run_due_cycle
-from mailsync.datasets.base import Newcomer, Outcome, Write
+from mailsync.datasets.base import Field, Newcomer, Outcome, Write
 from mailsync.datasets.memory import MemoryDataset
 from mailsync.errors import Unreachable
 from tests.cycle.sites import keys_of
 from tests.simulation.interruptions import Crash, Interruptions, Point
 from tests.simulation.store import SimulatedStore, copy_of, new_database
 
-Row = dict[str, int | str | bytes]
+Row = dict[str, int | str | bytes | None]
 Rows = dict[Key, Row]
 
 
@@ -54,6 +54,41 @@ class InterruptibleDataset(MemoryDataset):
     def _write(self, write: Write) -> Outcome:
         self.interruptions.at(Point.WRITING)
         return super()._write(write)
+
+
+class TableDataset(InterruptibleDataset):
+    """Rows with columns that are all there, NULL where nobody wrote; columns may come and go."""
+
+    def __init__(
+        self, interruptions: Interruptions, columns: Mapping[str, Field] | None = None
+    ) -> None:
+        super().__init__(interruptions)
+        self.fields = dict(columns or {})
+
+    @property
+    def columns(self) -> dict[str, Field]:
+        return dict(self.fields or {})
+
+    def _write(self, write: Write) -> Outcome:
+        """As MemoryDataset does, in terms of whole rows."""
+        present = self.rows.get(write.key)
+        expected, wanted = write.expected, write.wanted
+        if present is not None and expected is not None:
+            first = (wanted or {}).keys() - expected.keys()
+            blank = all(self._is_blank(name, present[name]) for name in first)
+            believed = {**present, **expected} if blank else expected
+            expected = believed
+        if wanted is not None:
+            nothing = present if present is not None else self._blanks()
+            emptied = dict.fromkeys((write.expected or {}).keys() - wanted.keys())
+            wanted = {**nothing, **emptied, **wanted}
+        return super()._write(write._replace(expected=expected, wanted=wanted))
+
+    def _blanks(self) -> Fields:
+        return {name: column.blank for name, column in self.columns.items()}
+
+    def _is_blank(self, name: str, value: Value) -> bool:
+        return value is None or value == self.columns[name].blank
 
 
 class NaturalDataset(InterruptibleDataset):
@@ -216,6 +251,34 @@ class Machine:
         """The record whose row this is, as far as the site knows."""
         with self.store.peek() as transaction:
             return transaction.records.by_key(dataset, [key]).get(key)
+
+    def seen_columns(self, dataset: str) -> list[str]:
+        """The columns of a table as the site last saw them."""
+        with self.store.peek() as transaction:
+            layout = transaction.records.layout(dataset)
+        return [] if layout is None else list(layout.fields)
+
+    def shown(self, dataset: str, record: Record, row: Row) -> Row:
+        """What somebody wrote of a row, with what is kept of it for want of columns."""
+        columns = self.datasets[dataset].fields or {}
+        blanks = {
+            name: column.blank
+            for name, column in columns.items()
+            if name not in record.entries and row[name] == column.blank
+        }
+        return {
+            name: value
+            for name, value in {**row, **self.kept(dataset, record)}.items()
+            if value is not None and name not in blanks
+        }
+
+    def kept(self, dataset: str, record: Record | None) -> Row:
+        """What the site keeps of a record for want of columns."""
+        fields = self.datasets[dataset].fields
+        merged = None if record is None else merged_fields(record)
+        if fields is None or merged is None:
+            return {}
+        return {name: value for name, value in merged.items() if name not in fields}  # type: ignore[misc]
 
     def back_up(self, deletes: int) -> Backup:
         rows = {name: copy.deepcopy(self.rows(name)) for name in self.datasets}

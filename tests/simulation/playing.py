@@ -28,6 +28,9 @@ HANDLERS: Final[dict[str, Handler]] = {
         users.reinsert,
         users.swap,
         users.same,
+        users.drop_column,
+        users.add_column,
+        users.remake_column,
         faults.sync,
         faults.killed,
         faults.raced,
@@ -121,7 +124,7 @@ def _say_something(world: World) -> None:
     """A restore is noticed by the next mail; users see to it that there is one."""
     for machine in world.machines.values():
         for dataset in sorted(machine.datasets):
-            users.add(world, machine.rows(dataset), None, random.Random(0))
+            users.add(world, machine, dataset, None, random.Random(0))
 
 
 def _round(world: World) -> int:

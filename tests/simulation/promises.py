@@ -97,7 +97,7 @@ def _check_deletes(
 
 def _lost_a_field(world: World, name: str, guid: Guid) -> bool:
     """Did somebody empty a field of the record? That is an edit that leaves no value behind."""
-    return any(
+    return guid in world.accounts.emptied or any(
         record.guid == guid and any(entry.value is ABSENT for entry in record.entries.values())
         for record in world.machines[name].records()
     )

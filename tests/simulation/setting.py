@@ -51,6 +51,13 @@ class Setting:
     """Do users at all sites take the same few keys?"""
     bulk: int = 0
     """Bytes a row may hold besides what is accounted for."""
+    columns: bool = False
+    """Are the datasets tables, whose columns come and go?"""
+
+    @property
+    def names_of_fields(self) -> list[str]:
+        """Every field a row may have, but what tells it apart and what fills it up."""
+        return [*(f"f{number}" for number in range(self.fields)), "extra"]
 
 
 BASE: Final[dict[str, float]] = {
@@ -82,6 +89,14 @@ MIXES: Final[dict[str, dict[str, float]]] = {
     "keys": {"insert": 3, "killed": 1, "raced": 1},
     "busy": {"trouble": 3, "calm": 2, "killed": 1, "lose": 0.5},
     "again": {"retire": 1, "return_": 2, "silence": 0.5, "killed": 1},
+    "columns": {
+        "drop_column": 2,
+        "add_column": 3,
+        "remake_column": 1,
+        "killed": 2,
+        "raced": 1,
+        "lose": 0.5,
+    },
     "mailbox": {"stubborn": 2, "reappear": 1, "renumber": 1, "wait": 2, "killed": 1},
     "all": {
         "killed": 3,
@@ -119,6 +134,7 @@ def setting_of(seed: int, mix: str) -> Setting:
         skews,
         natural=mix == "keys",
         bulk=6_000 if mix == "busy" else 0,
+        columns=mix == "columns",
     )
 
 

@@ -14,7 +14,15 @@ from tests.simulation.playing import play
 from tests.simulation.setting import setting_of, steps_of
 from tests.simulation.shrinking import shrink
 
-LATE = {"no_gate", "no_rejoin", "no_heal", "no_marker", "blind_write", "no_notes"}
+LATE = {
+    "no_gate",
+    "no_rejoin",
+    "no_heal",
+    "no_marker",
+    "blind_write",
+    "no_notes",
+    "spare_unheld",
+}
 """Rules against rare coincidences, or whose schedules of whole sites take long."""
 
 SCHEDULES = 1000

@@ -6,8 +6,9 @@ import random
 from typing import Final
 
 from mailsync.core.model import NO_MARKER, Guid, Key, is_alive, same_fields
+from mailsync.datasets.base import Field
 from tests.simulation.accounts import Delete
-from tests.simulation.machine import Machine, Row, Rows, numbers
+from tests.simulation.machine import Machine, Row, TableDataset, numbers
 from tests.simulation.world import World
 
 ROWS_MAX = 5
@@ -22,7 +23,7 @@ def insert(world: World, machine: Machine, chance: random.Random) -> None:
     if len(rows) >= ROWS_MAX:
         return
     if not world.setting.natural:
-        add(world, rows, None, chance)
+        add(world, machine, dataset, None, chance)
     elif free := sorted(set(NATURAL_KEYS) - rows.keys()):
         _add_under(world, machine, dataset, chance.choice(free), chance)
 
@@ -34,19 +35,27 @@ def _add_under(
     record = machine.record_under(dataset, key)
     if record is not None and is_alive(record.entries):
         world.accounts.reinserted(record.guid)
-    add(world, machine.rows(dataset), key, chance)
+    add(world, machine, dataset, key, chance)
 
 
-def add(world: World, rows: Rows, key: Key | None, chance: random.Random) -> None:
+def add(
+    world: World, machine: Machine, dataset: str, key: Key | None, chance: random.Random
+) -> None:
     """A new row, under this key or one that no user took before."""
     accounts = world.accounts
     accounts.created += 1
-    row: Row = {f"f{number}": accounts.value() for number in range(world.setting.fields)}
+    columns = machine.datasets[dataset].fields
+    row: Row = {} if columns is None else dict.fromkeys(columns)
+    for number in range(world.setting.fields):
+        if columns is None or f"f{number}" in columns:
+            row[f"f{number}"] = accounts.value()
     if world.setting.bulk:
         row["bulk"] = chance.randbytes(chance.randrange(world.setting.bulk))
     if world.setting.natural and key is not None:
         row["id"] = key
-    rows[Key(f"u{accounts.count}") if key is None else key] = row
+    if columns is not None:
+        accounts.count += 1  # there may be no value in it
+    machine.rows(dataset)[Key(f"u{accounts.count}") if key is None else key] = row
 
 
 def edit(world: World, machine: Machine, chance: random.Random) -> None:
@@ -58,12 +67,17 @@ def edit(world: World, machine: Machine, chance: random.Random) -> None:
     key = chance.choice(sorted(rows))
     _touch(world, machine, dataset, key)
     row = rows[key]
+    columns = machine.datasets[dataset].fields
     names = sorted(name for name, value in row.items() if isinstance(value, int))
-    name = chance.choice([*names, *names, "extra"])
+    name = chance.choice([*names, *names, "extra"] if columns is None else sorted(columns))
     old = [value for value in [row.get(name)] if isinstance(value, int)]
     if len(row) > 1 and old and chance.random() < 0.1:
         world.accounts.overwritten.update(old)
-        rows[key] = {other: value for other, value in row.items() if other != name}
+        rest: Row = {other: value for other, value in row.items() if other != name}
+        rows[key] = rest if columns is None else {**row, name: None}
+        record = machine.record_under(dataset, key)
+        if columns is not None and record is not None:
+            world.accounts.emptied.add(record.guid)
     else:
         rows[key] = {**row, name: world.accounts.value(*old)}
 
@@ -75,9 +89,14 @@ def delete(world: World, machine: Machine, chance: random.Random) -> None:
 
 
 def remove(world: World, machine: Machine, dataset: str, key: Key) -> None:
-    """A user deletes this row."""
+    """A user deletes this row, and with it what is kept of its record for want of columns, and
+    what stood in columns that were made anew.
+    """
     row = machine.rows(dataset).pop(key)
     record = machine.record_under(dataset, key)
+    kept = machine.kept(dataset, record)
+    shadow = (record and record.shadow) or {}
+    kept |= {name: shadow.get(name) for name, value in row.items() if value is None}  # type: ignore[misc]
     restored = bool(world.restored)
     in_doubt = restored
     guid: Guid | None = None
@@ -86,7 +105,7 @@ def remove(world: World, machine: Machine, dataset: str, key: Key) -> None:
             restored and not same_fields(record.shadow, row)
         )
         guid = None if in_doubt else record.guid
-    gone = Delete(_name(world, machine), dataset, frozenset(numbers(row)), guid)
+    gone = Delete(_name(world, machine), dataset, frozenset(numbers(row | kept)), guid)
     world.accounts.deleted(gone, in_doubt=in_doubt)
     machine.freed.setdefault(dataset, []).append(key)
 
@@ -99,6 +118,70 @@ def reinsert(world: World, machine: Machine, chance: random.Random) -> None:
     if not freed:
         return
     _add_under(world, machine, dataset, chance.choice(freed), chance)
+
+
+def drop_column(world: World, machine: Machine, chance: random.Random) -> None:
+    """A column goes."""
+    dataset = _dataset(machine, chance)
+    columns = _columns(machine, dataset)
+    if len(columns) > 1:
+        _drop(world, machine, dataset, columns, chance.choice(sorted(columns)))
+
+
+def add_column(world: World, machine: Machine, chance: random.Random) -> None:
+    """A column comes, or comes back."""
+    dataset = _dataset(machine, chance)
+    columns = _columns(machine, dataset)
+    names = sorted(set(world.setting.names_of_fields) - columns.keys())
+    if names and columns:
+        _add(machine, dataset, columns, chance.choice(names), chance)
+
+
+def remake_column(world: World, machine: Machine, chance: random.Random) -> None:
+    """A column goes and comes back before anybody looks.
+
+    Not the last one: no catalogue tells it from the old one.
+    """
+    dataset = _dataset(machine, chance)
+    columns = _columns(machine, dataset)
+    if len(columns) > 1:
+        name = chance.choice(list(columns)[:-1])
+        _drop(world, machine, dataset, columns, name)
+        _add(machine, dataset, columns, name, chance)
+
+
+def _columns(machine: Machine, dataset: str) -> dict[str, Field]:
+    """Of a table; none while a change of them was not seen: two may look like none."""
+    table = machine.datasets[dataset]
+    if not isinstance(table, TableDataset):
+        return {}
+    seen = machine.seen_columns(dataset)
+    return table.columns if seen in ([], list(table.columns)) else {}
+
+
+def _drop(
+    world: World, machine: Machine, dataset: str, columns: dict[str, Field], name: str
+) -> None:
+    """With what is not in the record map yet."""
+    del columns[name]
+    machine.datasets[dataset].fields = columns
+    for key, row in machine.rows(dataset).items():
+        record = machine.record_under(dataset, key)
+        entry = None if record is None else record.entries.get(name)
+        value = row.pop(name)
+        if isinstance(value, int) and (entry is None or entry.value != value):
+            world.accounts.overwritten.add(value)
+
+
+def _add(
+    machine: Machine, dataset: str, columns: dict[str, Field], name: str, chance: random.Random
+) -> None:
+    """At times with a default."""
+    column = Field(blank=chance.choice([None, None, "-"]))
+    columns[name] = column
+    machine.datasets[dataset].fields = columns
+    for row in machine.rows(dataset).values():
+        row[name] = column.blank  # type: ignore[assignment]
 
 
 def swap(world: World, machine: Machine, chance: random.Random) -> None:

@@ -12,11 +12,18 @@ from mailsync.carriers.memory import Network
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Guid
 from mailsync.cycle.sending import MailNotTaken
+from mailsync.datasets.base import Field
 from mailsync.errors import Unreachable
 from tests.cycle.sites import START
 from tests.simulation.accounts import Accounts
 from tests.simulation.interruptions import Interruptions
-from tests.simulation.machine import InterruptibleDataset, Machine, NaturalDataset, Row
+from tests.simulation.machine import (
+    InterruptibleDataset,
+    Machine,
+    NaturalDataset,
+    Row,
+    TableDataset,
+)
 from tests.simulation.setting import Setting
 
 TWIN = "*"
@@ -60,19 +67,28 @@ class World:
         self.network.judge = self._post
         for name in self.setting.names:
             interruptions = Interruptions()
-            kind = NaturalDataset if self.setting.natural else InterruptibleDataset
             self.machines[name] = Machine(
                 name,
                 self.network,
                 self.read_clock,
                 self._watch,
                 random.Random(f"{self.setting.seed}/{name}"),
-                {dataset: kind(interruptions) for dataset in self.setting.datasets},
+                {dataset: self._dataset(name, interruptions) for dataset in self.setting.datasets},
                 interruptions,
                 skew=self.setting.skews.get(name, 0),
             )
         for edge in self.setting.edges:
             self.link(*edge, self.setting.narrow)
+
+    def _dataset(self, name: str, interruptions: Interruptions) -> InterruptibleDataset:
+        if self.setting.natural:
+            return NaturalDataset(interruptions)
+        if not self.setting.columns:
+            return InterruptibleDataset(interruptions)
+        chance = random.Random(f"{self.setting.seed}/{name}/columns")
+        names = self.setting.names_of_fields
+        held = chance.sample(names, chance.choice([len(names), chance.randint(1, len(names))]))
+        return TableDataset(interruptions, dict.fromkeys(sorted(held), Field()))
 
     def read_clock(self) -> int:
         self.time += 1
@@ -129,11 +145,13 @@ class World:
                 yield peer
 
     def rows(self, name: str, dataset: str) -> dict[Guid, Row]:
-        """The rows of a dataset by the GUIDs of their records."""
+        """The rows of a dataset by the GUIDs of their records, with what is kept of these for
+        want of columns, and without what nobody wrote.
+        """
         machine = self.machines[name]
         rows = machine.rows(dataset)
         return {
-            record.guid: rows[record.key]
+            record.guid: machine.shown(dataset, record, rows[record.key])
             for record in machine.records()
             if record.dataset == dataset and record.key in rows and record.key is not None
         }
@@ -157,6 +175,9 @@ class World:
     def _watch(self, machine: Machine, ledger: Ledger) -> None:
         for note in ledger.notes.values():
             value, winner = note.value, note.winner
+            emptied = note.record.guid in self.accounts.emptied
+            if self.setting.columns and winner is None and not emptied:
+                self.suspicions.append(f"emptied by nobody at {machine.name}: {value!r} lost")
             if not isinstance(value, int) or not isinstance(winner, int):
                 continue
             known = value in self.accounts.history.get(winner, ())
