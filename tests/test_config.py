@@ -366,7 +366,7 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
         (SITE + "peers = 3\n", "4: [site] peers: unknown key"),
         (
             SITE + DATASET + "match = []\n",
-            "7: [datasets.defects] match: not supported by this version",
+            "7: [datasets.defects] match: must not be empty",
         ),
         (
             SITE + DATASET + '[datasets.defects.peers.hub]\nkeys = "local"\n',

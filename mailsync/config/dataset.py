@@ -144,6 +144,9 @@ class DatasetSettings(Section):
     """Shared name to the own field it is here, or to a constant; None: the own names are shared."""
     set: dict[Text, PlainValue] | None = None
     """Own fields to what they hold in new records that come from peers."""
+    match: Annotated[list[Text], Field(min_length=1)] | None = None
+    """Fields that tell records apart wherever they came up; with them, sites that both hold data
+    find out which records they both have before any of them travels."""
     conflict: Annotated[Literal["newest"], BeforeValidator(_merge_policy)] = "newest"
 
     @field_validator("table")

@@ -29,7 +29,6 @@ LATER: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     PeerSettings: frozenset({"push", "link", "send", "receive"}),
     DatasetSettings: frozenset(
         {
-            "match",
             "direction",
             "send",
             "receive",

@@ -10,8 +10,8 @@ Rules
 
 ::
 
-    columns     = count name* shapes positions stems counters kinds dots ancestors definitions
-                  vector*                        each a byte string; one vector for each name
+    columns     = count name* shapes positions stems counters kinds dots ancestors [ranks]
+                  definitions vector*            each a byte string; one vector for each name
     shapes      = (flags mask [mask])*           mask: bit i for name i; the second: the killed
     positions   = zigzag(step from the last - 1)*
     stems       = number*                        as in rows, its definition in ``definitions``
@@ -19,6 +19,7 @@ Rules
     kinds       = number*                        of the shape
     dots        = number*                        newest, then those of the fields, as in rows
     ancestors   = (count number*)*               for the shapes that have any
+    ranks       = zigzag(step from the last - 1)*     if some shape has them
     definitions = tokens as in rows, in the order of their first use
     vector      = see ``vectors``
 
@@ -31,12 +32,13 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from mailsync.core import vectors
-from mailsync.core.model import DeleteOrder, Dot, Entry, Guid
+from mailsync.core.model import DeleteOrder, Dot, Entry, Extraction, Guid
 from mailsync.core.rows import (
     ALL_KILLED,
     ANCESTORS,
     DELETE,
     FLAGS,
+    LIKE,
     OWN_DOTS,
     RECORD_COST,
     SOME_KILLED,
@@ -73,6 +75,7 @@ class _Columns(NamedTuple, Generic[_Column]):
     kinds: _Column
     dots: _Column
     ancestors: _Column
+    ranks: _Column
 
 
 class ColumnWriter(RowWriter):
@@ -115,11 +118,14 @@ class ColumnWriter(RowWriter):
         body, self._body = self._body, bytearray()
         columns = _Columns(*(bytearray() for _ in _Columns._fields))
         kinds = {shape: varint(number) for number, shape in enumerate(table)}
-        before, last = 0, dict[bytes, int]()
+        before, rank, last = 0, 0, dict[bytes, int]()
         for row, shape in zip(rows, shapes, strict=True):
             self.pay(RECORD_COST)
             columns.positions.extend(varint(folded(row.position - before - 1)))
             before = row.position
+            if isinstance(row, Extraction) and row.like is not None:
+                columns.ranks.extend(varint(folded(row.like.rank - rank - 1)))
+                rank = row.like.rank
             stem, counter = stem_and_counter(row.guid)
             self._numbered(columns.stems, self._stems, stem, self.token)
             columns.counters.extend(varint(counter - last.get(stem, -1) - 1))
@@ -127,7 +133,7 @@ class ColumnWriter(RowWriter):
             columns.kinds.extend(kinds[shape])
             self._dots_and_ancestors(columns, shape, row)
         definitions, self._body = self._body, body
-        return [*map(bytes, columns), bytes(definitions)]
+        return [*map(bytes, columns[: _numbers(table)]), bytes(definitions)]
 
     def _dots_and_ancestors(self, columns: _Columns[bytearray], shape: Shape, row: Row) -> None:
         self.pay(len(row.entries))
@@ -178,20 +184,22 @@ class ColumnReader(RowReader):
         if names != sorted(set(names)):
             raise BadFormat("the columns of a dataset are not in order")
         table = self._shapes_of(self.octets(), names)
-        columns = _Columns(*(Octets(self.octets()) for _ in _Columns._fields))
+        there = [Octets(self.octets()) for _ in range(_numbers(table))]
+        columns = _Columns(*there, *[Octets(b"")] * (len(_Columns._fields) - len(there)))
         definitions = Scalars(self.octets())
         values = {name: vectors.read(self.octets(), self._vector_noise) for name in names}
         body, self._scalars = self._scalars, definitions
-        position, last = 0, dict[bytes, int]()
+        position, rank, last = 0, 0, dict[bytes, int]()
         for _ in range(count):
             self.pay(RECORD_COST)
-            step = unfolded(columns.positions.number(_STEPS))
-            position = in_bounds(position + 1 + step, COUNTERS)
+            position = _stepped(columns.positions, position)
             stem = self._numbered(columns.stems, self._stems, self._new_stem)
             last[stem] = last.get(stem, -1) + 1 + columns.counters.number(COUNTERS)
             guid = guid_of(stem, last[stem])
             shape = table[columns.kinds.number(len(table))]
-            yield self._column_row(columns, values, shape, position, dataset, guid)
+            if shape.flags & LIKE:
+                rank = _stepped(columns.ranks, rank)
+            yield self._column_row(columns, values, shape, position, dataset, guid, rank)
         self._scalars = body
         ends: list[vectors.Vector | Octets | Scalars]
         ends = [*columns, definitions, *values.values()]
@@ -221,6 +229,7 @@ class ColumnReader(RowReader):
         position: int,
         dataset: str,
         guid: Guid,
+        rank: int,
     ) -> Row:
         def dot(column: Octets) -> Dot:
             return self._numbered(column, self._dots, self._new_dot)
@@ -237,7 +246,7 @@ class ColumnReader(RowReader):
             name: Entry(dots[index], next(values[name].values), killed)
             for index, (name, killed) in enumerate(shape.fields)
         }
-        return row_of(shape, position, dataset, guid, newest, entries, context)
+        return row_of(shape, position, dataset, guid, newest, entries, context, rank)
 
     def _numbered(
         self, column: Octets, known: list[_Thing], define: Callable[[], _Thing]
@@ -248,6 +257,15 @@ class ColumnReader(RowReader):
             self.pay(1)
             known.append(define())
         return known[number]
+
+
+def _numbers(table: Iterable[Shape]) -> int:
+    """How many columns of numbers are there: ranks only if some shape has them."""
+    return len(_Columns._fields) - (not any(shape.flags & LIKE for shape in table))
+
+
+def _stepped(column: Octets, before: int) -> int:
+    return in_bounds(before + 1 + unfolded(column.number(_STEPS)), COUNTERS)
 
 
 def _shape_cost(names: int, fields: int) -> int:

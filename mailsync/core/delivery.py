@@ -81,6 +81,11 @@ def _has_seen_all(link: Link, record: Record) -> bool:
     )
 
 
+def has_seen_some(link: Link, record: Record) -> bool:
+    """Has the peer certainly seen some write of the record?"""
+    return any(is_known(one, link.peer, link.acked) for one in record.context.values())
+
+
 def other_holders(links: Mapping[str, Link], record: Record, peer: str) -> frozenset[str]:
     """The peers besides this one that certainly hold the record's state."""
     return frozenset(name for name, link in links.items() if name != peer and has(link, record))

@@ -46,6 +46,10 @@ class Ledger:
         changed = self.changed.get(record_id)
         return changed if changed is not None else self._records.get(record_id)
 
+    def latest(self, stored: Record) -> Record | None:
+        """A record that was read from the map, as it now stands."""
+        return None if stored.id in self.dropped else self.changed.get(stored.id, stored)
+
     def all(self) -> Iterator[Record]:
         """Every record as it now stands, the unchanged ones first. Reads the whole map."""
         for record_id, record in self._records.items():

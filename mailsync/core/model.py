@@ -19,6 +19,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, NewType
 
+from mailsync.core.digests import Likeness, Word
 from mailsync.core.positions import NOWHERE, Positions
 
 Guid = NewType("Guid", bytes)
@@ -164,6 +165,8 @@ class Extraction:
     whole: bool = True
     complete: bool = False
     """``context`` names all ancestors; infer none from what the sender covered."""
+    like: Likeness | None = None
+    """The reader's own record that it is; equal values are ABSENT, to be taken from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +238,8 @@ class Bundle:
     """Tag of the reader's last full bundle that the sender processed."""
     ask: bool = False
     """The sender was restored and needs an answer."""
+    words: tuple[Word, ...] = ()
+    """Match digests before a first synchronization."""
 
     @property
     def items(self) -> tuple[Extraction | DeleteOrder, ...]:

@@ -47,6 +47,7 @@ from mailsync.core.model import (
     Reason,
     Record,
     RecordId,
+    Value,
     dots_of,
     is_alive,
 )
@@ -65,6 +66,11 @@ def equal_rank(_record: Record) -> int:
     return 0
 
 
+def whole_text(extraction: Extraction) -> Extraction:
+    """Nothing is left out."""
+    return extraction
+
+
 def compose(
     ledger: Ledger,
     links: Mapping[str, Link],
@@ -76,12 +82,14 @@ def compose(
     tag: int,
     size_limit: int = SIZE_LIMIT,
     rank: Rank = equal_rank,
+    abridge: Callable[[Extraction], Extraction] = whole_text,
     manifest: frozenset[RecordId] | None = None,
 ) -> tuple[Bundle, Link]:
     """The next bundle for ``peer``, and its link afterwards. Commit both, then send.
 
     ``candidates``: at least every record that may be pending. What was sent after
     ``resend_before`` (milliseconds since 1970) counts as on its way. ``tag``: 32 random bits.
+    ``abridge`` leaves out of an extraction record what the peer can add by itself.
     """
     link = links[peer]
     flying = in_flight(link, resend_before)
@@ -95,11 +103,12 @@ def compose(
             holes.extend(_unsettled(link, record))
             continue
         order = _set_item(ledger, link, record)
-        room -= _weight(order.entries)
         if isinstance(order, Extraction):
+            order = abridge(order)
             extractions.append(order)
         else:
             deletes.append(order)
+        room -= _weight(order.entries)
     bundle = Bundle(
         stream=link.out,
         mark=next_mark(link, ledger.site.position, tag),
@@ -278,7 +287,10 @@ def weight(bundle: Bundle) -> int:
 def _weight(entries: Mapping[str, Entry]) -> int:
     """About how many bytes the entries take before compression."""
     return 24 + sum(
-        len(name) + (len(value) if isinstance(value, str | bytes) else 8)
+        3 if isinstance(entry.value, Absent) else len(name) + _size(entry.value)
         for name, entry in entries.items()
-        if not isinstance(value := entry.value, Absent)
     )
+
+
+def _size(value: Value) -> int:
+    return len(value) if isinstance(value, str | bytes) else 8

@@ -12,7 +12,7 @@ Rules
 ::
 
     rows       = row*                in the order of their positions
-    row        = position-step guid shape [newest-dot] [ancestors] fields
+    row        = position-step guid shape [newest-dot] [ancestors] [rank] fields
     fields     = dot value*          if the shape says one dot (no dot if there are no fields)
                = (dot value)*        otherwise
     shape      = number [flags count (name [killed])*]
@@ -28,6 +28,8 @@ Rules
            16 some fields are killed: true or false after each name
            32 the ancestors are complete: none is to be inferred
            64 a delete order; its newest dot follows
+           128 a record of the reader's own; its rank follows (see ``digests``)
+           256 its values are the reader's
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from mailsync.core.digests import Likeness
 from mailsync.core.model import DeleteOrder, Dot, Entry, Extraction, Guid, Mark, Reason, dots_of
 from mailsync.core.tokens import TokenReader, TokenWriter
 from mailsync.errors import BadFormat, OurError
@@ -60,7 +63,9 @@ ALL_KILLED: Final = 8
 SOME_KILLED: Final = 16
 COMPLETE: Final = 32
 DELETE: Final = 64
-FLAGS: Final = 128
+LIKE: Final = 128
+EQUAL: Final = 256
+FLAGS: Final = 512
 
 Row = DeleteOrder | Extraction
 """What stands in a row."""
@@ -151,6 +156,8 @@ class RowWriter(TokenWriter):
             self.count(len(row.context))
             for ancestor in sorted(row.context):
                 self.dot(ancestor)
+        if isinstance(row, Extraction) and row.like is not None:
+            self.number(row.like.rank)
         self.pay(len(row.entries))
         if row.entries and not shape.flags & OWN_DOTS:
             self.dot(next(iter(row.entries.values())).dot)
@@ -229,12 +236,13 @@ class RowReader(TokenReader):
         context: frozenset[Dot] = frozenset()
         if shape.flags & ANCESTORS:
             context = frozenset(self.dot() for _ in range(self.count()))
+        rank = self.number() if shape.flags & LIKE else 0
         self.pay(len(shape.fields))
         shared = self.dot() if shape.fields and not shape.flags & OWN_DOTS else None
         entries = {
             name: Entry(shared or self.dot(), self.value(), killed) for name, killed in shape.fields
         }
-        return row_of(shape, position, dataset, guid, newest, entries, context)
+        return row_of(shape, position, dataset, guid, newest, entries, context, rank)
 
 
 def stem_and_counter(guid: Guid) -> tuple[bytes, int]:
@@ -259,6 +267,8 @@ def shape_of(row: Row) -> Shape:
         flags = DELETE | SPECIAL * (row.reason is Reason.WITHDRAWN)
     else:
         flags = SPECIAL * row.whole
+        if row.like is not None:
+            flags |= LIKE | EQUAL * row.like.is_equal
     flags |= COMPLETE * row.complete
     flags |= OWN_DOTS * (len(dots_of(row.entries)) > 1)
     flags |= ANCESTORS * bool(row.context)
@@ -275,10 +285,14 @@ def row_of(
     newest: Dot | None,
     entries: dict[str, Entry],
     context: frozenset[Dot],
+    rank: int,
 ) -> Row:
-    """What stands in a row of this shape; ``newest`` only for a delete order."""
+    """What stands in a row of this shape; ``newest`` only for a delete order, a rank for a
+    record of the reader's own.
+    """
     special, complete = bool(shape.flags & SPECIAL), bool(shape.flags & COMPLETE)
     if newest is None:
-        return Extraction(position, dataset, guid, entries, context, special, complete)
+        like = Likeness(rank, bool(shape.flags & EQUAL)) if shape.flags & LIKE else None
+        return Extraction(position, dataset, guid, entries, context, special, complete, like)
     reason = Reason.WITHDRAWN if special else Reason.DELETED
     return DeleteOrder(position, dataset, guid, reason, newest, entries, context, complete)

@@ -1,10 +1,12 @@
-"""Two records that turn out to be one: both must sit under the same natural key.
+"""Two records that turn out to be one: both must sit under the same natural key, or match.
 
 Rules
 -----
-* Of two GUIDs the smaller stays; the other is killed, and everything it said is joined into the
-  one that stays, dots and all. No new write is made, so every site that learns of both comes to
-  the same result by itself, and nothing echoes.
+* A GUID that nobody else ever heard of gives way without a trace, and so do its writes where the
+  other record holds the same values: both sites were told nothing new.
+* Of two GUIDs that others know the smaller stays; the other is killed, and everything it said is
+  joined into the one that stays, dots and all. No new write is made, so every site that learns of
+  both comes to the same result by itself, and nothing echoes.
 * An edit of the killed record that did not know of it revives the record, collides again, and is
   joined in again: nothing is lost.
 * A delete of the killed record by somebody who did not know of the other one comes too late: what
@@ -15,12 +17,23 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import Loss, field_note, join, killed
-from mailsync.core.model import NO_MARKER, Absent, Fields, Record, Sighting, same_fields
+from mailsync.core.model import (
+    NO_MARKER,
+    Absent,
+    Dot,
+    Fields,
+    Guid,
+    Record,
+    Sighting,
+    Value,
+    dots_of,
+    same_fields,
+)
 
 
 def unify(
@@ -34,6 +47,8 @@ def unify(
     ``spelled`` gives fields as the dataset would hold them. Returns the record that stays; the
     row is its.
     """
+    if not holder.had:
+        return _adopt(ledger, holder, newcomer, spelled)
     stays, goes = sorted((holder, newcomer), key=lambda record: record.guid)
     entries, losses = join(stays.entries, stays.context.keys(), goes.entries, goes.context.keys())
     ledger.note(field_note(stays.id, loss) for loss in losses if not _is_one_value(loss, spelled))
@@ -62,9 +77,72 @@ def unify(
     return unified
 
 
+def _adopt(
+    ledger: Ledger,
+    holder: Record,
+    newcomer: Record,
+    spelled: Callable[[Fields], Fields],
+) -> Record:
+    """The newcomer takes the holder's row, and what the holder says otherwise."""
+    theirs = newcomer.entries
+    ours = {
+        name: entry
+        for name, entry in holder.entries.items()
+        if name not in theirs or not _is_one_value(Loss(name, entry, theirs[name]), spelled)
+    }
+    entries, losses = join(ours, holder.context.keys(), theirs, newcomer.context.keys())
+    ledger.drop(holder.id)
+    ledger.note(field_note(newcomer.id, loss) for loss in losses)
+    position = Sighting(ledger.next_position)
+    adopted = replace(
+        newcomer,
+        entries=entries,
+        context={**dict.fromkeys(dots_of(ours), position), **newcomer.context},
+        key=holder.key,
+        etag=holder.etag,
+        shadow=holder.shadow,
+        marker=NO_MARKER,
+    )
+    return ledger.keep(adopted) if entries == theirs else ledger.bump(adopted)
+
+
+def renamed(
+    ledger: Ledger,
+    record: Record,
+    fields: Iterable[str],
+    names: Mapping[Guid, Guid],
+    stroke: Dot,
+) -> None:
+    """Make references in these fields name the records that stay (``names``: the GUIDs that went,
+    and what each gave way to). It is a write of ours, with the dot ``stroke``, if others have the
+    record.
+    """
+    shadow = dict(record.shadow or {})
+    entries = dict(record.entries)
+    for field in fields:
+        if (there := _renamed(shadow.get(field), names)) is not None:
+            shadow[field] = there
+        entry = entries.get(field)
+        value = None if entry is None else _renamed(entry.value, names)
+        if entry is not None and value is not None:
+            dot = stroke if record.had and not entry.killed else entry.dot
+            entries[field] = entry._replace(dot=dot, value=value)
+    if record.shadow is not None:
+        record = replace(record, shadow=shadow)
+    if any(entry.dot == stroke for entry in entries.values()):
+        context = {**record.context, stroke: Sighting(ledger.next_position)}
+        ledger.bump(replace(record, entries=entries, context=context))
+    elif entries != record.entries or shadow:
+        ledger.keep(replace(record, entries=entries))
+
+
+def _renamed(value: Value | Absent, names: Mapping[Guid, Guid]) -> Value:
+    return names.get(Guid(value)) if isinstance(value, bytes) else None
+
+
 def _is_one_value(loss: Loss, spelled: Callable[[Fields], Fields]) -> bool:
     """Does the dataset hold both values as one?"""
     one, other = loss.entry.value, loss.winner.value
     if isinstance(one, Absent) or isinstance(other, Absent):
-        return False
+        return one is other
     return same_fields(spelled({loss.field: one}), spelled({loss.field: other}))

@@ -13,7 +13,7 @@ Rules
     content  = preface [size noise] packed            packed: body, or a zstd frame of it
     noise    = size noise vector-noise*               see ``noise`` and ``vectors``
     body     = flags stream [stream] mark history [confirmed] [holes] cover [last] [lacking]
-               [refused] [stripped] [manifest] [full-seen] form sections
+               [refused] [stripped] [manifest] [full-seen] [words] form sections
                                                       a sequence of CBOR scalars
     stream   = generation nonce                       the sender's; the one acknowledged
     history  = count mark*
@@ -21,11 +21,13 @@ Rules
     holes, cover = count (gap length)*                each interval: gap and length, less one
     refused  = count name*
     lacking, manifest = count (name count guid*)*
+    words    = count word*                            see ``words``
     sections = count section*                         form 1: rows, 2: columns; others are free
     section  = name count rows / columns              see ``rows`` and ``columns``
 
     flags    1 stream acknowledged  2 confirmed  4 holes     8 last         16 lacking
              32 refused             64 stripped  128 manifest 256 full-seen 512 an answer is needed
+             1024 words
 
 What is optional is there if its flag is set. What stays the same from bundle to bundle stands at
 the beginning, and is found whole in the prior.
@@ -38,7 +40,6 @@ from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final, NamedTuple
 
-from mailsync.core.columns import ColumnReader, ColumnWriter
 from mailsync.core.compression import compressor, decompress
 from mailsync.core.model import (
     Acknowledgement,
@@ -54,6 +55,7 @@ from mailsync.core.preface import Preface, check_of, written
 from mailsync.core.preface import read as preface_of
 from mailsync.core.rows import RANDOM, TAGS, Row
 from mailsync.core.varints import Octets, sized
+from mailsync.core.words import WordReader, WordWriter
 from mailsync.errors import BadBundle, BadFormat, OurError
 
 ROWS: Final = 1
@@ -198,9 +200,10 @@ class _Flag(IntFlag):
     MANIFEST = 128
     FULL_SEEN = 256
     ASK = 512
+    WORDS = 1024
 
 
-_EVERY_FLAG: Final = 2 * _Flag.ASK
+_EVERY_FLAG: Final = 2 * _Flag.WORDS
 
 
 def _flags_of(bundle: Bundle) -> _Flag:
@@ -216,11 +219,12 @@ def _flags_of(bundle: Bundle) -> _Flag:
         _Flag.MANIFEST: bundle.manifest is not None,
         _Flag.FULL_SEEN: bundle.full_seen is not None,
         _Flag.ASK: bundle.ask,
+        _Flag.WORDS: bool(bundle.words),
     }
     return _Flag(sum(flag for flag, is_there in there.items() if is_there))
 
 
-class _BundleWriter(ColumnWriter):
+class _BundleWriter(WordWriter):
     def bundle(self, bundle: Bundle, form: int) -> None:
         told = bundle.acknowledgement
         self.number(int(_flags_of(bundle)))
@@ -240,6 +244,8 @@ class _BundleWriter(ColumnWriter):
             self._listing(bundle.manifest)
         if bundle.full_seen is not None:
             self.number(bundle.full_seen, TAGS)
+        if bundle.words:
+            self.words(bundle.words)
         self._sections(bundle, form)
 
     def _told(self, told: Acknowledgement) -> None:
@@ -281,7 +287,7 @@ class _BundleWriter(ColumnWriter):
             write(rows)
 
 
-class _BundleReader(ColumnReader):
+class _BundleReader(WordReader):
     def bundle(self) -> Bundle:
         flags = _Flag(self.number(_EVERY_FLAG))
         stream = self._stream()
@@ -293,6 +299,7 @@ class _BundleReader(ColumnReader):
         told = self._told(flags, acknowledged)
         manifest = self._listing() if _Flag.MANIFEST in flags else None
         full_seen = self.number(TAGS) if _Flag.FULL_SEEN in flags else None
+        words = self.words() if _Flag.WORDS in flags else ()
         rows = self._sections()
         return Bundle(
             stream,
@@ -306,6 +313,7 @@ class _BundleReader(ColumnReader):
             manifest,
             full_seen,
             _Flag.ASK in flags,
+            words,
         )
 
     def _told(self, flags: _Flag, stream: Stream | None) -> Acknowledgement:

@@ -3,7 +3,8 @@
 Rules
 -----
 * A new record gets a key that is free, proposed by the dataset. Where the fields themselves say
-  the key, as shared ones do, and another record has it, the two are made one.
+  the key, as shared ones do, and another record has it, the two are made one; so they are where
+  declared fields say that they are the same (see ``pairing``).
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Sequence
 
 from mailsync.core import record_map
 from mailsync.core.ledger import Ledger
-from mailsync.core.model import Key, Record, desired_fields
-from mailsync.core.unifying import unify
+from mailsync.core.model import Key, Record, RecordId, desired_fields
+from mailsync.cycle.pairing import Pairs, Unions
 from mailsync.cycle.references import References
-from mailsync.datasets.base import Change, Dataset, Newcomer, held_by
-from mailsync.store.records import StoredRecords
+from mailsync.cycle.site import Site
+from mailsync.datasets.base import Change, Newcomer, held_by
+from mailsync.store.transaction import Transaction
 
 
 class Claim:
@@ -24,24 +26,42 @@ class Claim:
 
     def __init__(
         self,
-        dataset: Dataset,
+        site: Site,
         name: str,
-        records: StoredRecords,
+        transaction: Transaction,
         ledger: Ledger,
         references: References,
     ) -> None:
-        """``records``, ``ledger`` and ``references`` are of the open transaction."""
-        self._dataset = dataset
-        self._held = held_by(dataset)
+        """``ledger`` and ``references`` are of the transaction."""
+        self._dataset = site.dataset(name)
+        self._held = held_by(self._dataset)
         self._name = name
-        self._records = records
+        self._records = transaction.records
         self._ledger = ledger
         self._references = references
+        self._pairs = Pairs(site, name, transaction, ledger)
+        self._unions = Unions(site, name, transaction, ledger)
         self.again = False
         """Some were made one with others."""
+        self.open: list[tuple[Record, str]] = []
+        """Those that may be one of several, and why."""
+        self.doubtful: set[RecordId] = set()
+        """Records with rows that they may be."""
 
     def stake(self, batch: Sequence[Record]) -> list[Record]:
         """The records with marker and key set."""
+        pairs = self._pairs.among(batch)
+        self.doubtful = pairs.doubtful
+        self.open = [(record, pairs.open[record.id]) for record in batch if record.id in pairs.open]
+        if pairs.holders:
+            self.again = True
+            self._unions.unite_all({own.guid: one.guid for one, own in pairs.holders.items()})
+        claimed = self._claimed([record for record in batch if record.id not in pairs.open])
+        self._unions.finish()
+        return claimed
+
+    def _claimed(self, batch: Sequence[Record]) -> list[Record]:
+        batch = [record for record in batch if record.id not in self._ledger.changed]
         vanished = self._vanished(batch)
         keys = self._keys(batch)
         holders = self._records.by_key(self._name, [key for key in keys if key is not None])
@@ -54,8 +74,7 @@ class Claim:
                 self.again = True
                 # a row that is to go makes room first
                 if key is not None and key not in begun and desired_fields(holder) is not None:
-                    spelled = self._dataset.spelled
-                    holders[key] = unify(self._ledger, holder, record, spelled)
+                    holders[key] = self._unions.unite(holder, record)
             elif key not in vanished:
                 begun[key] = record_map.begin(self._ledger, record, key, self._held)
         return list(begun.values())

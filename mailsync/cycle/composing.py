@@ -6,19 +6,20 @@ A bundle is committed with its parts in the outbox, before anything is handed to
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from mailsync.core import container, delivery, outbound, sealing, wire
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import subject_of
-from mailsync.core.model import CONFLICTS, Bundle, Link, Record, RecordId
-from mailsync.core.offering import offer
+from mailsync.core.model import CONFLICTS, Bundle, Extraction, Link, RecordId
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.core.positions import Positions
+from mailsync.cycle import matching
 from mailsync.cycle.budget import Choice, allowance, fits_no_day, share
 from mailsync.cycle.partly import forget_parts, label_of, receipts_for
+from mailsync.cycle.pending import Pending, owed_before
 from mailsync.cycle.pricing import mail_sizes
 from mailsync.cycle.report import Report, Waiting
 from mailsync.cycle.site import Peer, Site
@@ -63,13 +64,13 @@ def compose_for(
     with site.store.transaction() as transaction:
         links = site.links(transaction)
         candidates = list(transaction.records.outside(links[peer.name].acked))
-        more = outbound.is_due(
-            links, peer.name, candidates, resend_before=0, owed_before=_owed_before(peer, start)
-        )
+        matching.decide(site, transaction, peer, candidates, report.read)
+        standings = matching.standings(site, transaction, peer, start)
+        choice = Choice(links[peer.name], peer.settings.budget, site.settings.section_of)
+        pending = Pending(site, peer, report, candidates, start, choice, standings, everything)
+        more = pending.is_due(transaction, start, resend_before=0)
         if allowance(site, transaction, peer).left != 0:
             _recall(site, transaction, peer, ALWAYS if more else due_by)
-        choice = Choice(links[peer.name], peer.settings.budget, site.settings.section_of)
-    pending = _Pending(site, peer, candidates, start, choice, everything)
     while True:
         with site.store.transaction() as transaction:
             composed = _compose_one(pending, transaction)
@@ -81,23 +82,6 @@ def compose_for(
             waiting = _waiting(pending, transaction)
         if waiting is not None:
             report.waiting[peer.name] = waiting
-
-
-def offer_widened(site: Site) -> None:
-    """Make due what links carry that did not before: a section of the configuration was added."""
-    now = site.surroundings.now()
-    with site.store.transaction() as transaction:
-        links = site.links(transaction)
-        changed = {name: link for name, link in links.items() if link.datasets != link.offered}
-        if not changed:
-            return
-        ledger = transaction.ledger()
-        for name, link in changed.items():
-            if link.sent and link.datasets - link.offered:
-                offer(ledger, links, name, link.datasets - link.offered)
-            changed[name] = replace(link, offered=link.datasets)
-        transaction.save(ledger, now)
-        transaction.save_links(changed)
 
 
 def _recall(site: Site, transaction: Transaction, peer: Peer, due_by: int) -> None:
@@ -115,6 +99,7 @@ def _recall(site: Site, transaction: Transaction, peer: Peer, due_by: int) -> No
     ]
     if recalled:
         ground(site, transaction, recalled)
+        transaction.matches.unsaid(peer.name)
     # what has not left yet is not overdue, however long a server holds it up
     waiting = Positions.covering(
         interval for item in items if item not in recalled for interval in item.positions.intervals
@@ -136,35 +121,6 @@ def ground(site: Site, transaction: Transaction, items: list[Queued]) -> None:
     transaction.save_links(links)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """What may be due to a peer in one cycle."""
-
-    site: Site
-    peer: Peer
-    candidates: Sequence[Record]
-    start: int
-    choice: Choice
-    everything: bool
-
-    def resend_before(self, link: Link) -> int:
-        """What was sent before this has been on its way for too long."""
-        if self.everything:
-            return self.start
-        return self.start - delivery.patience(link, self.peer.settings.resend_after * 1000)
-
-    def is_due(self, links: Mapping[str, Link], now: int) -> bool:
-        """Is there anything to tell that was not found too large?"""
-        chosen = (record for record in self.candidates if self.choice.rank(record) is not None)
-        return outbound.is_due(
-            links,
-            self.peer.name,
-            chosen,
-            resend_before=self.resend_before(links[self.peer.name]),
-            owed_before=_owed_before(self.peer, now),
-        )
-
-
 class _Draft(NamedTuple):
     """A bundle as it could go, and what would follow from that."""
 
@@ -183,14 +139,15 @@ class _Draft(NamedTuple):
 class _Desk:
     """Where one bundle is drafted, smaller and smaller, until it fits. Nothing is written."""
 
-    def __init__(self, pending: _Pending, transaction: Transaction) -> None:
+    def __init__(self, pending: Pending, transaction: Transaction) -> None:
         """As things are in the transaction."""
         site, peer = pending.site, pending.peer
-        self._pending, self._transaction = pending, transaction
+        self._pending, self.transaction = pending, transaction
         self.now = max(site.surroundings.now(), pending.start + 1)
         self.links = site.links(transaction)
         self.link = self.links[peer.name]
-        self.rank = pending.choice.rank
+        self.rank = pending.rank
+        self._words = pending.words(transaction, pending.resend_before(self.link))
         self._tag = site.surroundings.bits(32)
         self.name = site.surroundings.octets(BUNDLE_SIZE)
         self._receipts, self.still_owed = receipts_for(site, transaction, peer, self.link, self.now)
@@ -200,7 +157,7 @@ class _Desk:
 
     def draft(self, size_limit: int, rank: outbound.Rank) -> _Draft:
         """The bundle of this size, bytes before compression."""
-        pending, ledger = self._pending, self._transaction.ledger()
+        pending, ledger = self._pending, self.transaction.ledger()
         bundle, changed = outbound.compose(
             ledger,
             self.links,
@@ -211,10 +168,11 @@ class _Desk:
             tag=self._tag,
             size_limit=size_limit,
             rank=rank,
+            abridge=self._abridged,
             manifest=self._manifest,
         )
         told = replace(bundle.acknowledgement, stripped=self._route.stripped)
-        bundle = replace(bundle, acknowledgement=told)
+        bundle = replace(bundle, acknowledgement=told, words=self._words)
         written = wire.encode(bundle, self.preface, self._prior)
         containers = _containers(
             pending.site, pending.peer, written.content, self._route, self.name, self._receipts
@@ -222,16 +180,18 @@ class _Desk:
         link = replace(changed, owe_since=self.still_owed)
         return _Draft(bundle, ledger, link, written.body, containers)
 
+    def _abridged(self, item: Extraction) -> Extraction:
+        return matching.abridge(self._pending.site, self.transaction, self._pending.standings, item)
+
     def price(self, draft: _Draft) -> int:
         """Bytes of the whole mails that would carry it."""
         pending = self._pending
         return sum(mail_sizes(pending.site, pending.peer, draft.containers, self._route.step))
 
 
-def _compose_one(pending: _Pending, transaction: Transaction) -> Composed | None:
+def _compose_one(pending: Pending, transaction: Transaction) -> Composed | None:
     site, peer = pending.site, pending.peer
-    links = site.links(transaction)
-    if not pending.is_due(links, max(site.surroundings.now(), pending.start + 1)):
+    if not pending.is_due_now(transaction):
         return None
     left = _left(pending, transaction)
     if left == 0:
@@ -243,6 +203,7 @@ def _compose_one(pending: _Pending, transaction: Transaction) -> Composed | None
     transaction.save(draft.ledger, desk.now)
     transaction.save_links({peer.name: draft.link})
     transaction.bodies.sent(peer.name, desk.preface.serial, draft.body)
+    matching.note_said(transaction, peer.name, draft.bundle.words, desk.now)
     _queue(site, transaction, peer, draft.bundle, draft.containers, label_of(desk.name))
     _log(transaction, peer, draft.bundle, desk.now)
     return Composed(
@@ -252,7 +213,7 @@ def _compose_one(pending: _Pending, transaction: Transaction) -> Composed | None
     )
 
 
-def _left(pending: _Pending, transaction: Transaction) -> int | None:
+def _left(pending: Pending, transaction: Transaction) -> int | None:
     """Bytes of whole mails that may go besides what the outbox holds; None: any number."""
     peer = pending.peer
     if peer.settings.budget is None:
@@ -271,14 +232,14 @@ def _fullest(desk: _Desk, size_limit: int = outbound.SIZE_LIMIT) -> _Draft:
         size_limit = max(weight * 2 // (3 * len(draft.containers)), 1)
 
 
-def _affordable(desk: _Desk, pending: _Pending, left: int) -> _Draft | None:
+def _affordable(desk: _Desk, pending: Pending, left: int) -> _Draft | None:
     """As much as fits into so many bytes of whole mails; None if nothing that is due does."""
     empty = desk.price(desk.draft(0, desk.rank))
     if empty > left:
         pending.choice.note_least(empty)
         return None
     size_limit = largest = min(left * COMPRESSION_MAX, outbound.SIZE_LIMIT)
-    while pending.is_due(desk.links, desk.now):
+    while pending.is_due_now(desk.transaction):
         draft = _fullest(desk, size_limit)
         price = desk.price(draft)
         if price <= left:
@@ -294,13 +255,14 @@ def _affordable(desk: _Desk, pending: _Pending, left: int) -> _Draft | None:
     return None
 
 
-def _waiting(pending: _Pending, transaction: Transaction) -> Waiting | None:
+def _waiting(pending: Pending, transaction: Transaction) -> Waiting | None:
     """What the budget holds back, now that all that fits is composed."""
     site, peer = pending.site, pending.peer
     shares = share(site, transaction, peer, transaction.outbox.items(peer.name))
     desk = _Desk(pending, transaction)
     resend_before = pending.resend_before(desk.link)
-    due = outbound.due(desk.links, peer.name, pending.candidates, resend_before=resend_before)
+    candidates = [one for one in pending.candidates if not pending.hold(one)]
+    due = outbound.due(desk.links, peer.name, candidates, resend_before=resend_before)
     records = Counter(subject_of(each.dataset, each.entries) or each.dataset for each in due)
     mails, size = len(shares.waiting), shares.waiting_bytes
     if records or outbound.is_due(
@@ -308,7 +270,7 @@ def _waiting(pending: _Pending, transaction: Transaction) -> Waiting | None:
         peer.name,
         (),
         resend_before=resend_before,
-        owed_before=_owed_before(peer, desk.now),
+        owed_before=owed_before(peer, desk.now),
     ):
         sample = desk.draft(outbound.SIZE_LIMIT, outbound.equal_rank)
         size += desk.price(sample) * max(records.total(), 1) // max(sample.records, 1)
@@ -318,11 +280,6 @@ def _waiting(pending: _Pending, transaction: Transaction) -> Waiting | None:
     is_hopeless = not mails and pending.choice.is_stuck(records.total())
     too_large = tuple(pending.choice.too_large)
     return Waiting(dict(records), mails, size, why, None if is_hopeless else until, too_large)
-
-
-def _owed_before(peer: Peer, now: int) -> int:
-    """An acknowledgement owed since before this goes even alone (milliseconds since 1970)."""
-    return now - peer.settings.acknowledge_after * 1000
 
 
 def _manifest(transaction: Transaction) -> frozenset[RecordId]:
@@ -389,6 +346,8 @@ def _queue(
 def _log(transaction: Transaction, peer: Peer, bundle: Bundle, now: int) -> None:
     records = sum(item.dataset != CONFLICTS for item in bundle.extractions)
     what = f"{records} records, {len(bundle.deletes)} deletes"
-    if not bundle.extractions and not bundle.deletes:
+    if bundle.words:
+        what = f"match digests, {what}"
+    elif not bundle.extractions and not bundle.deletes:
         what = "an acknowledgement"
     transaction.history.log(Event(now, "composed", peer.name, None, what))

@@ -55,6 +55,7 @@ def detect_dataset(site: Site, name: str, report: Report) -> None:
         with site.store.transaction() as transaction:
             transaction.records.looked_through(name)
     report.held.setdefault(name, {}).update(unreadable)
+    report.read.add(name)
 
 
 def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:

@@ -49,7 +49,7 @@ class _Begun:
     writes: list[Write] = field(default_factory=list)
     """The same in the datasets' own terms."""
     waiting: list[tuple[Record, str]] = field(default_factory=list)
-    """Those that refer to what is not here, and to what."""
+    """Those that refer to what is not here, or may be one of several; and to what, or why."""
     again: bool = False
     """Some were made one with others: what is left must be looked at again."""
 
@@ -75,25 +75,11 @@ def materialise_datasets(site: Site, names: Sequence[str], report: Report) -> No
 
 def _databases(site: Site, names: Sequence[str]) -> list[list[str]]:
     """The datasets by what is written together, parents first."""
-    ordered: list[str] = []
-    for name in names:
-        _place(site, name, frozenset(names), ordered, ())
     found: dict[object, list[str]] = {}
-    for name in ordered:
+    for name in site.parents_first(names):
         database = site.dataset(name).database
         found.setdefault(name if database is None else database, []).append(name)
     return list(found.values())
-
-
-def _place(
-    site: Site, name: str, names: frozenset[str], ordered: list[str], below: tuple[str, ...]
-) -> None:
-    """Put a dataset behind those it refers to; in a circle, any may be first."""
-    if name not in names or name in ordered or name in below:
-        return
-    for parent in site.parents(name):
-        _place(site, parent, names, ordered, (*below, name))
-    ordered.append(name)
 
 
 def materialise_together(site: Site, names: Sequence[str], report: Report) -> Refused:
@@ -120,14 +106,16 @@ def _sweep(site: Site, names: Sequence[str], report: Report) -> _Sweep:
     """Write everything once."""
     sweep = _Sweep({name: {} for name in names})
     after: dict[str, int] = {}
-    while (begun := _begin(site, names, after)) is not None:
+    while (begun := _begin(site, names, after, report)) is not None:
         outcomes = _apply(site, begun, report)
         _settle(site, begun, outcomes, sweep)
         sweep.again = sweep.again or begun.again
     return sweep
 
 
-def _begin(site: Site, names: Sequence[str], after: dict[str, int]) -> _Begun | None:
+def _begin(
+    site: Site, names: Sequence[str], after: dict[str, int], report: Report
+) -> _Begun | None:
     """First step: markers and keys for the next records to be written. None: there are none.
 
     ``after``: the position reached in each dataset; brought up to date.
@@ -145,8 +133,10 @@ def _begin(site: Site, names: Sequence[str], after: dict[str, int]) -> _Begun | 
         begun = _Begun()
         claimed = []
         for name, records in mine.items():
-            claim = Claim(site.dataset(name), name, transaction.records, ledger, references)
+            claim = Claim(site, name, transaction, ledger, references)
             claimed += claim.stake(records)
+            begun.waiting += claim.open
+            report.doubtful |= claim.doubtful
             begun.again = begun.again or claim.again
         for record in claimed:
             write, missing = _write(references, record)

@@ -6,12 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from mailsync.core.model import CONFLICTS
-from mailsync.cycle.composing import ALWAYS, compose_for, offer_widened
+from mailsync.cycle.composing import ALWAYS, compose_for
 from mailsync.cycle.detecting import detect_datasets
 from mailsync.cycle.pricing import mail_sizes
 from mailsync.cycle.receiving import process_inbox
 from mailsync.cycle.report import Report, Waiting
 from mailsync.cycle.site import Peer, Site
+from mailsync.cycle.widening import offer_widened
 from mailsync.errors import MailsyncError
 
 

@@ -21,6 +21,7 @@ from mailsync.core.inbound import Received, Verdict, receive
 from mailsync.core.model import CONFLICTS, Bundle, RecordId
 from mailsync.core.preface import Preface
 from mailsync.core.preface import read as preface_of
+from mailsync.cycle import matching, pairing
 from mailsync.cycle.budget import day_of
 from mailsync.cycle.partly import forget_parts, owe_receipt, send_missing
 from mailsync.cycle.report import Report
@@ -259,11 +260,16 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
             return
         ledger = transaction.ledger()
         transaction.records.fetch(RecordId(item.dataset, item.guid) for item in bundle.items)
+        whole = pairing.fill(site, transaction, links[waiting.peer], bundle, report.read)
+        links[waiting.peer] = whole.link
         received = receive(
-            ledger, links, waiting.peer, bundle, now=now, nonce=site.surroundings.bits(64)
+            ledger, links, waiting.peer, whole.bundle, now=now, nonce=site.surroundings.bits(64)
         )
+        pairing.pair(site, transaction, ledger, waiting.peer, whole.ours)
         stripped = bundle.acknowledgement.stripped
         link = step_up(transaction, received.links[waiting.peer], stripped, now)
+        if received.verdict is Verdict.EXPECTED:
+            link = matching.hear(transaction, link, bundle, now)
         if link.acked != links[waiting.peer].acked:
             transaction.warnings.drop(f"route {waiting.peer}")
             forget_parts(transaction, waiting.peer, link.acked)
@@ -306,7 +312,9 @@ def _log_received(
     now: int,
 ) -> None:
     words = f"{received.upserts} records, {received.deletes} deletes, {conflicts} conflicts"
-    if not bundle.extractions and not bundle.deletes:
+    if bundle.words:
+        words = f"match digests, {words}"
+    elif not bundle.extractions and not bundle.deletes:
         words = "an acknowledgement"
     if received.verdict is not Verdict.EXPECTED:
         words += f"; {received.verdict.value}"

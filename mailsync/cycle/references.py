@@ -76,6 +76,8 @@ class References:
         for field, referred in self._referred(dataset, fields):
             record = self._ledger.get(referred)
             if record is None or record.key is None:
+                record = self._one_with(referred)
+            if record is None or record.key is None:
                 missing.append(Missing(field, referred))
             else:
                 [landed[field]] = key_values(record.key)
@@ -95,6 +97,11 @@ class References:
             newest = [one for one in parents if one is not None and _comes_or_goes(one)]
             found |= {record.id: record for record in newest}
         return found
+
+    def _one_with(self, referred: RecordId) -> Record | None:
+        """The record that the one referred to became."""
+        stays = self._transaction.aliases.find(referred.dataset, referred.guid)
+        return None if stays is None else self._ledger.get(RecordId(referred.dataset, stays))
 
     def _fetch(self, records: Sequence[Record]) -> set[RecordId]:
         """Load at once what these records refer to."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from mailsync.core.model import RecordId
 from mailsync.errors import Exit, MailsyncError, OurError, PeerError
 
 _log = logging.getLogger(__name__)
@@ -64,8 +65,12 @@ class Report:
     peers: dict[str, PeerReport] = field(default_factory=dict)
     detected: dict[str, int] = field(default_factory=dict)
     """Local changes by dataset."""
+    read: set[str] = field(default_factory=set)
+    """Datasets that the record map is up to date with."""
     held: dict[str, dict[str, str]] = field(default_factory=dict)
     """By dataset: record or file, and why it waits for a person."""
+    doubtful: set[RecordId] = field(default_factory=set)
+    """Records that may be one with what is held; they are not sent."""
     rejected: list[str] = field(default_factory=list)
     """Mails that looked like ours and were not used, and why."""
     warnings: list[str] = field(default_factory=list)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailsync.core.model import CONFLICTS
-from mailsync.cycle.composing import ALWAYS, compose_for, offer_widened
+from mailsync.cycle.composing import ALWAYS, compose_for
 from mailsync.cycle.detecting import detect_datasets
 from mailsync.cycle.housekeeping import tidy
 from mailsync.cycle.materialising import materialise_datasets
@@ -16,6 +16,7 @@ from mailsync.cycle.receiving import admit, arrival_of, collect, dispose, proces
 from mailsync.cycle.report import Report
 from mailsync.cycle.sending import deliver
 from mailsync.cycle.site import Site
+from mailsync.cycle.widening import offer_widened
 from mailsync.errors import MailsyncError
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from mailsync.carriers.base import NAME_SIZE, Mailbox, Sender, name_of_mail
 from mailsync.config import DatasetSettings, PeerSettings, Settings, load
@@ -27,6 +27,9 @@ from mailsync.errors import BadCard, MailsyncError
 from mailsync.keys import load_keys, read_card
 from mailsync.store.state import StateStore
 from mailsync.store.transaction import Transaction
+
+MATCH_OF_KIND: Final[Mapping[str, tuple[str, ...]]] = {"vcard": ("uid",), "ical": ("uid",)}
+"""What tells records apart wherever they came up, where nothing else is declared."""
 
 
 class Carrier(Protocol):
@@ -219,6 +222,31 @@ class Site:
             for other, section in self.sections.items()
             if section.source == source and section.table is not None
         }
+
+    def parents_first(self, names: Collection[str]) -> list[str]:
+        """The datasets, each behind those it refers to; in a circle, any may be first.
+
+        Raises DatasetError, BadConfiguration.
+        """
+        ordered: list[str] = []
+        for name in names:
+            self._place(name, names, ordered, ())
+        return ordered
+
+    def _place(
+        self, name: str, names: Collection[str], ordered: list[str], below: tuple[str, ...]
+    ) -> None:
+        if name not in names or name in ordered or name in below:
+            return
+        for parent in self.parents(name):
+            self._place(parent, names, ordered, (*below, name))
+        ordered.append(name)
+
+    def matching(self, name: str) -> tuple[str, ...]:
+        """Fields by which its records and other sites' are told to be the same; maybe none."""
+        section = self.sections[name]
+        declared = tuple(section.match or ())
+        return declared or MATCH_OF_KIND.get(section.source.partition(":")[0], ())
 
     @property
     def directory(self) -> Path:

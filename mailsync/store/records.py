@@ -84,6 +84,7 @@ _COUNT = Statement(
 )
 _ANY = Statement(select(_record.dataset).where(_of_dataset, _record.shadow.is_not(None)).limit(1))
 _ALL = Statement(_where())
+_OF = Statement(_where(_of_dataset))
 _BY_GUID = Statement(_where(_of_dataset, _among(_record.guid, "guids")))
 _BY_KEY = Statement(_where(_of_dataset, _among(_record.key, "keys")))
 _BETWEEN = Statement(_where(_record.position.between(bindparam("low"), bindparam("high"))))
@@ -200,6 +201,10 @@ class StoredRecords(Mapping[RecordId, Record]):
         """Every record, in the order of their positions."""
         return self._found(_ALL)
 
+    def of(self, dataset: str) -> list[Record]:
+        """Every record of a dataset, in the order of their positions."""
+        return self._found(_OF, dataset=self._number(dataset))
+
     def outside(self, positions: Positions) -> Iterator[Record]:
         """The records whose position is not among these, in the order of their positions."""
         start = 1
@@ -309,12 +314,12 @@ class StoredRecords(Mapping[RecordId, Record]):
         """Write what a ledger gathered."""
         self._add_datasets({record.dataset for record in changed})
         self._note_unheld(changed)
+        for name, guid in dropped:
+            self._session.run(_DROP, dataset=self._number(name), guid=bytes(guid))
         self._free_keys(changed)
         for chunk in _chunks(changed):
             rows = [self._row(record, now) for record in chunk]
             self._session.run_each(_SAVE, [row._asdict() for row in rows])
-        for name, guid in dropped:
-            self._session.run(_DROP, dataset=self._number(name), guid=bytes(guid))
         self._loaded.clear()
 
     def _row(self, record: Record, now: int) -> RecordRow:

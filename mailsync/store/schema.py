@@ -114,6 +114,53 @@ reservation = Table(
     PrimaryKeyConstraint("dataset", "key"),
 )
 
+match = Table(
+    "match",
+    metadata,
+    Column("peer", Text, nullable=False),
+    Column("dataset", Text, nullable=False),
+    Column("waiting", Integer, nullable=False),
+    Column("keeping", Integer, nullable=False),
+    Column("tag", BigInteger, nullable=False),
+    Column("shared", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("said", BigInteger, nullable=False),
+    Column("wanted", BigInteger, nullable=False),
+    Column("said_at", BigInteger, nullable=False),
+    Column("heard_tag", BigInteger),
+    Column("heard_shared", Integer, nullable=False),
+    Column("heard_size", BigInteger, nullable=False),
+    Column("heard", LargeBinary, nullable=False),
+    Column("answered_tag", BigInteger),
+    Column("matched_tag", BigInteger),
+    Column("ranks", LargeBinary, nullable=False),
+    Column("matched_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("peer", "dataset"),
+)
+
+likeness = Table(
+    "likeness",
+    metadata,
+    Column("peer", Text, nullable=False),
+    Column("dataset", Text, nullable=False),
+    Column("rank", BigInteger, nullable=False),
+    Column("guid", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("peer", "dataset", "rank"),
+    sqlite_with_rowid=False,
+)
+Index("likeness_guid", likeness.c.dataset, likeness.c.guid)
+
+alias = Table(
+    "alias",
+    metadata,
+    Column("dataset", Text, nullable=False),
+    Column("old", LargeBinary, nullable=False),
+    Column("new", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("dataset", "old"),
+)
+Index("alias_new", alias.c.dataset, alias.c.new)
+
 outbox = Table(
     "outbox",
     metadata,

@@ -11,12 +11,14 @@ from sqlalchemy import and_, bindparam, delete, insert, select, update
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link, SiteState, Stream
 from mailsync.store import schema
+from mailsync.store.aliases import Aliases
 from mailsync.store.bodies import Bodies
 from mailsync.store.codec import Peers, link_of, link_state
 from mailsync.store.history import History
 from mailsync.store.inbox import Inbox
 from mailsync.store.journal import Journal
 from mailsync.store.mailbox import MailboxState
+from mailsync.store.matches import Matches
 from mailsync.store.outbox import Outbox
 from mailsync.store.pauses import Pauses
 from mailsync.store.records import StoredRecords
@@ -47,7 +49,7 @@ _STALE = {
 }
 _RETIRE = [
     Statement(delete(table).where(table.c.peer.not_in(bindparam("peers", expanding=True))))
-    for table in (schema.outbox, schema.body)
+    for table in (schema.outbox, schema.body, schema.match, schema.likeness)
 ]
 _FORGET = [Statement(delete(table).where(stale)) for table, stale in _STALE.items()]
 
@@ -140,6 +142,16 @@ class Transaction:
     def reservations(self) -> Reservations:
         """GUIDs that wait for their rows."""
         return Reservations(self._session)
+
+    @cached_property
+    def aliases(self) -> Aliases:
+        """GUIDs that gave way to others."""
+        return Aliases(self._session)
+
+    @cached_property
+    def matches(self) -> Matches:
+        """First synchronizations."""
+        return Matches(self._session)
 
     @cached_property
     def pauses(self) -> Pauses:

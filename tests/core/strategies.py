@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from mailsync.core.digests import Digests, Likeness, Matched, MoreDigests, Word
 from mailsync.core.model import (
     ABSENT,
     Acknowledgement,
@@ -83,8 +84,22 @@ delete_orders = st.builds(
     contexts,
     st.booleans(),
 )
+likenesses = st.builds(Likeness, counters, st.booleans())
 extractions = st.builds(
-    Extraction, counters, names, guids, rows, contexts, st.booleans(), st.booleans()
+    Extraction,
+    counters,
+    names,
+    guids,
+    rows,
+    contexts,
+    st.booleans(),
+    st.booleans(),
+    st.none() | likenesses,
+)
+words = (
+    st.builds(Digests, names, tags, st.booleans(), counters, counters, st.binary(max_size=40))
+    | st.builds(MoreDigests, names, tags, counters)
+    | st.builds(Matched, names, tags, positions)
 )
 
 
@@ -111,6 +126,7 @@ def _bundle(
     manifest: frozenset[RecordId] | None,
     full_seen: int | None,
     ask: bool,  # noqa: FBT001  as in a bundle
+    said: list[Word],
 ) -> Bundle:
     return Bundle(
         stream,
@@ -124,6 +140,7 @@ def _bundle(
         manifest,
         full_seen,
         ask,
+        tuple(said),
     )
 
 
@@ -139,4 +156,5 @@ bundles = st.builds(
     st.none() | st.frozensets(record_ids, max_size=6),
     st.none() | tags,
     st.booleans(),
+    st.lists(words, max_size=3),
 )

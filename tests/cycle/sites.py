@@ -57,16 +57,22 @@ class Sites:
     sites: dict[str, Site] = field(default_factory=dict)
 
     def add(
-        self, name: str, peers: Mapping[str, str], datasets: tuple[str, ...] = ("people",)
+        self,
+        name: str,
+        peers: Mapping[str, str],
+        datasets: tuple[str, ...] = ("people",),
+        section: str = "",
     ) -> Site:
-        """A site; ``peers``: lines of each peer's section beyond its card."""
+        """A site; ``peers``: lines of each peer's section beyond its card; ``section``: of each
+        dataset's beyond its source.
+        """
         chance = random.Random(f"{self.seed}/{name}")
         text = f'[site]\nname = "{name}"\nstate = "{name}.db"\n[mail]\n'
         text += f'address = "{name}@example.org"\nimap = "imap://localhost"\nsmtp = "smtp://localhost"\n'
         for peer, lines in peers.items():
             text += f'[peers.{peer}]\ncard = "{peer}.card"\n{lines}\n'
         for dataset in datasets:
-            text += f'[datasets.{dataset}]\nsource = "vcard:{dataset}"\n'
+            text += f'[datasets.{dataset}]\nsource = "vcard:{dataset}"\n{section}\n'
         settings = parse(text.encode(), self.directory / f"{name}.toml")
         accepted = {
             peer: Peer(peer, f"{peer}@example.org", keys_of(peer).public, settings.peers[peer])

@@ -1,0 +1,287 @@
+"""First synchronization: match digests travel before the records of a dataset both sites hold.
+
+Rules
+-----
+* From the moment a link carries a dataset that declares ``match``, its records wait until both
+  sites know which of them are the same; what is said meanwhile is said again until it is heard.
+* Nothing is decided before the dataset itself was read: an empty record map says nothing.
+* The keeper answers with the ranks of the peer's records it holds alike, then gives their GUIDs;
+  all else it sends as ever. The other site's records that were not named are due at once; those
+  that were named wait for their GUIDs, but not for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mailsync.core import delivery
+from mailsync.core.digests import Digests, Likeness, Matched, MoreDigests, Word
+from mailsync.core.matching import FIRST, Standing, abridged, keeps, next_size, ranked
+from mailsync.core.model import Bundle, Extraction, Guid, Link, Record, RecordId, is_alive
+from mailsync.core.positions import NOWHERE, Positions
+from mailsync.core.reconciliation import SYMBOL_SIZE, Difference, difference, symbols
+from mailsync.cycle.contents import Contents
+from mailsync.cycle.site import Peer, Site
+from mailsync.store.history import Event
+from mailsync.store.matches import Alike, Match
+from mailsync.store.transaction import Transaction
+
+HEARD_MAX = 8 * 2**20
+"""Bytes of a peer's symbols for one dataset."""
+
+
+def begin(site: Site, transaction: Transaction, peer: str, datasets: Iterable[str]) -> None:
+    """The link to the peer now carries these; those that declare ``match`` wait."""
+    under_way = transaction.matches.of(peer)
+    for name in datasets:
+        section = site.sections.get(name)
+        if section is not None and section.match is not None and name not in under_way:
+            transaction.matches.save(Match(peer, name))
+
+
+def hear(transaction: Transaction, link: Link, bundle: Bundle, now: int) -> Link:
+    """What a peer said. Returns the link: datasets it does not carry are refused."""
+    for dataset, guid in bundle.acknowledgement.lacking:
+        transaction.matches.doubt(link.peer, dataset, guid)
+    if not bundle.words:
+        return link
+    under_way = transaction.matches.of(link.peer)
+    for word in bundle.words:
+        if word.dataset not in link.datasets:
+            link = replace(link, refusing=link.refusing | {word.dataset}, owe_since=0)
+            continue
+        match = under_way.get(word.dataset) or Match(link.peer, word.dataset)
+        match word:
+            case Digests():
+                match = _hear_digests(match, word)
+            case MoreDigests():
+                match = _hear_more(match, word)
+            case Matched():
+                match = _hear_matched(transaction, match, word, now)
+        under_way[word.dataset] = match
+        transaction.matches.save(match)
+    return link
+
+
+def _hear_digests(match: Match, word: Digests) -> Match:
+    if word.tag != match.heard_tag:
+        match = replace(match, heard_tag=word.tag, heard=b"")
+        if not match.waiting:  # the peer begins anew: it was restored
+            match = replace(match, waiting=True, wanted=0)
+    known = match.heard[: word.start * SYMBOL_SIZE]
+    heard = known + word.symbols if len(known) == word.start * SYMBOL_SIZE else b""
+    if len(match.heard) < len(heard) <= HEARD_MAX:
+        match = replace(match, heard=heard)
+    return replace(match, heard_shared=word.shared, heard_size=word.size, answered_tag=None)
+
+
+def _hear_more(match: Match, word: MoreDigests) -> Match:
+    if word.tag != match.tag or not match.waiting:
+        return match
+    wanted = max(match.wanted, next_size(match.size, word.have) or 0)
+    return replace(match, said=min(match.said, word.have), wanted=wanted)
+
+
+def _hear_matched(transaction: Transaction, match: Match, word: Matched, now: int) -> Match:
+    if word.tag != match.tag or not match.waiting or not match.wanted:
+        return match
+    alike = [one for one in transaction.matches.alike(match) if one.rank in word.ranks]
+    transaction.matches.replace(match, alike)
+    text = f"{match.dataset}: {len(alike)} of our {match.size} records are there already"
+    transaction.history.log(Event(now, "matched", match.peer, None, text))
+    return replace(match, waiting=False, keeping=False, matched_at=now)
+
+
+def decide(
+    site: Site,
+    transaction: Transaction,
+    peer: Peer,
+    candidates: Sequence[Record],
+    readable: Collection[str],
+) -> None:
+    """Make our digests, and find out which of the peer's records we hold alike.
+
+    ``candidates``: at least every record that may be pending. Raises DatasetError.
+    """
+    link = site.links(transaction)[peer.name]
+    for match in transaction.matches.of(peer.name).values():
+        if match.waiting and match.dataset in readable and match.dataset in link.datasets:
+            records = [
+                record
+                for record in candidates
+                if record.dataset == match.dataset
+                and is_alive(record.entries)
+                and delivery.is_pending(link, record)
+            ]
+            transaction.matches.save(_decided(site, transaction, peer, match, records))
+
+
+def _decided(
+    site: Site, transaction: Transaction, peer: Peer, match: Match, records: Sequence[Record]
+) -> Match:
+    if not match.wanted:
+        match = _made(site, transaction, match, records)
+    if match.heard_tag is None:
+        return match
+    if _keeps(transaction, peer, match):
+        return _matched(site, transaction, match, records)
+    return replace(match, answered_tag=match.heard_tag)
+
+
+def _keeps(transaction: Transaction, peer: Peer, match: Match) -> bool:
+    ours = Standing(match.shared, transaction.site().number)
+    return keeps(ours, Standing(match.heard_shared, peer.public.site_number))
+
+
+def _digests_of(site: Site, transaction: Transaction, records: Sequence[Record]) -> dict[Guid, int]:
+    contents = Contents(site, transaction.ledger())
+    return {record.guid: contents.digest(record) for record in records}
+
+
+def _made(site: Site, transaction: Transaction, match: Match, records: Sequence[Record]) -> Match:
+    """With digests of our own."""
+    digests = _digests_of(site, transaction, records)
+    transaction.matches.replace(
+        match,
+        (
+            Alike(rank, guid, digests[guid].to_bytes(8))
+            for rank, (_, guid) in enumerate(ranked(digests), start=1)
+        ),
+    )
+    return replace(
+        match,
+        tag=site.surroundings.bits(32),
+        shared=any(record.had for record in transaction.records.of(match.dataset)),
+        size=len(digests),
+        said=0,
+        wanted=next_size(len(digests), 0) or 0,
+    )
+
+
+def _matched(
+    site: Site, transaction: Transaction, match: Match, records: Sequence[Record]
+) -> Match:
+    """We are the keeper: which of the peer's records do we hold alike? Unless it takes more
+    symbols to tell.
+    """
+    digests = _digests_of(site, transaction, records)
+    elements = dict(ranked(digests))
+    have = len(match.heard) // SYMBOL_SIZE
+    found = difference(elements, match.heard)
+    if found is None and next_size(match.heard_size, have) is not None:
+        return match
+    found = found or Difference(frozenset(), frozenset(elements))
+    theirs = sorted((elements.keys() - found.ours) | found.theirs)
+    ranks = {element: rank for rank, element in enumerate(theirs, start=1) if element in elements}
+    transaction.matches.replace(
+        match,
+        (
+            Alike(rank, elements[element], digests[elements[element]].to_bytes(8))
+            for element, rank in ranks.items()
+        ),
+    )
+    now = site.surroundings.now()
+    text = f"{match.dataset}: {len(ranks)} of its {match.heard_size} records are here already"
+    transaction.history.log(Event(now, "matched", match.peer, None, text))
+    return replace(
+        match,
+        waiting=False,
+        keeping=True,
+        matched_tag=match.heard_tag,
+        ranks=Positions.of(ranks.values()) if ranks else NOWHERE,
+        matched_at=now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """What first synchronizations mean for the bundles to one peer."""
+
+    waiting: frozenset[str]
+    """Datasets whose records wait."""
+    expected: frozenset[RecordId]
+    """Records of ours that wait for the peer's GUIDs."""
+    likenesses: Mapping[RecordId, Alike]
+    """Records the peer holds, as it calls them."""
+
+    def hold(self, record: Record) -> bool:
+        """Must the record wait?"""
+        return record.dataset in self.waiting or record.id in self.expected
+
+
+def standings(site: Site, transaction: Transaction, peer: Peer, now: int) -> Standings:
+    """As they are after :func:`decide`."""
+    link = site.links(transaction)[peer.name]
+    patience = 2 * delivery.patience(link, peer.settings.resend_after * 1000)
+    expected: set[RecordId] = set()
+    likenesses: dict[RecordId, Alike] = {}
+    under_way = transaction.matches.of(peer.name).values()
+    for match in under_way:
+        if match.waiting or not match.matched_at:
+            continue
+        ours = {RecordId(match.dataset, one.guid): one for one in transaction.matches.alike(match)}
+        if match.keeping:
+            likenesses |= ours
+        elif now < match.matched_at + patience:
+            expected |= ours.keys()
+    waiting = frozenset(match.dataset for match in under_way if match.waiting)
+    return Standings(waiting, frozenset(expected), likenesses)
+
+
+def abridge(
+    site: Site, transaction: Transaction, standings: Standings, item: Extraction
+) -> Extraction:
+    """The item without values that the peer has, but for references: they are GUIDs."""
+    one = standings.likenesses.get(RecordId(item.dataset, item.guid))
+    record = None if one is None else transaction.records.get(RecordId(item.dataset, item.guid))
+    if one is None or record is None:
+        return item
+    if Contents(site, transaction.ledger()).digest(record).to_bytes(8) != one.digest:
+        return replace(item, like=Likeness(one.rank, is_equal=False))
+    return abridged(item, one.rank, site.references(item.dataset))
+
+
+def words_due(
+    transaction: Transaction, link: Link, readable: Collection[str], resend_before: int
+) -> tuple[Word, ...]:
+    """What should be said to the peer now."""
+    words: list[Word] = []
+    for name, match in transaction.matches.of(link.peer).items():
+        if name in readable and name in link.datasets and name not in link.refused:
+            words += _answer(match)
+            words += _digests(transaction, match, resend_before)
+    return tuple(words)
+
+
+def _answer(match: Match) -> list[Word]:
+    if match.heard_tag is None or match.heard_tag == match.answered_tag:
+        return []
+    if match.heard_tag == match.matched_tag:
+        return [Matched(match.dataset, match.heard_tag, match.ranks)]
+    return [MoreDigests(match.dataset, match.heard_tag, len(match.heard) // SYMBOL_SIZE)]
+
+
+def _digests(transaction: Transaction, match: Match, resend_before: int) -> list[Word]:
+    start, stop = match.said, match.wanted
+    if start == stop and match.said_at <= resend_before:
+        start, stop = 0, min(FIRST, match.wanted)
+    if not match.waiting or start >= stop:
+        return []
+    digests = {one.guid: int.from_bytes(one.digest) for one in transaction.matches.alike(match)}
+    sketch = symbols([element for element, _ in ranked(digests)], start, stop)
+    return [Digests(match.dataset, match.tag, match.shared, match.size, start, sketch)]
+
+
+def note_said(transaction: Transaction, peer: str, words: Iterable[Word], now: int) -> None:
+    """A bundle with these words is on its way."""
+    under_way = transaction.matches.of(peer)
+    for word in words:
+        match = under_way[word.dataset]
+        if isinstance(word, Digests):
+            said = max(match.said, word.start + len(word.symbols) // SYMBOL_SIZE)
+            match = replace(match, said=said, said_at=now)
+        else:
+            match = replace(match, answered_tag=word.tag)
+        under_way[word.dataset] = match
+        transaction.matches.save(match)

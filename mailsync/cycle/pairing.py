@@ -1,0 +1,279 @@
+"""Two records become one: the peer's, and our own that it is.
+
+Rules
+-----
+* A record of the peer's that is equal to one of ours comes without its values: they are ours. If
+  ours has changed since, the record is asked for whole.
+* Where a dataset has fields that tell records apart (``match``), a record that comes is our own
+  with the same values there, if the peer has not seen that one; of several, the one with the same
+  content. What could still be several is held, and ours are not sent: a person decides, by making
+  them differ.
+* Whatever refers to the GUID that goes is made to refer to the one that stays.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from mailsync.core.delivery import has_seen_some
+from mailsync.core.ledger import Ledger
+from mailsync.core.matching import filled, likeness_of, paired
+from mailsync.core.model import (
+    Bundle,
+    Extraction,
+    Fields,
+    Guid,
+    Link,
+    Record,
+    RecordId,
+    desired_fields,
+    is_alive,
+    merged_fields,
+)
+from mailsync.core.positions import Positions
+from mailsync.core.unifying import renamed, unify
+from mailsync.cycle.contents import Contents
+from mailsync.cycle.site import Site
+from mailsync.store.matches import Alike
+from mailsync.store.transaction import Transaction
+
+
+class Filled(NamedTuple):
+    """A bundle that says everything, and which of its records are ours."""
+
+    bundle: Bundle
+    link: Link
+    ours: Mapping[RecordId, Alike]
+    """By the peer's record."""
+
+
+def fill(
+    site: Site, transaction: Transaction, link: Link, bundle: Bundle, readable: Collection[str]
+) -> Filled:
+    """Add the values that the peer left to us. What cannot be filled is asked for whole, or comes
+    again if the dataset cannot be read just now.
+    """
+    if all(item.like is None for item in bundle.extractions):
+        return Filled(bundle, link, {})
+    filling = _Filling(site, transaction, link.peer, bundle)
+    items: list[Extraction] = []
+    unfilled: dict[RecordId, int] = {}
+    for item in bundle.extractions:
+        whole = item if item.like is None else filling.filled(item, readable)
+        if whole is None:
+            unfilled[RecordId(item.dataset, item.guid)] = item.position
+        else:
+            items.append(whole)
+    lacking = frozenset(one for one in unfilled if one.dataset in readable)
+    holes = bundle.holes | Positions.of(unfilled.values())
+    owe_since = 0 if lacking else link.owe_since
+    return Filled(
+        replace(bundle, extractions=tuple(items), holes=holes),
+        replace(link, lacking=link.lacking | lacking, owe_since=owe_since),
+        filling.ours,
+    )
+
+
+class _Filling:
+    """Values for the records of one bundle."""
+
+    def __init__(self, site: Site, transaction: Transaction, peer: str, bundle: Bundle) -> None:
+        self._site = site
+        self._transaction = transaction
+        self._peer = peer
+        self._coming = {RecordId(item.dataset, item.guid) for item in bundle.extractions}
+        self._ledger = transaction.ledger()
+        self._contents = Contents(site, self._ledger)
+        self.ours: dict[RecordId, Alike] = {}
+
+    def filled(self, item: Extraction, readable: Collection[str]) -> Extraction | None:
+        """The item with all its values, and noted whose record it is; None: not now."""
+        if item.like is None or item.dataset not in readable or self._refers_to_nothing(item):
+            return None
+        alike = self._transaction.matches.at(self._peer, item.dataset, item.like.rank)
+        own = None if alike is None else self._ledger.get(RecordId(item.dataset, alike.guid))
+        if alike is None or own is None or not is_alive(own.entries):
+            return None if item.like.is_equal else replace(item, like=None)
+        self.ours[RecordId(item.dataset, item.guid)] = alike
+        if not item.like.is_equal:
+            return replace(item, like=None)
+        if self._contents.digest(own).to_bytes(8) != alike.digest:
+            return None
+        return filled(item, merged_fields(own) or {})
+
+    def _refers_to_nothing(self, item: Extraction) -> bool:
+        for field, parent in self._site.references(item.dataset).items():
+            entry = item.entries.get(field)
+            if entry is not None and isinstance(entry.value, bytes):
+                referred = RecordId(parent, Guid(entry.value))
+                if referred not in self._coming and self._ledger.get(referred) is None:
+                    return True
+        return False
+
+
+def pair(
+    site: Site,
+    transaction: Transaction,
+    ledger: Ledger,
+    peer: str,
+    ours: Mapping[RecordId, Alike],
+) -> None:
+    """Make the peer's records that are ours one with them, those that others refer to first."""
+    found: dict[str, dict[Guid, Guid]] = defaultdict(dict)
+    for record_id, alike in ours.items():
+        coming = ledger.get(record_id)
+        if coming is not None and is_alive(coming.entries):
+            transaction.matches.drop(peer, record_id.dataset, alike.rank)
+            found[record_id.dataset][alike.guid] = record_id.guid
+    for name in site.parents_first(found):
+        Unions(site, name, transaction, ledger).unite_all(found[name])
+
+
+class Unions:
+    """Records of one dataset that become one, within one transaction of the store."""
+
+    def __init__(self, site: Site, name: str, transaction: Transaction, ledger: Ledger) -> None:
+        """``ledger`` is the transaction's."""
+        self._site = site
+        self._name = name
+        self._transaction = transaction
+        self._ledger = ledger
+        self._names: dict[Guid, Guid] = {}
+        self._same: Mapping[Guid, Guid] = {}
+
+    def unite_all(self, names: Mapping[Guid, Guid]) -> None:
+        """Records of ours, and those that they are; then what refers to them."""
+        self._same = names
+        for ours, theirs in names.items():
+            holder = self._ledger.get(RecordId(self._name, ours))
+            newcomer = self._ledger.get(RecordId(self._name, theirs))
+            if holder is not None and newcomer is not None and is_alive(holder.entries):
+                self.unite(holder, newcomer)
+        self.finish()
+
+    def unite(self, holder: Record, newcomer: Record) -> Record:
+        """As :func:`mailsync.core.unifying.unify`."""
+        if holder.id == newcomer.id:
+            return holder
+        one = unify(self._ledger, holder, newcomer, self._spelled)
+        goes = holder if one.guid == newcomer.guid else newcomer
+        self._names[goes.guid] = one.guid
+        if goes.had:
+            self._transaction.aliases.add(self._name, goes.guid, one.guid)
+        return one
+
+    def _spelled(self, fields: Fields) -> Fields:
+        """As the dataset spells them; references to records that become one are one."""
+        same = {
+            field: bytes(self._same[Guid(value)])
+            for field, parent in self._site.references(self._name).items()
+            if parent == self._name
+            and isinstance(value := fields.get(field), bytes)
+            and value in self._same
+        }
+        return self._site.dataset(self._name).spelled({**fields, **same})
+
+    def finish(self) -> None:
+        """Make what refers to the GUIDs that went refer to those that stay."""
+        if not self._names:
+            return
+        self._transaction.matches.rename(self._name, self._names)
+        for child in self._site.sections:
+            fields = [
+                field
+                for field, parent in self._site.references(child).items()
+                if parent == self._name
+            ]
+            if fields:
+                self._rename(child, fields)
+
+    def _rename(self, child: str, fields: Sequence[str]) -> None:
+        now, number = self._site.surroundings.now(), self._site.surroundings.bits(32)
+        stroke = self._ledger.stroke(now, number)
+        for stored in self._transaction.records.of(child):
+            record = self._ledger.latest(stored)
+            if record is not None:
+                renamed(self._ledger, record, fields, self._names, stroke)
+
+
+class Among(NamedTuple):
+    """What is known of records that came."""
+
+    holders: dict[RecordId, Record]
+    """Ours that they are."""
+    open: dict[RecordId, str]
+    """Why nobody can tell which of ours they are."""
+    doubtful: set[RecordId]
+    """Ours that they may be."""
+
+
+class Pairs:
+    """By declared fields: which records of one dataset are those that came."""
+
+    def __init__(self, site: Site, name: str, transaction: Transaction, ledger: Ledger) -> None:
+        """``ledger`` is the transaction's."""
+        self._site = site
+        self._name = name
+        self._transaction = transaction
+        self._ledger = ledger
+        self._fields = site.matching(name)
+
+    def among(self, batch: Sequence[Record]) -> Among:
+        """Those of the batch, which has no rows yet, that are ours, or may be."""
+        newcomers = {one.guid for one in batch if self._fields and _is_newcomer(one)}
+        found = Among({}, {}, set())
+        if not newcomers:
+            return found
+        for came, unknown in self._groups():
+            contents = Contents(self._site, self._ledger)
+            pairs, left = paired(
+                {one.guid: contents.digest(one) for one in came},
+                {one.guid: contents.digest(one) for one in unknown},
+            )
+            ours = {one.guid: one for one in unknown}
+            for record in came:
+                if record.guid in newcomers and record.guid in pairs:
+                    found.holders[record.id] = ours[pairs[record.guid]]
+                elif record.guid in newcomers and record.guid in left:
+                    found.open[record.id] = self._why(record)
+                    found.doubtful.update(ours[guid].id for guid in ours.keys() - pairs.values())
+        return found
+
+    def _groups(self) -> Iterator[tuple[list[Record], list[Record]]]:
+        """Records that came, and ours that their senders have not seen, with the same declared
+        fields.
+        """
+        links = self._site.links(self._transaction)
+        came: dict[bytes, list[Record]] = defaultdict(list)
+        ours: dict[bytes, list[Record]] = defaultdict(list)
+        for stored in self._transaction.records.of(self._name):
+            record = self._ledger.latest(stored) or stored
+            likeness = likeness_of(merged_fields(record) or {}, self._fields)
+            if likeness is not None and _is_newcomer(record):
+                came[likeness].append(record)
+            elif likeness is not None and record.key is not None:
+                ours[likeness].append(record)
+        for likeness, newcomers in came.items():
+            senders = frozenset[str]().union(*(one.had for one in newcomers)) & links.keys()
+            unknown = [
+                one
+                for one in ours[likeness]
+                if not any(has_seen_some(links[sender], one) for sender in senders)
+            ]
+            if unknown:
+                yield newcomers, unknown
+
+    def _why(self, record: Record) -> str:
+        fields = merged_fields(record) or {}
+        values = ", ".join(f"{name} = {fields.get(name)!r}" for name in self._fields)
+        return (
+            f"several records have {values}: nobody can tell which of them it is; make them "
+            "differ, here or at the site it comes from"
+        )
+
+
+def _is_newcomer(record: Record) -> bool:
+    return record.key is None and desired_fields(record) is not None

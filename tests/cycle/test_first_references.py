@@ -1,0 +1,133 @@
+"""Sites that both hold related tables, each with keys of its own, meet."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailsync.carriers.memory import Network
+from mailsync.config.loading import parse
+from mailsync.cycle.report import Report
+from mailsync.cycle.run import Extent, run_cycle
+from mailsync.cycle.site import Peer, Site, Surroundings
+from mailsync.store.state import StateStore
+from tests.cycle.sites import Clock, MemoryCarrier, keys_of
+
+SCHEMA = """
+CREATE TABLE ship (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, port TEXT);
+CREATE TABLE crew (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL,
+    ship INTEGER NOT NULL REFERENCES ship (id), boss INTEGER REFERENCES crew (id)
+);
+"""
+SHIPS = "SELECT name, port FROM ship ORDER BY 1, 2"
+CREW = (
+    "SELECT crew.name, ship.name, boss.name FROM crew JOIN ship ON ship.id = crew.ship"
+    " LEFT JOIN crew AS boss ON boss.id = crew.boss ORDER BY 1, 2"
+)
+
+
+class Pair:
+    """Two sites, their tables and what is on its way."""
+
+    def __init__(self, directory: Path, match: str) -> None:
+        self.network, self.clock, self.directory = Network(), Clock(), directory
+        self.sites = {name: self._site(name, match) for name in ("here", "there")}
+
+    def _site(self, name: str, match: str) -> Site:
+        with closing(sqlite3.connect(self.directory / f"{name}.sqlite")) as connection:
+            connection.executescript(SCHEMA)
+        peer = {"here": "there", "there": "here"}[name]
+        text = f'[site]\nname = "{name}"\nstate = "{name}.state"\n[mail]\n'
+        text += f'address = "{name}@example.org"\nimap = "imap://localhost"\n'
+        text += f'smtp = "smtp://localhost"\n[peers.{peer}]\ncard = "{peer}.card"\n'
+        for table in ("crew", "ship"):
+            text += f'[datasets.{table}]\nsource = "sqlite:///{name}.sqlite"\n'
+            text += f'table = "{table}"\n{match}\n'
+        settings = parse(text.encode(), self.directory / f"{name}.toml")
+        public = keys_of(peer).public
+        accepted = {peer: Peer(peer, f"{peer}@example.org", public, settings.peers[peer])}
+        store = StateStore.create(self.directory / f"{name}.state")
+        with store.transaction() as transaction:
+            transaction.found_site(keys_of(name).public.site_number)
+        carrier = MemoryCarrier(self.network, f"{name}@example.org")
+        around = Surroundings(self.clock.read)
+        return Site(settings, keys_of(name), accepted, store, carrier, around)
+
+    def run(self, name: str, statement: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.directory / f"{name}.sqlite")) as connection, connection:
+            return connection.execute(statement).fetchall()
+
+    def settle(self) -> int:
+        mails = 0
+        for _ in range(6):
+            for site in self.sites.values():
+                report = asyncio.run(run_cycle(site, Extent(), Report()))
+                assert not report.problems, report.problems
+                assert not any(report.held.values()), report.held
+                mails += sum(peer.sent.mails for peer in report.peers.values())
+                self.network.deliver_all()
+        return mails
+
+    def guids(self, name: str, table: str) -> set[bytes]:
+        with self.sites[name].store.transaction() as transaction:
+            return {one.guid for one in transaction.records.of(table) if one.shadow is not None}
+
+    def close(self) -> None:
+        for site in self.sites.values():
+            site.close()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Any:
+    pair = Pair(tmp_path, 'match = ["name"]')
+    # the same ships and people under other keys, entered in another order
+    pair.run("here", "INSERT INTO ship VALUES (1, 'Aurora', 'Oslo'), (2, 'Borealis', 'Bergen')")
+    pair.run(
+        "here",
+        "INSERT INTO crew VALUES (1, 'Ada', 1, NULL), (2, 'Ben', 1, 1), (3, 'Cem', 2, 1),"
+        " (4, 'Dot', 2, 3)",
+    )
+    pair.run("there", "INSERT INTO ship VALUES (7, 'Borealis', 'Bergen'), (8, 'Aurora', 'Oslo')")
+    pair.run(
+        "there",
+        "INSERT INTO crew VALUES (6, 'Ada', 8, NULL), (5, 'Cem', 7, 6), (3, 'Dot', 7, 5),"
+        " (2, 'Ben', 8, 6)",
+    )
+    yield pair
+    pair.close()
+
+
+def test_equal_tables_become_one_and_keep_their_keys(pair: Pair) -> None:
+    before = {name: pair.run(name, "SELECT * FROM crew ORDER BY id") for name in pair.sites}
+    pair.settle()
+    for name, rows in before.items():
+        assert pair.run(name, "SELECT * FROM crew ORDER BY id") == rows
+    for table in ("ship", "crew"):
+        assert pair.guids("here", table) == pair.guids("there", table)
+    assert pair.settle() == 0
+
+
+@pytest.mark.parametrize("late", ["here", "there"])
+def test_references_follow_a_parent_that_differs(pair: Pair, late: str) -> None:
+    pair.run(late, "UPDATE ship SET port = 'Tromsø' WHERE name = 'Aurora'")
+    pair.run(late, "INSERT INTO crew SELECT NULL, 'Eve', ship, boss FROM crew WHERE name = 'Ben'")
+    pair.settle()
+    assert pair.run("here", SHIPS) == pair.run("there", SHIPS)
+    assert len(pair.run("here", SHIPS)) == 2
+    crew = pair.run("here", CREW)
+    assert crew == pair.run("there", CREW)
+    assert ("Eve", "Aurora", "Ada") in crew
+    assert len(crew) == 5
+    pair.run(
+        "there",
+        "UPDATE crew SET boss = (SELECT id FROM crew WHERE name = 'Eve') WHERE name = 'Dot'",
+    )
+    pair.settle()
+    assert ("Dot", "Borealis", "Eve") in pair.run("here", CREW)
+    assert pair.settle() == 0

@@ -1,0 +1,246 @@
+"""Two sites that both hold data meet: what is the same becomes one record, and nothing is lost."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from mailsync.core.model import Fields, Key
+from mailsync.core.outbound import SIZE_LIMIT
+from tests.cycle.sites import DAY, Sites
+from tests.cycle.test_two_sites import journal
+
+MATCH = 'match = ["name"]'
+
+
+def meeting(directory: Path, *names: str) -> Sites:
+    sites = Sites(directory)
+    for name in names or ("alice", "bob"):
+        peers = {peer: "" for peer in (names or ("alice", "bob")) if peer != name}
+        sites.add(name, peers, section=MATCH)
+    return sites
+
+
+def people(count: int, seed: int = 1) -> list[dict[str, str]]:
+    chance = random.Random(seed)
+    return [{"name": f"person {n}", "note": chance.randbytes(40).hex()} for n in range(count)]
+
+
+def fill(sites: Sites, name: str, rows: list[dict[str, str]]) -> None:
+    """Each site has its own keys, and its own order."""
+    for place, row in enumerate(sorted(rows, key=lambda row: hash((name, row["name"])))):
+        sites.rows(name)[Key(f"{name} {place}")] = dict(row)
+
+
+def settle(sites: Sites, rounds: int = 6) -> int:
+    return sum(sites.round() for _ in range(rounds))
+
+
+def guids(sites: Sites, name: str) -> dict[str, bytes]:
+    """By the name of a person."""
+    with sites.sites[name].store.transaction() as transaction:
+        return {
+            str(one.entries["name"].value): one.guid
+            for one in transaction.records.of("people")
+            if one.shadow is not None
+        }
+
+
+def sent_bytes(sites: Sites) -> int:
+    total = 0
+    for site in sites.sites.values():
+        with site.store.transaction() as transaction:
+            rows = transaction.history.traffic()
+            total += sum(size for _, _, direction, _, size in rows if direction == "sent")
+    return total
+
+
+@pytest.mark.parametrize("first", ["alice", "bob"])
+def test_equal_rows_become_one_without_travelling(tmp_path: Path, first: str) -> None:
+    sites = meeting(tmp_path)
+    fill(sites, "alice", people(400))
+    fill(sites, "bob", people(400))
+    before = {name: dict(sites.rows(name)) for name in ("alice", "bob")}
+    sites.sync(first)
+    sites.network.deliver_all()
+    assert settle(sites) < 12
+    assert {name: sites.rows(name) for name in before} == before
+    assert guids(sites, "alice") == guids(sites, "bob")
+    assert len(guids(sites, "alice")) == 400
+    assert sent_bytes(sites) < 400 * 40
+    assert not journal(sites, "alice")
+    assert sites.round() == 0
+
+
+def test_then_edits_and_deletes_travel_as_ever(tmp_path: Path) -> None:
+    sites = meeting(tmp_path)
+    fill(sites, "alice", people(30))
+    fill(sites, "bob", people(30))
+    settle(sites)
+    row = sites.rows("alice")[Key("alice 3")]
+    sites.rows("alice")[Key("alice 3")] = {**row, "note": "edited"}
+    del sites.rows("bob")[Key("bob 5")]
+    settle(sites)
+    assert sites.contents("alice") == sites.contents("bob")
+    assert len(sites.rows("alice")) == 29
+    assert any(row["note"] == "edited" for row in sites.rows("bob").values())
+
+
+def test_what_differs_is_paired_by_the_declared_fields_and_the_loser_kept(tmp_path: Path) -> None:
+    sites = meeting(tmp_path)
+    ours, theirs = people(20), people(20)
+    theirs[7]["note"] = "what bob knows"
+    ours.append({"name": "only alice", "note": "a"})
+    theirs.append({"name": "only bob", "note": "b"})
+    fill(sites, "alice", ours)
+    fill(sites, "bob", theirs)
+    settle(sites)
+    assert sites.contents("alice") == sites.contents("bob")
+    assert len(sites.rows("alice")) == 22
+    assert guids(sites, "alice") == guids(sites, "bob")
+    [(field, loser, winner)] = journal(sites, "alice")
+    assert field == "note"
+    assert {loser, winner} == {"what bob knows", ours[7]["note"]}
+    assert journal(sites, "bob") == journal(sites, "alice")
+
+
+def test_an_empty_site_gets_everything(tmp_path: Path) -> None:
+    sites = meeting(tmp_path)
+    fill(sites, "bob", people(20))
+    settle(sites)
+    assert len(sites.rows("alice")) == 20
+    assert sites.contents("alice") == sites.contents("bob")
+
+
+def test_a_sketch_too_small_is_followed_by_more_of_it(tmp_path: Path) -> None:
+    sites = meeting(tmp_path)
+    renewed = [{**row, "note": "bob's"} for row in people(2500)[2350:]]
+    fill(sites, "alice", people(2500))
+    fill(sites, "bob", people(2350) + renewed)
+    settle(sites, 8)
+    assert sites.contents("alice") == sites.contents("bob")
+    assert len(sites.rows("alice")) == 2500
+    assert sent_bytes(sites) < SIZE_LIMIT // 20
+
+
+def test_quite_unlike_sites_just_exchange_everything(tmp_path: Path) -> None:
+    sites = meeting(tmp_path)
+    fill(sites, "alice", people(60))
+    fill(sites, "bob", [{**row, "name": f"bob's {row['name']}"} for row in people(60, seed=2)])
+    settle(sites, 8)
+    assert sites.contents("alice") == sites.contents("bob")
+    assert len(sites.rows("alice")) == 120
+
+
+def test_copies_are_paired_one_by_one(tmp_path: Path) -> None:
+    sites = meeting(tmp_path)
+    twin: dict[str, str] = {"name": "twin", "note": "same"}
+    fill(sites, "alice", [twin, twin, twin])
+    fill(sites, "bob", [twin, twin])
+    settle(sites)
+    assert len(sites.rows("alice")) == len(sites.rows("bob")) == 3
+
+
+def test_what_nobody_can_tell_is_held_and_released_by_making_it_differ(tmp_path: Path) -> None:
+    sites = meeting(tmp_path)
+    fill(sites, "alice", [{"name": "twin", "note": "a1"}, {"name": "twin", "note": "a2"}])
+    fill(sites, "bob", [{"name": "twin", "note": "b"}, {"name": "other", "note": "o"}])
+    settle(sites)
+    assert {row["note"] for row in sites.rows("alice").values()} == {"a1", "a2", "o"}
+    assert {row["note"] for row in sites.rows("bob").values()} == {"b", "o"}
+    [reason] = sites.sync("alice").held["people"].values()
+    assert "several records have name = 'twin'" in reason
+    sites.network.deliver_all()
+    key = next(key for key, row in sites.rows("bob").items() if row["note"] == "b")
+    sites.rows("bob")[key] = {"name": "twin of bob", "note": "b"}
+    settle(sites)
+    assert sites.contents("alice") == sites.contents("bob")
+    assert len(sites.rows("alice")) == 4
+    assert not sites.sync("alice").held["people"]
+
+
+def test_edits_while_digests_are_on_their_way_are_edits(tmp_path: Path) -> None:
+    sites = meeting(tmp_path)
+    fill(sites, "alice", people(30))
+    fill(sites, "bob", people(30))
+    sites.sync("alice")
+    sites.sync("bob")
+    for name in ("alice", "bob"):
+        row = sites.rows(name)[Key(f"{name} 4")]
+        sites.rows(name)[Key(f"{name} 4")] = {**row, "note": f"edited by {name}"}
+    del sites.rows("bob")[Key("bob 9")]
+    sites.network.deliver_all()
+    settle(sites, 8)
+    sites.clock.now += 10 * DAY
+    settle(sites, 8)
+    assert sites.contents("alice") == sites.contents("bob")
+    notes = {row["note"] for row in sites.rows("alice").values()}
+    assert {"edited by alice", "edited by bob"} <= notes
+
+
+def test_lost_words_are_said_again(tmp_path: Path) -> None:
+    sites = meeting(tmp_path)
+    fill(sites, "alice", people(30))
+    fill(sites, "bob", people(30))
+    for lost in range(8):
+        for name in ("alice", "bob"):
+            sites.sync(name)
+            if lost % 2:
+                sites.network.deliver_all()
+            else:
+                sites.network.in_transit.clear()
+            sites.clock.now += 3 * DAY
+    settle(sites, 8)
+    assert guids(sites, "alice") == guids(sites, "bob")
+    assert len(sites.rows("alice")) == len(sites.rows("bob")) == 30
+
+
+def test_three_sites_that_all_hold_the_same(tmp_path: Path) -> None:
+    names = ("alice", "bob", "carol")
+    sites = meeting(tmp_path, *names)
+    for name in names:
+        fill(sites, name, people(40))
+    settle(sites, 12)
+    assert [len(sites.rows(name)) for name in names] == [40, 40, 40]
+    assert guids(sites, "alice") == guids(sites, "bob") == guids(sites, "carol")
+    assert sites.round() == 0
+
+
+def test_a_ship_joins_a_hub_that_others_share(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    sites.add("hub", {"shore": "", "aurora": ""}, section=MATCH)
+    sites.add("shore", {"hub": ""}, section=MATCH)
+    fill(sites, "hub", people(50))
+    settle(sites, 3)
+    old = guids(sites, "hub")
+    sites.add("aurora", {"hub": ""}, section=MATCH)
+    fill(sites, "aurora", people(50))
+    settle(sites, 8)
+    assert guids(sites, "hub") == guids(sites, "aurora") == guids(sites, "shore") == old
+    with sites.sites["shore"].store.transaction() as transaction:
+        rows = transaction.history.traffic()
+    assert sum(mails for _, _, direction, mails, _ in rows if direction == "received") < 5
+
+
+def test_a_peer_that_does_not_take_the_dataset_is_not_asked_for_ever(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    sites.add("alice", {"bob": ""}, section=MATCH)
+    sites.add("bob", {"alice": ""}, datasets=())
+    fill(sites, "alice", people(5))
+    for _ in range(5):
+        sites.round()
+        sites.clock.now += 9 * DAY
+    assert sites.round() == 0
+
+
+def test_a_peer_without_match_answers_all_the_same(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    sites.add("alice", {"bob": ""}, section=MATCH)
+    sites.add("bob", {"alice": ""})
+    rows: list[Fields] = [dict(row) for row in people(20)]
+    for place, row in enumerate(rows):
+        sites.rows("alice")[Key(f"alice {place}")] = row
+    settle(sites)
+    assert sites.contents("alice") == sites.contents("bob")
