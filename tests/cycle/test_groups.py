@@ -14,7 +14,9 @@ import pytest
 
 from mailsync.carriers.memory import Network
 from mailsync.config.loading import parse
+from mailsync.core.model import Guid, Link, Record, Stream
 from mailsync.cycle import materialising
+from mailsync.cycle.budget import Choice
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.cycle.site import Peer, Site, Surroundings
@@ -23,7 +25,7 @@ from mailsync.errors import DatasetMissing
 from mailsync.store.state import StateStore
 from tests.cycle.sites import Clock, MemoryCarrier, keys_of
 
-FLEET = '[datasets.fleet]\nsource = "{}"\ntables = ["crew", "port"]\n'
+FLEET = '[datasets.fleet]\nsource = "{0}"\ntables = ["crew", "port"]\n'
 ALL = '[datasets.fleet]\nsource = "{0}"\ntable = "*"\n'
 REMARK = '[datasets.remark]\nsource = "{0}"\ntable = "note"\n'
 KEY = {
@@ -381,3 +383,15 @@ def test_a_group_is_named_as_one(fleet: Fleet) -> None:
     fleet.sync("ship")
     with site.store.transaction() as transaction:
         assert site.links(transaction)["shore"].datasets == {"fleet.crew", "fleet.port"}
+
+
+def test_a_groups_datasets_share_its_priority() -> None:
+    peer = '[peers.hub]\ncard = "x"\nbudget = { priority = ["remark", "fleet", "*"] }\n'
+    sections = (FLEET + REMARK + REMARK.replace("remark", "other")).format("sqlite:///x")
+    text = f'[site]\nname = "ship"\nstate = "s"\n{peer}{sections}'
+    settings = parse(text.encode(), Path("/place/mailsync.toml"))
+    link = Link("hub", frozenset(), Stream(1, 1))
+    choice = Choice(link, settings.peers["hub"].budget, settings.section_of)
+    names = ("remark", "fleet.crew", "fleet.port", "other", "fleet.later")
+    ranks = [choice.rank(Record(name, Guid(bytes(16)), {}, {})) for name in names]
+    assert ranks == [0, 2, 2, 4, 4]
