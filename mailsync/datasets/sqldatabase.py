@@ -7,9 +7,10 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Final, Protocol, cast
+from warnings import catch_warnings
 
 from sqlalchemy import URL, Engine, Inspector, QueuePool, inspect, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SAWarning
 
 from mailsync.datasets.base import Dataset, Outcome, Write
 from mailsync.datasets.mapped import behind_mapping
@@ -80,6 +81,8 @@ class SqlDatabase:
         """
         outermost = self._look is None
         self._look = self._look or ExitStack()
+        if outermost:  # of types and indexes that SQLAlchemy does not know
+            self._look.enter_context(catch_warnings(action="ignore", category=SAWarning))
         try:
             yield
         finally:

@@ -11,6 +11,7 @@ from mailsync.datasets.losses import losses
 from mailsync.datasets.offers import LeftOut, Offer
 from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.sqldatabase import SqlDatabase
+from mailsync.datasets.sqlengine import TableName
 from mailsync.datasets.sqlshape import Shape
 from mailsync.errors import DatasetError
 
@@ -18,29 +19,39 @@ from mailsync.errors import DatasetError
 def tables_of(database: SqlDatabase, source: str) -> list[Offer | LeftOut]:
     """Every table and view of a database, which ``source`` names. Raises DatasetError."""
     with database.looking():
-        tables = database.tables()
+        tables = {TableName(None, name): why for name, why in database.tables().items()}
         with database.explaining(database.place):
             views = database.catalogue.get_view_names()
+            tables |= dict.fromkeys(_elsewhere(database.catalogue), "")
         found = [_table(database, source, name, internal) for name, internal in tables.items()]
     return [*found, *(LeftOut(view, "it is a view") for view in views)]
 
 
-def _table(database: SqlDatabase, source: str, name: str, internal: str) -> Offer | LeftOut:
+def _elsewhere(catalogue: Inspector) -> Iterator[TableName]:
+    """Tables in other schemas of a PostgreSQL database; MariaDB's are databases of their own."""
+    if catalogue.dialect.name == "postgresql":
+        for schema in catalogue.get_schema_names():
+            if schema not in {catalogue.default_schema_name, "information_schema"}:
+                yield from (TableName(schema, one) for one in catalogue.get_table_names(schema))
+
+
+def _table(database: SqlDatabase, source: str, name: TableName, internal: str) -> Offer | LeftOut:
+    title = str(name)
     if internal:
-        return LeftOut(name, internal)
+        return LeftOut(title, internal)
     with database.explaining(database.place):
-        described = database.catalogue.get_columns(name)
+        described = database.catalogue.get_columns(name.table, name.schema)
         key = _declared_key(database.catalogue, name, described)
     try:
-        table = SqlTable(database, name, key=key)
+        table = SqlTable(database, title, key=key)
     except DatasetError as error:
-        return LeftOut(name, str(error).removeprefix(f"table {name!r}").lstrip(": "))
+        return LeftOut(title, str(error).removeprefix(f"table {title!r}").lstrip(": "))
     shape = table.shape
     keys, because = _keys(shape, described)
     return Offer(
         source=source,
-        title=name,
-        table=name,
+        title=title,
+        table=title,
         keys=keys,
         key=shape.key if shape.declared else (),
         because=because,
@@ -50,14 +61,17 @@ def _table(database: SqlDatabase, source: str, name: str, internal: str) -> Offe
 
 
 def _declared_key(
-    catalogue: Inspector, name: str, described: Sequence[Any]
+    catalogue: Inspector, name: TableName, described: Sequence[Any]
 ) -> tuple[str, ...] | None:
     """The fewest columns that an index keeps unique and that are never empty; None: there are none.
 
     An index over some of the rows, or over what is computed of them, tells no rows apart.
     """
     filled = {one["name"] for one in described if not one["nullable"] and not one.get("computed")}
-    indexes: list[Any] = [*catalogue.get_unique_constraints(name), *catalogue.get_indexes(name)]
+    indexes: list[Any] = [
+        *catalogue.get_unique_constraints(name.table, name.schema),
+        *catalogue.get_indexes(name.table, name.schema),
+    ]
     found: list[tuple[str, ...]] = [
         tuple(names)
         for index in indexes

@@ -49,7 +49,8 @@ def usable(printed: str, here: Path) -> list[str]:
 def test_each_table_is_a_section_with_a_guess_and_its_reason(here: Path) -> None:
     database("""
         CREATE TABLE ship (id INTEGER PRIMARY KEY, name TEXT, big AS (name || '!') STORED);
-        CREATE TABLE crew (id INTEGER PRIMARY KEY, ship INTEGER REFERENCES ship, name TEXT);
+        CREATE TABLE crew (id INTEGER PRIMARY KEY, ship INTEGER REFERENCES ship,
+            boss INTEGER REFERENCES crew);
         CREATE TABLE watch (crew INTEGER PRIMARY KEY REFERENCES crew, hours INTEGER);
         CREATE TABLE parts (no TEXT, maker TEXT, PRIMARY KEY (no, maker));
         CREATE TABLE serial (no TEXT NOT NULL, x TEXT UNIQUE, a TEXT NOT NULL, b TEXT NOT NULL);
@@ -129,6 +130,9 @@ def test_tables_of_servers(kind: str, here: Path, request: pytest.FixtureRequest
     if kind == "mariadb":
         user.execute("CREATE TABLE quick (k int PRIMARY KEY) ENGINE = Aria")
         user.execute("CREATE TABLE spot (k char(3) PRIMARY KEY, at point)")
+    else:
+        user.execute("CREATE SCHEMA yard")
+        user.execute("CREATE TABLE yard.dock (no int PRIMARY KEY, crew int REFERENCES crew)")
     done = succeed("--json", "discover", url)
     *found, summary = lines_of(done)
     told = {one.get("name") or one["title"]: one for one in found}
@@ -144,7 +148,10 @@ def test_tables_of_servers(kind: str, here: Path, request: pytest.FixtureRequest
     if kind == "mariadb":
         assert "Aria has no transactions" in told["quick"]["reason"]
         assert "column at: " in told["spot"]["notes"][0]
-    assert (summary["datasets"], summary["left_out"]) == ((4, 3) if kind == "mariadb" else (3, 2))
+    else:
+        assert told["yard-dock"]["table"] == "yard.dock"
+        assert told["yard-dock"]["notes"] == ["crew refers to crew: take that one, too"]
+    assert (summary["datasets"], summary["left_out"]) == (4, 3 if kind == "mariadb" else 2)
     assert len(usable(succeed("discover", url).stdout, here)) == summary["datasets"]
 
 
