@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks import bytes as bytes_benchmark
-from benchmarks import two_sites
+from benchmarks import joining, two_sites
 from benchmarks.material import KINDS, Edit, Material, carry_out, generated, legislators
 from benchmarks.rivals import rivals
 from benchmarks.two_sites import TwoSites
@@ -184,3 +184,10 @@ def test_the_real_history_names_its_source_and_licence() -> None:
     assert f"{changed} records were changed, {removed} removed and {68 - changed - removed}" in text
     assert "CC0 1.0" in text
     assert "github.com/unitedstates/congress-legislators" in text
+
+
+def test_joining_is_measured_against_copying(capsys: pytest.CaptureFixture[str]) -> None:
+    joining.main(["--rows", "60", "--differing", "0", "3", "--json"])
+    copied, same, some = map(json.loads, capsys.readouterr().out.splitlines())
+    assert copied["equal"] and same["equal"] and some["equal"]
+    assert same["bytes"] < some["bytes"] < copied["bytes"]
