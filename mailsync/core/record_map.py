@@ -153,7 +153,7 @@ def _states(record: Record) -> list[Fields]:
 
 
 def _renewed(record: Record, current: Fields | None, columns: Columns) -> Record:
-    """The record without the belief that columns made anew still hold what they held.
+    """The record without the belief that columns made anew hold what they do not hold any more.
 
     A value of another type than before is what became of that by the column's new type.
     """
@@ -162,6 +162,7 @@ def _renewed(record: Record, current: Fields | None, columns: Columns) -> Record
         name
         for name, value in (current or {}).items()
         if name in columns.renewed
+        and not same_value(value, _value(shadow, name))
         and (columns.is_blank(name, value) or type(value) is type(shadow.get(name)))
     }
     return within(record, columns.blanks.keys() - forgotten) if forgotten else record
