@@ -89,10 +89,11 @@ class CsvFile:
         self._last = None
         unmet = {etag: key for key, etag in known.items() if etag is not None}
         sheet = self._sheet(read_content(self.path), unmet)
-        gone = [key for key, etag in known.items() if etag is None or etag in unmet]
-        sheet.doubled |= sheet.places.keys() & (known.keys() - gone)
+        unset = (key for key, etag in known.items() if etag is None)
+        gone = dict.fromkeys([*unmet.values(), *unset])
+        sheet.doubled |= {key for key in sheet.places if key in known and key not in gone}
         yield from sheet.nameless
-        for key in {**sheet.places, **dict.fromkeys(gone)}:
+        for key in {**sheet.places, **gone}:
             yield sheet.find(key)
 
     def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:  # noqa: ARG002  the fields say the keys
