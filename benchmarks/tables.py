@@ -199,6 +199,8 @@ class Cost:
     wall: float
     peak: float
     count: int
+    part: float = 0
+    """Seconds of it that a part took, if one was watched."""
 
     def seconds(self, engine: str) -> float:
         """What is compared: of a server's work this process only sees how long it takes."""

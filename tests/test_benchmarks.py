@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks import apply as apply_benchmark
 from benchmarks import bytes as bytes_benchmark
+from benchmarks import detect as detect_benchmark
 from benchmarks import joining, two_sites
 from benchmarks.material import KINDS, Edit, Material, carry_out, generated, legislators
 from benchmarks.rivals import rivals
@@ -191,3 +193,18 @@ def test_joining_is_measured_against_copying(capsys: pytest.CaptureFixture[str])
     copied, same, some = map(json.loads, capsys.readouterr().out.splitlines())
     assert copied["equal"] and same["equal"] and some["equal"]
     assert same["bytes"] < some["bytes"] < copied["bytes"]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql", "mariadb"])
+def test_detection_and_writing_are_measured_beside_what_the_driver_takes(
+    engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They end the run themselves if a change is missed, or the table is not what it should be."""
+    detect_benchmark.main(["--rows", "200", "--rounds", "1", "--engine", engine, "--json"])
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["what"] for line in found] == ["first", "0%", "1%", "10%"]
+    assert [line["changes"] for line in found] == [200, 0, 5, 20]
+    apply_benchmark.main(["--rows", "200", "--rounds", "1", "--engine", engine, "--json"])
+    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert line["writes"] == 20
+    assert 0 < line["table_alone"] < line["ratio"]

@@ -13,7 +13,6 @@ Rules
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -27,15 +26,6 @@ Guid = NewType("Guid", bytes)
 
 Key = NewType("Key", str)
 """Local key: what the dataset itself calls the record. May differ from site to site."""
-
-_NUMBERED: Final = re.compile(r"\[(-?[0-9]{1,18})[],]")
-
-
-def place_of(key: Key) -> tuple[int, str]:
-    """A key's place among others, about as tables sort: by the number in front, then as text."""
-    found = _NUMBERED.match(key)
-    return int(found[1]) if found else 0, key
-
 
 Etag = NewType("Etag", bytes)
 """A dataset's own cheap fingerprint of one record as last seen; opaque to everybody else."""

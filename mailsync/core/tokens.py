@@ -20,6 +20,7 @@ import math
 import struct
 import unicodedata
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import Final, TypeVar
 
 import cbor2
@@ -246,9 +247,12 @@ class TokenReader:
 
 def is_name(name: str) -> bool:
     """May this name a dataset or field? Not empty, short, no control or broken characters."""
-    return 0 < len(name.encode("utf-8", "surrogatepass")) <= NAME_SIZE and not any(
-        unicodedata.category(character) in {"Cc", "Cs"} for character in name
-    )
+    return 0 < len(name.encode("utf-8", "surrogatepass")) <= NAME_SIZE and _is_clean(name)
+
+
+@lru_cache(maxsize=1024)  # a table's names come again with each of its rows
+def _is_clean(name: str) -> bool:
+    return not any(unicodedata.category(character) in {"Cc", "Cs"} for character in name)
 
 
 def _bounded(number: int, below: int) -> int:

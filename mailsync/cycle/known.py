@@ -16,7 +16,7 @@ PAGE = 2_000
 
 
 class Known(Mapping[Key, Etag | None]):
-    """Each key to its etag; iterated in the order of :func:`mailsync.core.model.place_of`."""
+    """Each key to its etag; iterated in the order of :func:`mailsync.core.places.place_of`."""
 
     def __init__(self, site: Site, dataset: str) -> None:
         """What the site's map knows of the dataset, as it is when asked."""

@@ -146,7 +146,7 @@ class Dataset(Protocol):
 
         ``known`` maps each key to the etag we hold for it; an etag None always counts as
         changed. It may be large and read from disk: a single look-up is slow, and ``items()``
-        streams, best in the order of :func:`mailsync.core.model.place_of`. Keys come at most
+        streams, best in the order of :func:`mailsync.core.places.place_of`. Keys come at most
         once, in no particular order. An unreadable record's key is never reported as vanished.
         """
         ...

@@ -5,8 +5,8 @@ from then on. Then those that still hold are carried out, in passes: what one wr
 another may free (a unique value, a referenced row), so the refused ones are tried again for
 as long as that helps. Then those that wait for each other are written in two steps.
 
-A savepoint stands round a chunk of writes, and round each single one where the chunk fails: a
-savepoint per write costs more than half as much again.
+A savepoint stands round a chunk of writes, and round each single one where the chunk fails.
+What a chunk writes by one statement goes together, and one look proves it all.
 """
 
 from __future__ import annotations
@@ -14,26 +14,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
-from hashlib import blake2b
 from typing import Any, Final
 
-from mailsync.core.model import Fields, Value
+from mailsync.core.model import Fields, Key
 from mailsync.datasets.base import Outcome, Result, Write
+from mailsync.datasets.sqlengine import Row
 from mailsync.datasets.sqlkeys import key_values
 from mailsync.datasets.sqlreferences import Name, References
 from mailsync.datasets.sqlrows import row_etag, rows_of, unreadable
 from mailsync.datasets.sqlshape import Shape
 from mailsync.datasets.sqlstatement import Statement
-from mailsync.datasets.sqlwrites import difference, is_expected, misfit, spelled
+from mailsync.datasets.sqlwrites import difference, is_expected, misfit, spelled, stand_in
 
-CHUNK: Final = 64
+CHUNK: Final = 256
+"""Writes carried out at once."""
 
 
 class TransactionLost(Exception):
     """The batch was undone."""
 
     def __init__(self, refused: dict[int, str]) -> None:
-        """``refused``, place of a write to reason, must not be tried again."""
+        """``refused``, place of a write to reason, must not be tried again; where there is none,
+        it is one of several that were carried out at once.
+        """
         super().__init__(refused)
         self.refused = refused
 
@@ -62,6 +65,14 @@ class _Table:
         self.addition: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.addition)
         self.alteration: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.alteration)
 
+    def rows(self, keys: Sequence[Key]) -> dict[Key, Row]:
+        """The rows of these keys."""
+        return rows_of(self._connection, self.shape, keys, self.shape.rows)
+
+    def rows_locked(self, keys: Sequence[Key]) -> dict[Key, Row]:
+        """The same, and nobody else may write to them from then on."""
+        return rows_of(self._connection, self.shape, keys, self.shape.rows_locked)
+
     @cached_property
     def has_triggers(self) -> bool:
         """Does writing to it set something else in motion?"""
@@ -81,10 +92,12 @@ class Application:
         connection: Any,
         batches: Sequence[tuple[Shape, Sequence[Write]]],
         refused: Mapping[int, str],
+        chunk: int = CHUNK,
     ) -> None:
         """``batches``: of each table, parents first. ``refused``: places, counted through all
-        of them, of writes not to try, with the reason.
+        of them, of writes not to try, with the reason. ``chunk``: writes carried out at once.
         """
+        self._chunk = chunk
         self._connection = connection
         self._cursor = connection.cursor()
         self._engine = batches[0][0].engine
@@ -108,7 +121,9 @@ class Application:
         """The outcome of each write, committed. Raises :class:`TransactionLost`."""
         for statement in self._engine.BEGIN_WRITING:
             self._cursor.execute(statement)
-        self._carry_out([place for place in self._in_order() if self._holds(place)])
+        places = self._in_order()
+        rows = self._rows(places, _Table.rows_locked)
+        self._carry_out([place for place in places if self._holds(place, rows.get(place))])
         self._commit()
         return [
             self._outcomes.get(place) or Outcome(Result.REFUSED, reason=self._reasons[place])
@@ -128,10 +143,9 @@ class Application:
         places = (place for place in range(len(self._writes)) if place not in self._reasons)
         return sorted(places, key=order)
 
-    def _holds(self, place: int) -> bool:
+    def _holds(self, place: int, row: Row | None) -> bool:
         """Is the row what the write expects, and the write one for this table?"""
         write, shape = self._writes[place], self._tables[place].shape
-        row = rows_of(self._connection, shape, [write.key], shape.rows_locked).get(write.key)
         present = None if row is None else shape.fields_of(row)
         if present is not None and (reason := unreadable(present)):
             self._reasons[place] = reason
@@ -157,14 +171,13 @@ class Application:
     def _attempt(self, places: list[int]) -> list[int]:
         """Try each write once; those not taken are returned, their reasons noted."""
         left: list[int] = []
-        for start in range(0, len(places), CHUNK):
-            chunk = places[start : start + CHUNK]
+        for start in range(0, len(places), self._chunk):
+            chunk = places[start : start + self._chunk]
             try:
                 with self._savepoint():
-                    for place in chunk:
-                        self._write(place)
+                    self._write(chunk)
             except _NotTaken:
-                left += [place for place in chunk if not self._takes(place, self._write)]
+                left += [place for place in chunk if not self._takes(place, self._write_alone)]
         return left
 
     def _takes(self, place: int, step: Callable[[int], None]) -> bool:
@@ -177,50 +190,75 @@ class Application:
             return False
         return True
 
-    def _write(self, place: int) -> None:
+    def _write_alone(self, place: int) -> None:
+        self._write([place])
+
+    def _write(self, places: Sequence[int]) -> None:
+        """Carry the writes out, those of one statement together, and look what came of it."""
+        said: dict[Statement, list[tuple[int, Fields]]] = {}
+        for place in places:
+            for statement, values in self._statements(place):
+                said.setdefault(statement, []).append((place, values))
+        for statement, each in said.items():
+            self._execute(statement, each)
+        rows = self._rows(places, _Table.rows)
+        for place in places:
+            self._outcomes[place] = self._proof(place, rows.get(place))
+
+    def _statements(self, place: int) -> list[tuple[Statement, Fields]]:
+        """What there is to execute for a write: one statement, or none."""
         write = self._writes[place]
         if write.wanted is None:
             shape = self._tables[place].shape
-            parameters = shape.parameters(key_values(write.key), {})
-            self._execute(place, shape.removal, parameters)
-        elif write.expected is None and place not in self._begun:
-            self._add(place, write.wanted)
-        else:
-            present = self._begun.get(place, write.expected or {})
-            self._alter(place, difference(write.wanted, present))
-        self._outcomes[place] = self._proof(place)
+            return [(shape.removal, shape.parameters(key_values(write.key), {}))]
+        if write.expected is None and place not in self._begun:
+            return [self._addition(place, write.wanted)]
+        present = self._begun.get(place, write.expected or {})
+        return self._alteration(place, difference(write.wanted, present))
 
-    def _add(self, place: int, fields: Fields) -> None:
+    def _addition(self, place: int, fields: Fields) -> tuple[Statement, Fields]:
         table = self._tables[place]
         key = key_values(self._writes[place].key)
         named = dict(fields) | dict(zip(table.shape.key, key, strict=True))
-        statement = table.addition(tuple(sorted(named)))
-        self._execute(place, statement, table.shape.parameters(key, named))
+        return table.addition(tuple(sorted(named))), table.shape.parameters(key, named)
 
-    def _alter(self, place: int, values: Fields) -> None:
-        if values:
-            table = self._tables[place]
-            key = key_values(self._writes[place].key)
-            wanted = self._writes[place].wanted or {}
-            kept = {name: wanted[name] for name in table.shape.restless & wanted.keys()}
-            values = {**kept, **values}
-            statement = table.alteration(tuple(sorted(values)))
-            self._execute(place, statement, table.shape.parameters(key, values))
+    def _alteration(self, place: int, values: Fields) -> list[tuple[Statement, Fields]]:
+        if not values:
+            return []
+        table = self._tables[place]
+        key = key_values(self._writes[place].key)
+        wanted = self._writes[place].wanted or {}
+        kept = {name: wanted[name] for name in table.shape.restless & wanted.keys()}
+        values = {**kept, **values}
+        return [(table.alteration(tuple(sorted(values))), table.shape.parameters(key, values))]
 
-    def _execute(self, place: int, statement: Statement, values: Fields) -> None:
+    def _execute(self, statement: Statement, each: Sequence[tuple[int, Fields]]) -> None:
         try:
-            statement.run(self._cursor, values)
+            statement.run_each(self._cursor, [values for _, values in each])
         except self._engine.DRIVER_ERRORS as error:
             if not self._engine.is_refusal(error):
                 raise
             if not self._engine.in_transaction(self._connection):
-                raise TransactionLost({place: str(error)}) from error
+                alone = [place for place, _ in each] if len(each) == 1 else []
+                raise TransactionLost(dict.fromkeys(alone, str(error))) from error
             raise _NotTaken(str(error)) from error
 
-    def _proof(self, place: int) -> Outcome:
-        """The outcome, after a look at what the table really holds now."""
+    def _rows(
+        self, places: Sequence[int], look: Callable[[_Table, Sequence[Key]], dict[Key, Row]]
+    ) -> dict[int, Row]:
+        """The rows of these writes as they are now, as far as there are any."""
+        mine: dict[_Table, dict[Key, int]] = {}
+        for place in places:
+            mine.setdefault(self._tables[place], {})[self._writes[place].key] = place
+        return {
+            by_key[key]: row
+            for table, by_key in mine.items()
+            for key, row in look(table, list(by_key)).items()
+        }
+
+    def _proof(self, place: int, row: Row | None) -> Outcome:
+        """The outcome, by what the table really holds now."""
         write, shape = self._writes[place], self._tables[place].shape
-        row = rows_of(self._connection, shape, [write.key], shape.rows).get(write.key)
         if write.wanted is None or row is None:
             if row is None and write.wanted is None:
                 return Outcome(Result.WRITTEN)
@@ -266,10 +304,12 @@ class Application:
         write, aside = self._writes[place], self._aside(place)
         if write.expected is None:
             fields = {**(write.wanted or {}), **aside}
-            self._add(place, fields)
+            statement, values = self._addition(place, fields)
+            self._execute(statement, [(place, values)])
             self._begun[place] = fields
-        else:
-            self._alter(place, aside)
+            return
+        for statement, values in self._alteration(place, aside):
+            self._execute(statement, [(place, values)])
 
     def _aside(self, place: int) -> Fields:
         """Values in nobody's way: no reference, and of what is unique something of its own."""
@@ -280,7 +320,7 @@ class Application:
             return {name: None for name in loose if fields[name] is not None}
         changed = difference(write.wanted, write.expected)
         return {
-            name: None if name in shape.nullable else _stand_in(value, write.key)
+            name: None if name in shape.nullable else stand_in(value, write.key)
             for name, value in changed.items()
             if name in shape.unique
         }
@@ -357,17 +397,3 @@ class Application:
             self._depth -= 1
             if self._engine.in_transaction(self._connection):
                 self._cursor.execute(f"RELEASE SAVEPOINT {name}")
-
-
-def _stand_in(value: Value, key: str) -> Value:
-    """A value of the same type that only this key's row has."""
-    digest = blake2b(key.encode(), digest_size=8).digest()
-    match value:
-        case str():
-            return digest.hex()
-        case bytes():
-            return digest
-        case float():
-            return float(int.from_bytes(digest))
-        case _:
-            return int.from_bytes(digest, signed=True)

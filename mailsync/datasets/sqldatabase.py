@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SAWarning
 
 from mailsync.datasets.base import Dataset, Outcome, Write
 from mailsync.datasets.mapped import behind_mapping
-from mailsync.datasets.sqlapply import Application, TransactionLost
+from mailsync.datasets.sqlapply import CHUNK, Application, TransactionLost
 from mailsync.datasets.sqlengine import EngineModule
 from mailsync.datasets.sqlreflection import Keys, reflect
 from mailsync.datasets.sqlshape import Shape
@@ -116,15 +116,17 @@ class SqlDatabase:
         through = [behind_mapping(dataset, writes) for dataset, writes in batches]
         shaped = [(cast("_Table", table).shape, own) for table, own, _ in through]
         refused: dict[int, str] = {}
+        chunk = CHUNK
         with self.explaining(self.place), self.connection() as connection:
             while True:
                 for shape, _ in shaped:
                     self.refuse_doubles(connection.cursor(), shape)
-                application = Application(connection, shaped, refused)
+                application = Application(connection, shaped, refused, chunk)
                 try:
                     outcomes = iter(application.run())
                 except TransactionLost as lost:
                     refused |= lost.refused
+                    chunk = chunk if lost.refused else 1
                 else:
                     return [told([next(outcomes) for _ in own]) for _, own, told in through]
                 finally:

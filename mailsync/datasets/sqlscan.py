@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from mailsync.core.model import Etag, Key, place_of
+from mailsync.core.model import Etag, Key
+from mailsync.core.places import place_of
 
 CROWD: Final = 1000
 """So many keys not met in turn are looked for at once."""

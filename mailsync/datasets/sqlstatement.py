@@ -31,6 +31,17 @@ class Statement:
             cursor.execute(self.text, tuple(values[name] for name in self._order))
         return cursor
 
+    def run_each(self, cursor: Any, many: Sequence[Mapping[str, Value]]) -> None:
+        """Execute for each of these values."""
+        if len(many) == 1:
+            self.run(cursor, many[0])
+        elif self._order is None:
+            cursor.executemany(self.text, many)
+        else:
+            cursor.executemany(
+                self.text, [tuple(values[name] for name in self._order) for values in many]
+            )
+
 
 def is_one_of(key: Sequence[ColumnElement[Any]], count: int) -> ColumnElement[bool]:
     """Does the row have one of so many keys? Parameters: ``key0of0``, ``key1of0`` ..."""

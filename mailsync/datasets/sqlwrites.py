@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from mailsync.core.model import Fields, Value, same_value
 from mailsync.datasets.base import Write
 from mailsync.datasets.sqlrows import usable_key
@@ -55,3 +57,17 @@ def difference(wanted: Fields, present: Fields) -> dict[str, Value]:
         for name, value in wanted.items()
         if name not in present or not same_value(value, present[name])
     }
+
+
+def stand_in(value: Value, key: str) -> Value:
+    """A value of the same type that only this key's row has."""
+    digest = blake2b(key.encode(), digest_size=8).digest()
+    match value:
+        case str():
+            return digest.hex()
+        case bytes():
+            return digest
+        case float():
+            return float(int.from_bytes(digest))
+        case _:
+            return int.from_bytes(digest, signed=True)

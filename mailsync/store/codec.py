@@ -45,9 +45,9 @@ from mailsync.core.model import (
     is_alive,
     merged_fields,
     needs_writing,
-    place_of,
     same_fields,
 )
+from mailsync.core.places import place_of
 from mailsync.core.positions import Positions
 
 SAME = b"="

@@ -22,7 +22,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from mailsync.core.drift import Layout
-from mailsync.core.model import Etag, Guid, Key, Record, RecordId, place_of
+from mailsync.core.model import Etag, Guid, Key, Record, RecordId
+from mailsync.core.places import place_of
 from mailsync.core.positions import Positions
 from mailsync.store import schema
 from mailsync.store.codec import (

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mailsync.core import record_map
-from mailsync.core.model import Key, place_of
+from mailsync.core.model import Key
+from mailsync.core.places import place_of
 from mailsync.cycle import known as known_module
 from mailsync.cycle.known import Known
 from tests.cycle.sites import pair

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailsync.core.model import Etag, Fields, Guid, Key, place_of, same_fields
+from mailsync.core.model import Etag, Fields, Guid, Key, same_fields
+from mailsync.core.places import place_of
 from mailsync.datasets.base import Change, Dataset, Newcomer, Outcome, Result, Unreadable, Write
 from mailsync.datasets.memory import MemoryDataset
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsync.core.model import Fields, Key, Value, place_of, same_fields
+from mailsync.core.model import Fields, Key, Value, same_fields
+from mailsync.core.places import place_of
 from mailsync.datasets.base import Change, Newcomer, Unreadable, Write
 from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.sqlkeys import key_text, key_values
