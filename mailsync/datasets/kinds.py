@@ -14,6 +14,8 @@ from mailsync.datasets.ical import IcalFile, IcalFolder
 from mailsync.datasets.mapping import mapped
 from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.sqldatabase import ENGINES, SqlDatabase
+from mailsync.datasets.sqlkeyless import KeylessTable
+from mailsync.datasets.sqlreflection import EVERY_COLUMN
 from mailsync.datasets.vcard import VcardFile, VcardFolder
 from mailsync.errors import BadConfiguration
 
@@ -46,6 +48,8 @@ def open_dataset(
     opened = _open(source, table, keys, key, base, databases)
     if sources is None:
         return opened
+    if isinstance(opened, KeylessTable):
+        raise BadConfiguration(f'{source}: a mapping needs a key, and key = ["*"] is none')
     return mapped(opened, source.partition(":")[0], sources, defaults or {})
 
 
@@ -105,5 +109,11 @@ def _table(
         raise BadConfiguration(f'{database.place}: name its table, e.g. table = "defects"')
     if keys not in {None, "local", "shared"}:
         raise BadConfiguration(f'keys = "{keys}": write "local" or "shared"')
+    if tuple(key or ()) == EVERY_COLUMN:
+        if keys is not None:
+            raise BadConfiguration(
+                f'keys = "{keys}": leave it out, with key = ["*"] there are none'
+            )
+        return KeylessTable(database, table)
     chosen = cast("Literal['local', 'shared'] | None", keys)
     return SqlTable(database, table, keys=chosen, key=key)

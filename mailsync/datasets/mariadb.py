@@ -61,6 +61,7 @@ _TRIGGERS: Final = (
     " WHERE event_object_schema = coalesce(%s, database()) AND event_object_table = %s"
 )
 
+ROW_NAMES: Final = ()
 FOREIGN_KEYS: Final = (
     "SELECT table_name, constraint_name, column_name, referenced_table_schema,"
     " referenced_table_name, referenced_column_name FROM information_schema.key_column_usage"

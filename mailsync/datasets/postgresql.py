@@ -81,6 +81,7 @@ _INTERNAL: Final = (
     " AND (relispartition OR EXISTS (SELECT FROM pg_depend AS d"
     " WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))"
 )
+ROW_NAMES: Final = ("ctid",)
 FOREIGN_KEYS: Final = (
     "SELECT child.relname, k.oid, own.attname, there.nspname, parent.relname, target.attname"
     " FROM pg_constraint AS k CROSS JOIN LATERAL"

@@ -132,6 +132,11 @@ class EngineModule(Protocol):
         """
         ...
 
+    @property
+    def ROW_NAMES(self) -> Sequence[str]:  # noqa: N802
+        """What the engine calls a row, unless a column is called so; empty: it has no name."""
+        ...
+
     def open_catalogue(self, url: URL, patience: float) -> Engine:
         """For a look at an existing database's tables."""
         ...

@@ -72,6 +72,7 @@ _INTERNAL: Final = (
 )
 _ARGUMENTS_MAX: Final = 100
 """Of a function; SQLite's own bound is 127 at least (sqlite.org/limits)."""
+ROW_NAMES: Final = ("rowid", "_rowid_", "oid")
 FOREIGN_KEYS: Final = (
     'SELECT child.name, k.id, k."from", NULL, parent.name, target.name FROM sqlite_schema AS child'
     " JOIN pragma_foreign_key_list(child.name) AS k"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from sqlalchemy import Connection, Dialect, Inspector, Integer
 from sqlalchemy.exc import CompileError
@@ -18,6 +18,9 @@ from mailsync.datasets.sqlspelling import blank
 from mailsync.errors import DatasetError, DatasetMissing
 
 Keys = Literal["local", "shared"]
+
+EVERY_COLUMN: Final = ("*",)
+"""As a declared key: rows are told apart by their whole content."""
 
 
 def reflect(
@@ -39,6 +42,10 @@ def reflect(
     described = catalogue.get_columns(table, schema)
     own = [one for one in described if not one.get("computed")]
     primary = tuple(catalogue.get_pk_constraint(table, schema)["constrained_columns"])
+    if primary and declared == EVERY_COLUMN:
+        raise DatasetError(
+            f'table {words!r} has a primary key ({", ".join(primary)}): leave key = ["*"] out'
+        )
     key = primary or _declared(words, declared, own)
     references = tuple(_references(module, catalogue, name))
     parents = tuple(_parents(catalogue, name, references, own))
@@ -103,8 +110,10 @@ def _declared(
     if not declared:
         raise DatasetError(
             f"table {name!r} has no primary key; give it one, or name the columns that tell its "
-            'rows apart: key = ["..."]'
+            'rows apart: key = ["..."], or key = ["*"] if nothing but all of them does'
         )
+    if tuple(declared) == EVERY_COLUMN:
+        return tuple(one["name"] for one in described)
     if unknown := set(declared) - {one["name"] for one in described}:
         raise DatasetError(f"key: table {name!r} has no column {', '.join(sorted(unknown))}")
     return tuple(declared)

@@ -179,8 +179,17 @@ class Shape:
     @cached_property
     def scan(self) -> Scan:
         """Every row, in the order of the key."""
-        columns = self._selected(self.columns)
         order = [self._table.c[name] for name in self.key]
+        return self._scan(self._selected(self.columns), order)
+
+    def scan_by_name(self, row_name: str) -> Scan:
+        """Every row, behind its columns what the engine calls it, if it calls it anything."""
+        names: list[ColumnElement[Any]] = [literal_column(row_name)] if row_name else []
+        return self._scan([*self._selected(self.columns), *names], [])
+
+    def _scan(
+        self, columns: Sequence[ColumnElement[Any]], order: Sequence[ColumnElement[Any]]
+    ) -> Scan:
         rows = select(*columns).select_from(self._table).order_by(*order)
         wanted = getattr(func, LOOK)(*columns)
         one: ColumnElement[Any] = literal_column("1")
@@ -235,6 +244,30 @@ class Shape:
         """Delete the row of a key."""
         return self._compiled(delete(self._table).where(*self._is_the_row))
 
+    def removal_of(self, row_name: str) -> Statement:
+        """Delete the row that the engine calls so; parameter ``row``."""
+        is_it = literal_column(row_name) == bindparam("row")
+        return self._compiled(delete(self._table).where(is_it))
+
+    @cached_property
+    def removal_of_one_like(self) -> Statement:
+        """Delete one row that holds these values, in MariaDB; parameters as
+        ``parameters_of_values`` makes them.
+        """
+        alike = [self._holds(one) for one in self.described]
+        construct = delete(self._table).where(*alike)
+        return Statement(construct, self.dialect, lambda text: f"{text} LIMIT 1")
+
+    def _holds(self, described: Column) -> ColumnElement[bool]:
+        """Exactly, in case and blanks too; NULL is NULL."""
+        [there] = self._selected([described.name])
+        if "CHAR" in described.type or "TEXT" in described.type:
+            there = func.convert(there.op("USING")(literal_column("utf8mb4"))).op("COLLATE")(
+                literal_column("utf8mb4_nopad_bin")
+            )
+        value: ColumnElement[Any] = bindparam(self._parameter_names[described.name])
+        return there.bool_op("<=>")(value)
+
     def addition(self, names: tuple[str, ...]) -> Statement:
         """Insert a row with values for these columns."""
         construct = insert(self._table).values(self._assignments(names))
@@ -252,9 +285,14 @@ class Shape:
             f"key{place}": _bound(self.by_name[name], value)
             for place, (name, value) in enumerate(zip(self.key, key, strict=True))
         }
-        for name, value in values.items():
-            named[self._parameter_names[name]] = _bound(self.by_name[name], value)
-        return named
+        return named | self.parameters_of_values(values)
+
+    def parameters_of_values(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Parameters for columns' values alone."""
+        return {
+            self._parameter_names[name]: _bound(self.by_name[name], value)
+            for name, value in values.items()
+        }
 
     @cached_property
     def _parameter_names(self) -> dict[str, str]:

@@ -178,3 +178,40 @@ async def test_a_form_is_no_edit(triangle: Triangle) -> None:
         (True, "8.25", "2001-02-03", '{"lat": 2, "lon": 1.50}')
     ]
     assert not any(peer.conflicts for report in reports.values() for peer in report.peers.values())
+
+
+async def test_rows_without_a_key_are_counted_and_never_doubled(
+    tmp_path: Path, postgresql: DatabaseServer, mariadb: DatabaseServer
+) -> None:
+    def tables(name: str) -> list[str]:
+        ship = "CREATE TABLE ship (id {id}, name {name})".format(**TYPES[name])
+        return [ship, f"CREATE TABLE log ({LOG.format(**TYPES[name])})"]
+
+    lines = {"log": 'key = ["*"]\n'}
+    show = "SELECT name, word, price FROM log LEFT JOIN ship ON ship.id = ship"
+    with triangle_of(
+        tmp_path, postgresql, mariadb, ("log", "ship"), tables, lines=lines
+    ) as triangle:
+        triangle.run("lite", "INSERT INTO ship (id, name) VALUES (7, 'Ada')")
+        await triangle.settle()
+        for name in triangle.sites:
+            first = "INSERT INTO log SELECT id, 'rust', 1.5 FROM ship"
+            triangle.run(name, first, first, f"INSERT INTO log VALUES (NULL, '{name}', 2)")
+        await triangle.settle()
+        [shown] = {tuple(sorted(rows, key=str)) for rows in triangle.everywhere(show)}
+        assert sorted(row[1] for row in shown) == ["lite", "mari", "post", "rust", "rust"]
+        triangle.run("lite", "INSERT INTO log SELECT id, 'rust', 1.5 FROM ship")
+        triangle.run("post", "DELETE FROM log WHERE ctid = (SELECT min(ctid) FROM log"
+                             " WHERE word = 'rust')")  # fmt: skip
+        triangle.run("mari", "UPDATE log SET price = 3 WHERE word = 'lite'")
+        reports = await triangle.settle()
+        assert not any(any(report.held.values()) for report in reports.values())
+        [shown] = {tuple(sorted(rows, key=str)) for rows in triangle.everywhere(show)}
+        assert shown.count(("Ada", "rust", 1.5)) == 2
+        assert (None, "lite", 3.0) in shown
+        assert len(shown) == 5
+        again = await triangle.settle()
+        assert not any(any(report.detected.values()) for report in again.values())
+
+
+LOG = "ship BIGINT, word {name}, price DECIMAL(8, 2), FOREIGN KEY (ship) REFERENCES ship (id)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,8 @@ class Triangle:
 
     tables: Sequence[str]
     users: dict[str, Any]
+    lines: Mapping[str, str] = field(default_factory=dict)
+    """What the sections of some tables say besides."""
     sites: dict[str, Site] = field(default_factory=dict)
     network: Network = field(default_factory=Network)
     clock: Clock = field(default_factory=Clock)
@@ -45,6 +47,7 @@ class Triangle:
         text += "".join(f'[peers.{peer}]\ncard = "{peer}.card"\n' for peer in peers)
         for table in self.tables:
             text += f'[datasets.{table}]\nsource = "{url}"\ntable = "{table}"\n'
+            text += self.lines.get(table, "")
         settings = parse(text.encode(), directory / f"{name}.toml")
         accepted = {
             peer: Peer(peer, f"{peer}@example.org", keys_of(peer).public, settings.peers[peer])
@@ -102,6 +105,7 @@ def triangle_of(
     tables: Sequence[str],
     schema: Callable[[str], Iterable[str]],
     seed: int = 0,
+    lines: Mapping[str, str] | None = None,
 ) -> Iterator[Triangle]:
     """A triangle on new databases; ``schema`` gives the statements that make the tables."""
     urls = {
@@ -116,7 +120,7 @@ def triangle_of(
         "post": postgresql.connect(urls["post"]),
         "mari": mariadb.connect(urls["mari"]),
     }
-    made = Triangle(tables, users)
+    made = Triangle(tables, users, lines or {})
     made.run("mari", "SET time_zone = '+00:00'")
     for name, url in urls.items():
         made.run(name, *schema(name))
