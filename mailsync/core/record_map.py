@@ -11,8 +11,9 @@ Rules
 * A row without a GUID is new: it is enrolled. A vanished row kills exactly the entries its
   user could see, and those of fields that the dataset does not hold.
 * A field that the dataset does not hold is nobody's edit here, neither when its column goes nor
-  when it comes: the record keeps the value. What stands in a column where nobody wrote, NULL or
-  its default, is nothing, also in one that came or was made anew; what somebody wrote is an edit.
+  when it comes: the record keeps the value, and the shadow what was last seen. What stands in a
+  column where nobody wrote, NULL or its default, is nothing, also in one that came or was made
+  anew; what somebody wrote is an edit.
 * A write to the dataset takes three steps with a crash possible between any two: the marker is
   set (store), compare-and-set (dataset), the shadow is set and the marker cleared (store).
 * A standing marker after a crash: the dataset equals the marker, then it landed; it equals the
@@ -22,7 +23,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -101,10 +102,10 @@ def detect(
     all; None: any. ``wholes`` are fields of which one means nothing without the others. Returns
     the record as it now stands.
     """
-    record = within(record, held)
-    base, doubt = _base(record, current)
+    base, doubt = _base(within(record, held), current)
     entries, notes = _edits(record, base, current, stroke, held, wholes, doubt=doubt)
-    seen = replace(record, shadow=current, etag=etag, marker=NO_MARKER)
+    shadow = _with_unheld(record, current, held)
+    seen = replace(record, shadow=shadow, etag=etag, marker=NO_MARKER)
     ledger.note(notes)
     if entries == record.entries:
         return ledger.keep(seen)
@@ -128,12 +129,15 @@ def as_known(
     dataset would hold them. Of a dataset that has ``columns``, the record believes in nothing
     else, and fields that nobody wrote are left out.
     """
+    held = None if columns is None else columns.blanks.keys()
     if columns is not None:
-        record = _renewed(within(record, columns.blanks.keys()), current, columns)
+        record = _renewed(record, current, columns)
+        record = replace(record, marker=within(record, held).marker)
     if current is None:
         return record, None
     known = dict(current)
-    for believed in _states(record):
+    states = _states(within(record, held))
+    for believed in states:
         if same_fields(believed, current):
             continue
         there = spelled(believed)
@@ -142,7 +146,7 @@ def as_known(
             for name in current.keys() & believed.keys()
             if same_value(there[name], current[name])
         }
-    return record, known if columns is None else _written(record, known, columns)
+    return record, known if columns is None else _written(record, states, known, columns)
 
 
 def _states(record: Record) -> list[Fields]:
@@ -165,12 +169,13 @@ def _renewed(record: Record, current: Fields | None, columns: Columns) -> Record
         and not same_value(value, _value(shadow, name))
         and (columns.is_blank(name, value) or type(value) is type(shadow.get(name)))
     }
-    return within(record, columns.blanks.keys() - forgotten) if forgotten else record
+    marker = {} if isinstance(record.marker, NoMarker) else record.marker or {}
+    return within(record, (shadow.keys() | marker.keys()) - forgotten) if forgotten else record
 
 
-def _written(record: Record, current: Fields, columns: Columns) -> Fields:
-    """What the row shows, without the fields in which nobody wrote."""
-    merged, states = merged_fields(record), _states(record)
+def _written(record: Record, states: Sequence[Fields], current: Fields, columns: Columns) -> Fields:
+    """What the row shows, without the fields in which nobody wrote. ``states``: what it may."""
+    merged = merged_fields(record)
     return {
         name: value
         for name, value in current.items()
@@ -208,15 +213,17 @@ def begin(
     ``held``: the fields that the dataset holds at all; None: any. Until the write is settled
     nobody knows what the dataset holds: there is no etag.
     """
-    shadow, wanted = held_fields(record.shadow, held), desired_fields(record, held)
-    return ledger.keep(replace(record, key=key, etag=None, shadow=shadow, marker=wanted))
+    return ledger.keep(replace(record, key=key, etag=None, marker=desired_fields(record, held)))
 
 
-def settle(ledger: Ledger, record: Record, etag: Etag | None) -> Record:
+def settle(
+    ledger: Ledger, record: Record, etag: Etag | None, held: AbstractSet[str] | None = None
+) -> Record:
     """Last step of a write that landed: the dataset now holds the marker."""
     landed = None if isinstance(record.marker, NoMarker) else record.marker
     key = None if landed is None else record.key
-    return ledger.keep(replace(record, shadow=landed, key=key, etag=etag, marker=NO_MARKER))
+    shadow = _with_unheld(record, landed, held)
+    return ledger.keep(replace(record, shadow=shadow, key=key, etag=etag, marker=NO_MARKER))
 
 
 def abandon(ledger: Ledger, record: Record) -> Record:
@@ -226,6 +233,16 @@ def abandon(ledger: Ledger, record: Record) -> Record:
     """
     key = None if record.shadow is None else record.key
     return ledger.keep(replace(record, key=key, etag=None, marker=NO_MARKER))
+
+
+def _with_unheld(
+    record: Record, shown: Fields | None, held: AbstractSet[str] | None
+) -> Fields | None:
+    """What the row shows, and showed when the dataset still held more: that may come back."""
+    if shown is None or held is None or record.shadow is None:
+        return shown
+    gone = {name: value for name, value in record.shadow.items() if name not in held}
+    return {**gone, **shown} if gone else shown
 
 
 def _base(record: Record, current: Fields | None) -> tuple[Fields | None, bool]:

@@ -14,17 +14,18 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import chain
 
 from mailsync.core import record_map
-from mailsync.core.model import Key, NoMarker, Record, desired_fields
+from mailsync.core.model import Key, NoMarker, Record, desired_fields, held_fields
 from mailsync.cycle.claiming import Claim
 from mailsync.cycle.detecting import detect_changes
 from mailsync.cycle.references import Missing, References, why
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
-from mailsync.datasets.base import Change, Outcome, Result, Write
+from mailsync.datasets.base import Change, Outcome, Result, Write, held_by
 from mailsync.store.records import StoredRecords
 
 TOGETHER_MAX = 10_000
@@ -139,7 +140,7 @@ def _begin(
             report.doubtful |= claim.doubtful
             begun.again = begun.again or claim.again
         for record in claimed:
-            write, missing = _write(references, record)
+            write, missing = _write(references, record, held_by(site.dataset(record.dataset)))
             if missing:
                 ledger.keep(before[record.id])
                 begun.waiting.append((record, why(missing)))
@@ -165,10 +166,12 @@ def _next(
     return batch
 
 
-def _write(references: References, record: Record) -> tuple[Write, list[Missing]]:
+def _write(
+    references: References, record: Record, held: AbstractSet[str] | None
+) -> tuple[Write, list[Missing]]:
     """The write in the dataset's own terms, and what it refers to in vain."""
     assert record.key is not None  # noqa: S101 - begun records have keys
-    wanted, expected = record.marker, record.shadow
+    wanted, expected = record.marker, held_fields(record.shadow, held)
     missing: list[Missing] = []
     if isinstance(wanted, NoMarker):
         wanted = None
@@ -212,7 +215,8 @@ def _settle(site: Site, begun: _Begun, outcomes: Sequence[Outcome], sweep: _Swee
             if found is None:
                 continue
             if outcome.result is Result.WRITTEN:
-                record_map.settle(ledger, found, outcome.etag)
+                held = held_by(site.dataset(record.dataset))
+                record_map.settle(ledger, found, outcome.etag, held)
                 sweep.written += 1
                 continue
             left = record_map.abandon(ledger, found)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -21,32 +23,50 @@ from mailsync.doctor.finding import Grade
 from mailsync.doctor.local import columns
 from mailsync.store.state import StateStore
 from tests.cycle.sites import Clock, MemoryCarrier, keys_of
+from tests.servers.databases import DatabaseServer
 
 CLOCK = Clock()
-TABLE = "CREATE TABLE defects (id INTEGER PRIMARY KEY, what TEXT, place TEXT)"
+TYPES = {
+    "sqlite": ("INTEGER PRIMARY KEY", "TEXT", "TEXT"),
+    "postgresql": ("bigserial PRIMARY KEY", "text", "text"),
+    "mariadb": ("bigint AUTO_INCREMENT PRIMARY KEY", "varchar(80)", "varchar(80)"),
+}
+TABLE = "CREATE TABLE defects (id {}, what {}, place {})"
 
 
 class Fleet:
-    """Sites in a row, each with a table ``defects`` in a database of its own."""
+    """Sites in a row, each with a table ``defects`` in a database of its own: an SQLite file,
+    unless ``urls`` and ``users`` say otherwise.
+    """
 
-    def __init__(self, directory: Path, names: tuple[str, ...] = ("ann", "bob")) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        names: tuple[str, ...] = ("ann", "bob"),
+        urls: Mapping[str, str] = MappingProxyType({}),
+        users: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.directory = directory
         self.network = Network()
-        self.users = {name: sqlite3.connect(directory / f"{name}.db") for name in names}
-        for name in names:
-            self.run(name, TABLE)
-        pairs = list(pairwise(names))
-        self.sites = {
-            name: self._site(name, [a if b == name else b for a, b in pairs if name in (a, b)])
+        self.users = {
+            name: users.get(name) or sqlite3.connect(directory / f"{name}.db", isolation_level=None)
             for name in names
         }
+        for name in names:
+            engine = urls.get(name, "sqlite:").partition(":")[0].partition("+")[0]
+            self.run(name, TABLE.format(*TYPES[engine]))
+        pairs = list(pairwise(names))
+        self.sites = {}
+        for name in names:
+            peers = [a if b == name else b for a, b in pairs if name in (a, b)]
+            self.sites[name] = self._site(name, peers, urls.get(name, f"sqlite:///{name}.db"))
 
-    def _site(self, name: str, peers: list[str]) -> Site:
+    def _site(self, name: str, peers: list[str], url: str) -> Site:
         text = f'[site]\nname = "{name}"\nstate = "{name}.state"\n[mail]\n'
         text += f'address = "{name}@example.org"\nimap = "imap://localhost"\n'
         text += 'smtp = "smtp://localhost"\n'
         text += "".join(f'[peers.{peer}]\ncard = "{peer}.card"\n' for peer in peers)
-        text += f'[datasets.defects]\nsource = "sqlite:///{name}.db"\ntable = "defects"\n'
+        text += f'[datasets.defects]\nsource = "{url}"\ntable = "defects"\n'
         settings = parse(text.encode(), self.directory / f"{name}.toml")
         accepted = {
             peer: Peer(peer, f"{peer}@example.org", keys_of(peer).public, settings.peers[peer])
@@ -60,16 +80,17 @@ class Fleet:
 
     def run(self, name: str, *statements: str) -> list[tuple[Any, ...]]:
         """What a user does at one site; the rows of the last statement."""
+        cursor = self.users[name].cursor()
         for statement in statements:
-            found = self.users[name].execute(statement).fetchall()
-            self.users[name].commit()
-        return found
+            cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
 
     def table(self, name: str, order: str = "what") -> list[dict[str, Any]]:
         """All rows, without their keys."""
-        cursor = self.users[name].execute(f"SELECT * FROM defects ORDER BY {order}")
+        cursor = self.users[name].cursor()
+        cursor.execute(f"SELECT * FROM defects ORDER BY {order}")
         names = [column[0] for column in cursor.description]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         return [{name: row[name] for name in row if name != "id"} for row in rows]
 
     async def sync(self, name: str) -> Report:
@@ -83,16 +104,21 @@ class Fleet:
         return report
 
     async def settle(self) -> int:
-        """Rounds until a whole one sends no record; how many records were sent."""
+        """Rounds until a whole one sends no record, nothing held; how many records were sent."""
+        sent, held = await self.rest()
+        assert not held, held
+        return sent
+
+    async def rest(self) -> tuple[int, dict[str, str]]:
+        """The same, and what is held at bob then."""
         sent = 0
         for _ in range(12):
-            reports = [await self.sync(name) for name in self.sites]
-            peers = [peer for report in reports for peer in report.peers.values()]
-            assert not any(any(report.held.values()) for report in reports), reports
+            reports = {name: await self.sync(name) for name in self.sites}
+            peers = [peer for report in reports.values() for peer in report.peers.values()]
             now = sum(peer.sent.upserts + peer.sent.deletes for peer in peers)
             sent += now
             if not now:
-                return sent
+                return sent, reports["bob"].held["defects"]
         raise AssertionError("they never come to rest")
 
     def told(self, name: str) -> tuple[list[str], list[str]]:
@@ -114,7 +140,13 @@ class Fleet:
 
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    made = Fleet(tmp_path)
+    async with sailing(Fleet(tmp_path)) as made:
+        yield made
+
+
+@asynccontextmanager
+async def sailing(made: Fleet) -> AsyncIterator[Fleet]:
+    """With two defects that every site has."""
     made.run("ann", "INSERT INTO defects (what, place) VALUES ('hatch', 'bow'), ('pump', 'aft')")
     await made.settle()
     yield made
@@ -296,3 +328,81 @@ async def test_a_renamed_key_of_numbers_goes_on_once_it_is_named(fleet: Fleet) -
     fleet.run("ann", "UPDATE defects SET place = 'keel'")
     assert await fleet.settle() == 2
     assert [row["place"] for row in fleet.table("bob")] == ["keel", "keel"]
+
+
+async def test_a_site_in_between_passes_on_what_it_has_no_column_for(tmp_path: Path) -> None:
+    async with sailing(Fleet(tmp_path, ("ann", "bob", "cem"))) as fleet:
+        fleet.run("bob", "ALTER TABLE defects DROP COLUMN place")
+        await fleet.settle()
+        fleet.run("ann", "UPDATE defects SET place = 'keel' WHERE what = 'pump'")
+        fleet.run("cem", "UPDATE defects SET place = 'mast' WHERE what = 'hatch'")
+        fleet.run("bob", "UPDATE defects SET what = what || '!'")
+        await fleet.settle()
+        assert fleet.table("ann") == fleet.table("cem")
+        assert fleet.table("ann") == [
+            {"what": "hatch!", "place": "mast"},
+            {"what": "pump!", "place": "keel"},
+        ]
+        assert fleet.notes("ann") == fleet.notes("cem") == 0
+
+
+RETYPE = {
+    "postgresql": "ALTER TABLE defects ALTER COLUMN {0} TYPE {1}",
+    "mariadb": "ALTER TABLE defects MODIFY {0} {1}",
+}
+
+
+@pytest.mark.parametrize("engine", RETYPE)
+async def test_columns_change_on_a_server(
+    engine: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    server: DatabaseServer = request.getfixturevalue(engine)
+    url = server.new()
+    users = {"bob": server.connect(url)}
+    async with sailing(Fleet(tmp_path, ("ann", "bob"), {"bob": url}, users)) as fleet:
+        fleet.run("bob", "ALTER TABLE defects DROP COLUMN place")
+        assert await fleet.settle() == 0
+        fleet.run("bob", "ALTER TABLE defects ADD COLUMN place varchar(80) DEFAULT 'no place'")
+        assert await fleet.settle() == 0
+        assert fleet.table("bob") == fleet.table("ann")
+        await narrow(fleet, RETYPE[engine])
+        fleet.run("bob", "ALTER TABLE defects RENAME COLUMN place TO spot")
+        fleet.run("ann", "UPDATE defects SET place = 'mast' WHERE what = 'hatch'")
+        await fleet.settle()
+        assert 'map = { place = "spot" }' in fleet.told("bob")[0][0]
+        fleet.run("bob", "ALTER TABLE defects RENAME COLUMN spot TO place")
+        await fleet.settle()
+        assert [row["place"] for row in fleet.table("bob")] == ["mast", "starboard"]
+        await demand(fleet)
+        assert fleet.notes("ann") == 0
+
+
+async def narrow(fleet: Fleet, retype: str) -> None:
+    """What does not fit any more is held until it does; the rest goes on."""
+    fleet.run("bob", retype.format("place", "varchar(4)"))
+    report = await fleet.sync("bob")
+    assert "column place of defects is VARCHAR(4) now, it was VARCHAR(80)" in report.warnings[0]
+    fleet.run("ann", "UPDATE defects SET place = 'starboard' WHERE what = 'pump'")
+    fleet.run("ann", "UPDATE defects SET place = 'keel' WHERE what = 'hatch'")
+    _, held = await fleet.rest()
+    assert "column place holds texts of up to 4 characters" in str(held)
+    assert [row["place"] for row in fleet.table("bob")] == ["keel", "aft"]
+    fleet.run("bob", retype.format("place", "varchar(80)"))
+    await fleet.settle()
+    assert [row["place"] for row in fleet.table("bob")] == ["keel", "starboard"]
+
+
+async def demand(fleet: Fleet) -> None:
+    """A column that needs a value holds the records that have none, until it has a default."""
+    fleet.run(
+        "bob",
+        "ALTER TABLE defects ADD COLUMN state varchar(9) NOT NULL DEFAULT 'open'",
+        "ALTER TABLE defects ALTER COLUMN state DROP DEFAULT",
+    )
+    fleet.run("ann", "INSERT INTO defects (what) VALUES ('anchor')")
+    _, held = await fleet.rest()
+    [reason] = held.values()
+    assert "state" in reason
+    fleet.run("bob", "ALTER TABLE defects ALTER COLUMN state SET DEFAULT 'new'")
+    assert await fleet.settle() == 0
+    assert {"what": "anchor", "place": None, "state": "new"} in fleet.table("bob")

@@ -179,7 +179,7 @@ def _set_no_marker() -> list[Patch]:
             transaction.save(ledger, site.surroundings.now())
         return begun
 
-    def settle(ledger: Ledger, record: Record, etag: Any) -> Record:
+    def settle(ledger: Ledger, record: Record, etag: Any, *_: object) -> Record:
         return real_settle(ledger, replace(record, marker=desired_fields(record)), etag)
 
     return [_swap(materialising, "_begin", begin), _swap(record_map, "settle", settle)]
