@@ -218,6 +218,14 @@ def test_rows_with_a_known_etag_are_not_even_taken_apart(
     assert set(taken) == {4}
 
 
+@pytest.mark.parametrize("text", [b"no,name\r1,a\r2,b\r", b'no,name\n1,"a\n"\n2,b'])
+def test_known_rows_are_known_however_they_end(file: File, text: bytes) -> None:
+    dataset = file.holding(text)
+    known = {one.key: one.etag for one in dataset.changes({}) if isinstance(one, Change)}
+    assert len(known) == 2
+    assert list(dataset.changes(known)) == []
+
+
 def test_another_header_is_noticed_though_no_row_changed(file: File) -> None:
     dataset = file.holding(b"no,name,note\n1,a,x\n")
     known = {one.key: one.etag for one in dataset.changes({}) if isinstance(one, Change)}
