@@ -12,6 +12,8 @@ from mailsync.datasets.offers import LeftOut, Offer
 from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.sqldatabase import SqlDatabase
 from mailsync.datasets.sqlengine import TableName
+from mailsync.datasets.sqlkeyless import KeylessTable
+from mailsync.datasets.sqlreflection import EVERY_COLUMN
 from mailsync.datasets.sqlshape import Shape
 from mailsync.errors import DatasetError
 
@@ -43,17 +45,18 @@ def _table(database: SqlDatabase, source: str, name: TableName, internal: str) -
         described = database.catalogue.get_columns(name.table, name.schema)
         key = _declared_key(database.catalogue, name, described)
     try:
-        table = SqlTable(database, title, key=key)
+        is_keyless = key == EVERY_COLUMN
+        table = KeylessTable(database, title) if is_keyless else SqlTable(database, title, key=key)
     except DatasetError as error:
         return LeftOut(title, str(error).removeprefix(f"table {title!r}").lstrip(": "))
     shape = table.shape
-    keys, because = _keys(shape, described)
+    keys, because = _keys(shape, key, described)
     return Offer(
         source=source,
         title=title,
         table=title,
         keys=keys,
-        key=shape.key if shape.declared else (),
+        key=key,
         because=because,
         columns={one.name: one.type for one in shape.described},
         notes=(*_parents(shape), *losses(table)),
@@ -62,11 +65,14 @@ def _table(database: SqlDatabase, source: str, name: TableName, internal: str) -
 
 def _declared_key(
     catalogue: Inspector, name: TableName, described: Sequence[Any]
-) -> tuple[str, ...] | None:
-    """The fewest columns that an index keeps unique and that are never empty; None: there are none.
+) -> tuple[str, ...]:
+    """What the configuration must name as a key; empty where there is a primary one.
 
-    An index over some of the rows, or over what is computed of them, tells no rows apart.
+    The fewest columns that an index keeps unique and that are never empty, else all of them. An
+    index over some of the rows, or over what is computed of them, tells no rows apart.
     """
+    if catalogue.get_pk_constraint(name.table, name.schema)["constrained_columns"]:
+        return ()
     filled = {one["name"] for one in described if not one["nullable"] and not one.get("computed")}
     indexes: list[Any] = [
         *catalogue.get_unique_constraints(name.table, name.schema),
@@ -79,14 +85,16 @@ def _declared_key(
         and set(names := index["column_names"]) <= filled
         and not any(option.endswith("_where") for option in index.get("dialect_options", {}))
     ]
-    return min(found, key=lambda names: (len(names), names), default=None)
+    return min(found, key=lambda names: (len(names), names), default=EVERY_COLUMN)
 
 
-def _keys(shape: Shape, described: Sequence[Any]) -> tuple[str, str]:
-    """Whose the keys are, and why we think so."""
+def _keys(shape: Shape, key: tuple[str, ...], described: Sequence[Any]) -> tuple[str | None, str]:
+    """Whose the keys are, None where ``key`` says it; and why we think so."""
     names = ", ".join(shape.key)
-    if shape.declared:
-        return "shared", f"it has no primary key, but {names} is unique and never empty"
+    if key == EVERY_COLUMN:
+        return None, "it has no key: rows are told apart by all they hold; better give it one"
+    if key:
+        return None, f"it has no primary key, but {names} is unique and never empty"
     if not shape.local:
         return "shared", f"its key is data like the rest: {names}"
     [own] = (one for one in described if one["name"] == names)
