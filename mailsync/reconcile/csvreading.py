@@ -3,7 +3,8 @@
 Rules
 -----
 * It takes part where both files have the same key columns and nothing else pairs their rows.
-* It reads as ``datasets.csvfile`` does, every cell a text; a file it stumbles over is not for it.
+* It reads as ``datasets.csvfile`` does, every cell a text. A file it stumbles over is not for it,
+  nor are two where several rows of one share a key that the other has as well.
 * A quotation mark within a bare cell is part of the text here. Such a row is shown as it stands,
   and is refused when it is to be written.
 """
@@ -28,7 +29,10 @@ from mailsync.errors import DatasetError
 from mailsync.reconcile.pairing import Pair, Side
 from mailsync.reconcile.reading import Line
 
-MEMORY: Final = "256MB"
+MEMORY: Final = "512MB"
+THREADS: Final = "2"
+"""Each needs memory of its own."""
+
 ROWS: Final = 10_000
 """Differences that leave DuckDB at a time."""
 
@@ -37,18 +41,21 @@ _log = logging.getLogger(__name__)
 _VIEW: Final = """
 CREATE VIEW {side} AS SELECT {cells} FROM read_csv({path}, columns = {columns}, delim = {delimiter},
     auto_detect = false, header = true, quote = '"', escape = '"', strict_mode = true,
-    nullstr = [chr(1)], allow_quoted_nulls = false, compression = 'none', hive_partitioning = false)
+    nullstr = [chr(1)], allow_quoted_nulls = false, compression = 'none', hive_partitioning = false,
+    buffer_size = 8000000)
 WHERE {filled}
 """
-_SIDE: Final = (
-    "SELECT {number} AS side, {keys}, md5_number(concat({content})) AS digest FROM {side}"
-)
+_SIDE: Final = "SELECT {keys}, md5_number(concat({content})) AS digest FROM {side}"
 _COMPARISON: Final = """
 CREATE TABLE difference AS
-SELECT {keys}, count_if(side = 0) AS sources, count_if(side = 1) AS targets
-FROM ({source} UNION ALL {target})
-GROUP BY {keys} HAVING sources <> 1 OR targets <> 1 OR min(digest) <> max(digest)
+SELECT {keys}, s.digest IS NOT NULL AS in_source, t.digest IS NOT NULL AS in_target
+FROM ({source}) AS s FULL JOIN ({target}) AS t ON {alike}
+WHERE s.digest IS DISTINCT FROM t.digest
 """
+"""A join, for that is what DuckDB does with little memory; a GROUP BY of millions is not."""
+
+_PAIRS: Final = "SELECT count(*) FROM ({source}) AS s JOIN ({target}) AS t ON {alike}"
+_ALONE: Final = "SELECT count(*) FROM difference WHERE in_source <> in_target"
 _COUNTS: Final = "SELECT 0, count(*) FROM source UNION ALL SELECT 1, count(*) FROM target"
 _READ: Final = "SELECT * FROM {side} WHERE ({keys}) IN (SELECT {wanted})"
 
@@ -70,10 +77,11 @@ def _compared(pair: Pair, folder: Path) -> CsvReading | None:
     if len(files) < len(Side) or not all(_is_plain(one, pair.match) for one in files.values()):
         return None
     try:
-        return CsvReading(pair, files, folder)
+        reading = CsvReading(pair, files, folder)
     except duckdb.Error as error:
         _log.info("DuckDB does not read this: %s", error)
         return None
+    return None if reading.has_doubles else reading
 
 
 def _is_plain(file: CsvFile, match: Sequence[str]) -> bool:
@@ -95,28 +103,39 @@ class CsvReading:
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
                 "preserve_insertion_order": "false",
+                "threads": THREADS,
             },
         )
         for side, file in files.items():
             self._connection.execute(_VIEW.format(side=side, **_parts(file)))
-        sides = {str(side): self._side(side) for side in Side}
-        self._connection.execute(_COMPARISON.format(keys=_list("k", len(pair.match)), **sides))
+        names = [f"k{place}" for place, _ in enumerate(pair.match)]
+        parts = {
+            "source": self._side(Side.SOURCE),
+            "target": self._side(Side.TARGET),
+            "keys": ", ".join(f"coalesce(s.{name}, t.{name})" for name in names),
+            "alike": " AND ".join(f"s.{name} = t.{name}" for name in names),
+        }
+        self._connection.execute(_COMPARISON.format(**parts))
         counts = self._connection.execute(_COUNTS).fetchall()
         self.records = Counter({Side(side): count for side, count in counts})
+        [(pairs,)] = self._connection.execute(_PAIRS.format(**parts)).fetchall()
+        [(alone,)] = self._connection.execute(_ALONE).fetchall()
+        self.has_doubles = 2 * pairs + alone > self.records.total()
+        """Has a key that both sides have several rows at one?"""
 
     def close(self) -> None:
         """Forget everything."""
         self._connection.close()
 
     def lines(self, side: Side) -> Iterator[Line]:
-        """The records of one side that differ from the other's, or are several of one key."""
+        """The records of one side that differ from the other's."""
         found = self._connection.execute("SELECT * FROM difference")
         while rows := found.fetchmany(ROWS):
-            for *values, sources, targets in rows:
+            for *values, in_source, in_target in rows:
                 named = dict(zip(self._pair.match, values, strict=True))
                 key = key_text([named[name] for name in self._files[side].key])
-                line = Line(self._pair.name(key, named), key, bytes([side]))
-                yield from [line] * (sources, targets)[side]
+                if (in_source, in_target)[side]:
+                    yield Line(self._pair.name(key, named), key, bytes([side]))
 
     def read(self, side: Side, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What one side holds now for exactly these keys."""
@@ -149,9 +168,7 @@ class CsvReading:
         content = (
             f"strlen(c{columns.index(name)}), ':', c{columns.index(name)}" for name in compared
         )
-        return _SIDE.format(
-            number=int(side), keys=", ".join(keys), content=", ".join(content), side=side
-        )
+        return _SIDE.format(keys=", ".join(keys), content=", ".join(content), side=side)
 
 
 def _parts(file: CsvFile) -> dict[str, str]:
@@ -164,10 +181,6 @@ def _parts(file: CsvFile) -> dict[str, str]:
         "path": _quoted(str(file.path)),
         "delimiter": _quoted(file.delimiter),
     }
-
-
-def _list(letter: str, count: int) -> str:
-    return ", ".join(f"{letter}{place}" for place in range(count))
 
 
 def _quoted(text: str) -> str:

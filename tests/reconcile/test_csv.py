@@ -11,7 +11,7 @@ import pytest
 
 from mailsync.datasets.csvfile import CsvFile
 from mailsync.reconcile.csvreading import csv_reading
-from mailsync.reconcile.findings import Ambiguous, Finding
+from mailsync.reconcile.findings import Finding
 from mailsync.reconcile.opening import reading_of
 from mailsync.reconcile.pairing import Pair, Side
 from mailsync.reconcile.reading import PlainReading
@@ -104,13 +104,14 @@ def test_what_duckdb_stumbles_over_is_read_without_it(content: bytes, tmp_path: 
         assert isinstance(reading, PlainReading)
 
 
-def test_doubled_keys_are_not_touched_either_way(tmp_path: Path) -> None:
-    pair = pair_of(tmp_path, HEAD + b"1,a,b\n1,c,d\n2,a,b\n", HEAD + b"1,x,y\n2,a,b\n")
+@pytest.mark.parametrize("doubled", [b"1,a,b\n1,c,d\n", b"1,x,y\n1,x,y\n"])
+def test_doubled_keys_are_not_touched_either_way(doubled: bytes, tmp_path: Path) -> None:
+    pair = pair_of(tmp_path, HEAD + doubled + b"2,a,b\n", HEAD + b"1,x,y\n2,a,b\n")
     assert [one.kind for one in plainly(pair)[0]] == ["refused"]
-    found = through_duckdb(pair)
+    assert through_duckdb(pair) is None
+    found = through_duckdb(pair_of(tmp_path, HEAD + doubled, HEAD + b"2,a,b\n"))
     assert found is not None
-    assert isinstance(found[0][0], Ambiguous)
-    assert found[0][0].counts == {Side.SOURCE: 2, Side.TARGET: 1}
+    assert [one.kind for one in found[0]] == ["ambiguous", "missing"]
 
 
 def test_other_pairs_are_not_for_duckdb(tmp_path: Path) -> None:
