@@ -41,7 +41,7 @@ from mailsync.core.model import (
     is_alive,
 )
 from mailsync.core.positions import Positions
-from mailsync.cycle import claiming, detecting, materialising
+from mailsync.cycle import detecting, materialising, pairing
 from mailsync.datasets.base import Outcome, Result, Write
 from mailsync.datasets.memory import MemoryDataset
 from tests.core import broken_rules
@@ -408,7 +408,7 @@ ABLATIONS: Final[dict[str, Ablation]] = {
     ),
     "no_unifying": Ablation(
         "two records that need one key stay two",
-        lambda: [_swap(claiming, "unify", lambda _, holder, *rest: holder)],
+        lambda: [_swap(pairing, "unify", lambda _, holder, *rest: holder)],
         ("keys",),
     ),
     "unify_in_silence": Ablation(
@@ -426,7 +426,9 @@ ABLATIONS: Final[dict[str, Ablation]] = {
     ),
     "blank_is_edit": Ablation(
         "what stands in a column where nobody wrote is an edit",
-        lambda: [_swap(record_map, "_written", lambda _record, current, _columns: current)],
+        lambda: [
+            _swap(record_map, "_written", lambda _record, _states, current, _columns: current)
+        ],
         ("columns",),
     ),
     "no_renewal": Ablation(
