@@ -118,7 +118,7 @@ def record_row(
         marker=None if isinstance(record.marker, NoMarker) else _marker(record.marker),
         unwritten=int(needs_writing(record, holds)),
         prunable=int(record.context.keys() != dots_of(record.entries) or bool(record.whole_for)),
-        gone=int(desired_fields(record) is None and _is_spent(record)),
+        gone=int(_is_spent(record) and desired_fields(record) is None),
         changed_at=changed_at,
     )
 
