@@ -114,10 +114,12 @@ class CsvFile:
         """Carry out the writes in one replacement of the file."""
 
         def edit(content: bytes) -> tuple[bytes, list[Outcome]]:
-            if self._last is None or self._last.content != content:
-                self._last = self._sheet(content, {})
-            outcomes = [self._write(self._last, write) for write in writes]
-            return self._last.settled(), outcomes
+            sheet, self._last = self._last, None  # what is left half way is of no use
+            if sheet is None or sheet.content != content:
+                sheet = self._sheet(content, {})
+            outcomes = [self._write(sheet, write) for write in writes]
+            after, self._last = sheet.settled(), sheet
+            return after, outcomes
 
         return rewrite(self.path, edit)
 

@@ -133,6 +133,8 @@ class Table:
             return f"has {len(written)} cells, the header {len(self.columns)}"
         if is_open and len(written) < len(self.columns):
             return "ends before its last cell and without a line end; is the file whole?"
+        if len(written) <= max(self._key_places, default=-1):
+            return "ends before its key"
         return ""
 
     def _key(self, values: Sequence[str | None]) -> tuple[str, ...] | None:

@@ -295,6 +295,12 @@ def test_a_row_that_cannot_be_read_is_held_and_no_other(
     assert file.text == b"no,name\n1,b\n" + row + b"3,c\n"
 
 
+def test_a_row_that_ends_before_its_key_is_no_other_record(file: File) -> None:
+    file.path.write_bytes(b"name,no\na,1\nb\n\n")
+    found = contents(CsvFile(file.path, ["no"]))
+    assert found == {key("1"): {"name": "a", "no": "1"}, "row 3": "row 3 ends before its key"}
+
+
 def test_where_it_cannot_be_told_which_row_is_faulty_nothing_vanishes(file: File) -> None:
     dataset = file.holding(b"no,name\n1,a\n2,b\n3,c\n")
     known = {one.key: one.etag for one in dataset.changes({}) if isinstance(one, Change)}
@@ -476,6 +482,18 @@ def test_one_batch_after_another_sees_what_users_did_in_between(file: File) -> N
     [outcome] = dataset.apply([Write(GUID, key("2"), fields, None)])
     assert outcome.result is CHANGED
     assert file.text == b"no,name\n2,theirs\n3,c\n1,again\n"
+
+
+def test_a_batch_that_breaks_off_leaves_nothing_for_the_next_one(file: File) -> None:
+    dataset = file.holding(b"no,name\n1,a\n2,b\n")
+    fields = {"no": "1", "name": "a"}
+    good = Write(GUID, key("1"), fields, {**fields, "name": "x"})
+    assert dataset.apply([good._replace(expected=None)])[0].result is CHANGED
+    with pytest.raises(AttributeError):
+        dataset.apply([good, good._replace(expected=0)])  # type: ignore[arg-type]
+    assert file.text == b"no,name\n1,a\n2,b\n"
+    assert dataset.apply([good])[0].result is WRITTEN
+    assert file.text == b"no,name\n1,x\n2,b\n"
 
 
 def test_mode_and_links_stay(file: File, tmp_path: Path) -> None:
