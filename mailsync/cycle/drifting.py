@@ -53,14 +53,19 @@ def notice(
     require_key(name, before, now, site.sections[name].key)
     found = drift(before, now)
     if found or now.key != before.key:
-        _tell(transaction, name, found, transaction.records.unheld(name), at, report)
+        sentences = told(name, now, found, transaction.records.unheld(name))
+        _tell(transaction, name, found, sentences, at, report)
         transaction.records.lay_out(name, now, found.renewed)
 
 
 def _tell(
-    transaction: Transaction, name: str, found: Drift, kept: frozenset[str], at: int, report: Report
+    transaction: Transaction,
+    name: str,
+    found: Drift,
+    sentences: dict[str, str],
+    at: int,
+    report: Report,
 ) -> None:
-    sentences = told(name, found, kept)
     for field, words in sentences.items():
         if field in found.new:
             transaction.warnings.drop(f"{_COLUMN}{name} {field}")
@@ -96,17 +101,17 @@ def is_of_column(warning: str) -> bool:
     return warning.startswith(_COLUMN)
 
 
-def told(name: str, found: Drift, kept: frozenset[str]) -> dict[str, str]:
+def told(name: str, now: Layout, found: Drift, kept: frozenset[str]) -> dict[str, str]:
     """By field, what became of it. ``kept``: fields of records that the dataset did not hold."""
     fresh = [field for field in found.new if field not in kept]
-    sentences = {field: _gone(name, field, fresh) for field in found.gone}
+    sentences = {field: _gone(name, field, list(now.fields), fresh) for field in found.gone}
     for field in found.new:
         news = "what is in it travels" if field in fresh else "the values kept for it come in"
         sentences[field] = f"column {field} of {name} is new; {news}"
     for field, types in found.retyped.items():
-        before, now = (one or "without type" for one in types)
+        was, is_now = (one or "without type" for one in types)
         sentences[field] = (
-            f"column {field} of {name} is {now} now, it was {before}; values that do not fit are "
+            f"column {field} of {name} is {is_now} now, it was {was}; values that do not fit are "
             "held, record by record"
         )
     for field in found.moved:
@@ -117,17 +122,23 @@ def told(name: str, found: Drift, kept: frozenset[str]) -> dict[str, str]:
     return sentences
 
 
-def _gone(name: str, field: str, fresh: Sequence[str]) -> str:
-    """... and what to do if it only has another name."""
+def _gone(name: str, field: str, columns: Sequence[str], fresh: Sequence[str]) -> str:
+    """... and what to do if it only has another name: a mapping names all that takes part."""
     words = f"column {field} of {name} is gone; its values are kept and go on travelling"
     if not fresh:
         return words
-    shared = field if field.isidentifier() and field.isascii() else f'"{field}"'
+    shared = {one: field if one == fresh[0] else one for one in columns}
+    pairs = ", ".join(f'{_bare(shared[one])} = "{one}"' for one in columns)
     others = f" (or {_quoted(fresh[1:])})" if fresh[1:] else ""
     return (
-        f"{words}; if it was renamed, write under [datasets.{name}]: "
-        f'map = {{ {shared} = "{fresh[0]}" }}{others}'
+        f"{words}; if it was renamed to {fresh[0]}{others}, write under [datasets.{name}]: "
+        f"map = {{ {pairs} }}"
     )
+
+
+def _bare(name: str) -> str:
+    """A key of TOML."""
+    return name if name.isidentifier() and name.isascii() else f'"{name}"'
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -234,7 +234,7 @@ def _columns(
         require_key(name, before, now, section.key)
     except DatasetError as error:
         yield failed(title, error)
-    for words in told(name, drift(before, now), kept).values():
+    for words in told(name, now, drift(before, now), kept).values():
         yield doubtful(title, words, _IF_MEANT)
 
 

@@ -48,6 +48,7 @@ class Fleet:
     ) -> None:
         self.directory = directory
         self.network = Network()
+        self.texts: dict[str, str] = {}
         self.users = {
             name: users.get(name) or sqlite3.connect(directory / f"{name}.db", isolation_level=None)
             for name in names
@@ -67,6 +68,7 @@ class Fleet:
         text += 'smtp = "smtp://localhost"\n'
         text += "".join(f'[peers.{peer}]\ncard = "{peer}.card"\n' for peer in peers)
         text += f'[datasets.defects]\nsource = "{url}"\ntable = "defects"\n'
+        self.texts[name] = text
         settings = parse(text.encode(), self.directory / f"{name}.toml")
         accepted = {
             peer: Peer(peer, f"{peer}@example.org", keys_of(peer).public, settings.peers[peer])
@@ -266,7 +268,8 @@ async def test_a_column_that_goes_is_told_once_with_what_to_do_if_it_was_renamed
     fleet.run("bob", "ALTER TABLE defects RENAME COLUMN place TO location")
     gone = (
         "column place of defects is gone; its values are kept and go on travelling; if it was "
-        'renamed, write under [datasets.defects]: map = { place = "location" }'
+        "renamed to location, write under [datasets.defects]: "
+        'map = { what = "what", place = "location" }'
     )
     new = "column location of defects is new; what is in it travels"
     assert fleet.findings("bob") == [(Grade.WARNING, gone), (Grade.WARNING, new)]
@@ -369,7 +372,7 @@ async def test_columns_change_on_a_server(
         fleet.run("bob", "ALTER TABLE defects RENAME COLUMN place TO spot")
         fleet.run("ann", "UPDATE defects SET place = 'mast' WHERE what = 'hatch'")
         await fleet.settle()
-        assert 'map = { place = "spot" }' in fleet.told("bob")[0][0]
+        assert 'map = { what = "what", place = "spot" }' in fleet.told("bob")[0][0]
         fleet.run("bob", "ALTER TABLE defects RENAME COLUMN spot TO place")
         await fleet.settle()
         assert [row["place"] for row in fleet.table("bob")] == ["mast", "starboard"]
@@ -406,3 +409,29 @@ async def demand(fleet: Fleet) -> None:
     fleet.run("bob", "ALTER TABLE defects ALTER COLUMN state SET DEFAULT 'new'")
     assert await fleet.settle() == 0
     assert {"what": "anchor", "place": None, "state": "new"} in fleet.table("bob")
+
+
+async def test_a_renamed_column_is_one_again_behind_the_mapping_that_the_message_names(
+    fleet: Fleet,
+) -> None:
+    fleet.run("bob", "ALTER TABLE defects RENAME COLUMN place TO location")
+    await fleet.settle()
+    fleet.run("ann", "UPDATE defects SET place = 'keel' WHERE what = 'pump'")
+    await fleet.settle()
+    section = fleet.directory / "bob.toml"
+    mapping = fleet.told("bob")[0][0].rpartition(": ")[2]
+    section.write_text(fleet.texts["bob"] + mapping + "\n")
+    site = fleet.sites["bob"]
+    fleet.sites["bob"] = Site(
+        parse(section.read_bytes(), section),
+        site.keys,
+        site.peers,
+        site.store,
+        site.carrier,
+        site.surroundings,
+    )
+    fleet.run("bob", "UPDATE defects SET location = 'mast' WHERE what = 'hatch'")
+    await fleet.settle()
+    assert [row["place"] for row in fleet.table("ann")] == ["mast", "keel"]
+    assert [row["location"] for row in fleet.table("bob")] == ["mast", "keel"]
+    assert fleet.notes("ann") == 1  # nobody knows whether who wrote 'mast' saw 'bow'
