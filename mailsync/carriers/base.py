@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, Self
 
-from mailsync.core.model import Place
+from mailsync.core.letters import Place
 from mailsync.errors import Unreachable
 
 __all__ = [

@@ -140,6 +140,7 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
             stale=link.stale,
             refused=link.refused,
             refusing=link.refusing,
+            held=[[name, guid.hex()] for name, guid in sorted(link.held)],
             reason=link.refusal,
         )
     rows = [

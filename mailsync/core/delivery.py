@@ -24,6 +24,7 @@ from mailsync.core.model import (
     Link,
     Mark,
     Record,
+    RecordId,
     RoundTrip,
     Sighting,
     is_alive,
@@ -151,9 +152,21 @@ def history(link: Link) -> tuple[Mark, ...]:
     return tuple(unconfirmed[-HISTORY_LIMIT:])
 
 
+def holding(link: Link, records: frozenset[RecordId], now: int) -> Link:
+    """The link once our datasets hold back these records of the peer's, and no others. It is told
+    at once of the first one, of the rest with the next bundle or acknowledgement.
+    """
+    if records == link.holding:
+        return link
+    told = owing(link, now) if link.holding else replace(link, owe_since=0)
+    return replace(told, holding=records)
+
+
 def acknowledgement(link: Link) -> Acknowledgement:
     """What we tell the peer of its stream."""
-    return Acknowledgement(link.inbound, link.cover, link.last, link.lacking, link.refusing)
+    return Acknowledgement(
+        link.inbound, link.cover, link.last, link.lacking, link.refusing, held=link.holding
+    )
 
 
 def sent(link: Link, bundle: Bundle, positions: Positions, now: int) -> Link:

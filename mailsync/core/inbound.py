@@ -167,7 +167,7 @@ def _acknowledged(ledger: Ledger, links: Mapping[str, Link], link: Link, bundle:
     accepted = link.refused - told.refused
     if accepted:
         offer(ledger, {**links, link.peer: link}, link.peer, accepted)
-    return replace(link, flights=flights, refused=told.refused)
+    return replace(link, flights=flights, refused=told.refused, held=told.held)
 
 
 def _is_newest(link: Link, bundle: Bundle) -> bool:

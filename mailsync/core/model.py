@@ -206,6 +206,8 @@ class Acknowledgement:
     stripped: int = 0
     """How far up the carrier ladder mails came without their containers: 0 not at all, else one
     more than the highest step at which they did."""
+    held: frozenset[RecordId] = frozenset()
+    """Records of the reader's that the sender's datasets do not take as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +291,10 @@ class Link:
     """Datasets the peer does not take."""
     refusing: frozenset[str] = frozenset()
     """Datasets the peer offered that we do not take from it."""
+    held: frozenset[RecordId] = frozenset()
+    """Records that the peer's datasets do not take as they are, for its people to see to."""
+    holding: frozenset[RecordId] = frozenset()
+    """Records of the peer's that our datasets do not take."""
     stale: bool = False
     """The peer is behind our purge horizon: it must reconcile by a full bundle."""
     fulls: frozenset[int] = frozenset()
@@ -322,15 +328,6 @@ class Note:
     """The losing write; for a delete, the newest write it killed."""
     value: Value | Absent = ABSENT
     winner: Value | Absent = ABSENT
-
-
-class Place(NamedTuple):
-    """Where a carrier keeps an arrived letter, for ever unambiguous (RFC 3501, 2.3.1.1)."""
-
-    account: str
-    folder: str
-    validity: int
-    number: int
 
 
 def same_value(one: Value | Absent, other: Value | Absent) -> bool:

@@ -13,21 +13,21 @@ Rules
     content  = preface [size noise] packed            packed: body, or a zstd frame of it
     noise    = size noise vector-noise*               see ``noise`` and ``vectors``
     body     = flags stream [stream] mark history [confirmed] [holes] cover [last] [lacking]
-               [refused] [stripped] [manifest] [full-seen] [words] form sections
+               [refused] [stripped] [held] [manifest] [full-seen] [words] form sections
                                                       a sequence of CBOR scalars
     stream   = generation nonce                       the sender's; the one acknowledged
     history  = count mark*
     confirmed, last = mark
     holes, cover = count (gap length)*                each interval: gap and length, less one
     refused  = count name*
-    lacking, manifest = count (name count guid*)*
+    lacking, held, manifest = count (name count guid*)*
     words    = count word*                            see ``words``
     sections = count section*                         form 1: rows, 2: columns; others are free
     section  = name count rows / columns              see ``rows`` and ``columns``
 
     flags    1 stream acknowledged  2 confirmed  4 holes     8 last         16 lacking
              32 refused             64 stripped  128 manifest 256 full-seen 512 an answer is needed
-             1024 words
+             1024 words             2048 held
 
 What is optional is there if its flag is set. What stays the same from bundle to bundle stands at
 the beginning, and is found whole in the prior.
@@ -201,9 +201,10 @@ class _Flag(IntFlag):
     FULL_SEEN = 256
     ASK = 512
     WORDS = 1024
+    HELD = 2048
 
 
-_EVERY_FLAG: Final = 2 * _Flag.WORDS
+_EVERY_FLAG: Final = 2 * _Flag.HELD
 
 
 def _flags_of(bundle: Bundle) -> _Flag:
@@ -220,6 +221,7 @@ def _flags_of(bundle: Bundle) -> _Flag:
         _Flag.FULL_SEEN: bundle.full_seen is not None,
         _Flag.ASK: bundle.ask,
         _Flag.WORDS: bool(bundle.words),
+        _Flag.HELD: bool(told.held),
     }
     return _Flag(sum(flag for flag, is_there in there.items() if is_there))
 
@@ -260,6 +262,8 @@ class _BundleWriter(WordWriter):
                 self.name(name)
         if told.stripped:
             self.number(told.stripped, STRIPPED_BELOW)
+        if told.held:
+            self._listing(told.held)
 
     def _stream(self, stream: Stream) -> None:
         self.number(stream.generation)
@@ -324,7 +328,8 @@ class _BundleReader(WordReader):
         if _Flag.REFUSED in flags:
             refused = frozenset(self.name() for _ in range(self.count()))
         stripped = self.number(STRIPPED_BELOW) if _Flag.STRIPPED in flags else 0
-        return Acknowledgement(stream, cover, last, lacking, refused, stripped)
+        held = self._listing() if _Flag.HELD in flags else frozenset()
+        return Acknowledgement(stream, cover, last, lacking, refused, stripped, held)
 
     def _stream(self) -> Stream:
         return Stream(self.number(), self.number(RANDOM))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from mailsync.core.delivery import in_flight, is_pending, without
-from mailsync.core.model import Link
+from mailsync.core.model import Link, RecordId
 from mailsync.core.positions import Positions
 from mailsync.cycle.site import Site
 from mailsync.store.transaction import Transaction
@@ -45,11 +46,14 @@ class LinkHealth:
     """Datasets the peer does not take."""
     refusing: frozenset[str]
     """Datasets the peer offers that we do not take."""
+    held: frozenset[RecordId]
+    """Records that wait at the peer, for its datasets do not take them."""
 
     @property
     def troubled(self) -> bool:
         """Is there something an operator should look at?"""
-        return bool(self.silent or self.stale or self.refusal or self.refused or self.refusing)
+        stuck = self.silent or self.stale or self.refusal
+        return bool(stuck or self.refused or self.refusing or self.held)
 
     def sentences(self) -> Iterator[str]:
         """What there is to say, one thing a sentence."""
@@ -68,6 +72,8 @@ class LinkHealth:
             yield f"{self.peer} does not take {name}: it has no such section for us."
         for name in sorted(self.refusing):
             yield f"{self.peer} offers {name}, which has no section here."
+        for name, count in sorted(Counter(one.dataset for one in self.held).items()):
+            yield f"{self.peer} holds {count} records of {name}: see mailsync held list there."
 
     def _open(self) -> str:
         if self.oldest_unconfirmed is None:
@@ -121,6 +127,7 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
         stale=link.stale,
         refused=link.refused,
         refusing=link.refusing,
+        held=link.held,
     )
 
 

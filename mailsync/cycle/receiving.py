@@ -23,6 +23,7 @@ from mailsync.core.preface import Preface
 from mailsync.core.preface import read as preface_of
 from mailsync.cycle import matching, pairing
 from mailsync.cycle.budget import day_of
+from mailsync.cycle.holding import log_held
 from mailsync.cycle.partly import forget_parts, owe_receipt, send_missing
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
@@ -270,6 +271,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         link = step_up(transaction, received.links[waiting.peer], stripped, now)
         if received.verdict is Verdict.EXPECTED:
             link = matching.hear(transaction, link, bundle, now)
+        log_held(transaction, links[waiting.peer], link, now)
         if link.acked != links[waiting.peer].acked:
             transaction.warnings.drop(f"route {waiting.peer}")
             forget_parts(transaction, waiting.peer, link.acked)

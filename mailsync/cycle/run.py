@@ -9,6 +9,7 @@ from pathlib import Path
 from mailsync.core.model import CONFLICTS
 from mailsync.cycle.composing import ALWAYS, compose_for
 from mailsync.cycle.detecting import detect_datasets
+from mailsync.cycle.holding import tell_of_held
 from mailsync.cycle.housekeeping import tidy
 from mailsync.cycle.materialising import materialise_datasets
 from mailsync.cycle.pacing import reading
@@ -78,10 +79,12 @@ def _apply(site: Site, usable: Sequence[str], report: Report) -> None:
 
 
 def _note_held(site: Site, report: Report) -> None:
-    """Remember exactly what is held now, and tell the peers' reports."""
+    """Remember exactly what is held now; peers are told of what is theirs."""
+    now = site.surroundings.now()
     with site.store.transaction() as transaction:
         for name, reasons in report.held.items():
-            transaction.history.hold(name, reasons, site.surroundings.now())
+            transaction.history.hold(name, reasons, now)
+        tell_of_held(site, transaction, report, now)
 
 
 async def _send(site: Site, extent: Extent, report: Report) -> None:

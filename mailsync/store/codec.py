@@ -169,6 +169,8 @@ def link_state(link: Link) -> bytes:
             "owe_since": link.owe_since,
             "heard_at": link.heard_at,
             "lacking": sorted(link.lacking),
+            "held": sorted(link.held),
+            "holding": sorted(link.holding),
             "refused": sorted(link.refused),
             "refusing": sorted(link.refusing),
             "stale": link.stale,
@@ -202,7 +204,9 @@ def link_of(peer: str, state: bytes) -> Link:
         last=_mark(kept["last"]),
         owe_since=kept["owe_since"],
         heard_at=kept["heard_at"],
-        lacking=frozenset(RecordId(name, Guid(guid)) for name, guid in kept["lacking"]),
+        lacking=_record_ids(kept["lacking"]),
+        held=_record_ids(kept["held"]),
+        holding=_record_ids(kept["holding"]),
         refused=frozenset(kept["refused"]),
         refusing=frozenset(kept["refusing"]),
         stale=kept["stale"],
@@ -210,6 +214,10 @@ def link_of(peer: str, state: bytes) -> Link:
         full_seen=kept["full_seen"],
         rejoin=kept["rejoin"],
     )
+
+
+def _record_ids(kept: list[tuple[str, bytes]]) -> frozenset[RecordId]:
+    return frozenset(RecordId(name, Guid(guid)) for name, guid in kept)
 
 
 def layout_bytes(layout: Layout) -> bytes:

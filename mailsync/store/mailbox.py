@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, bindparam, func, select
 from sqlalchemy.dialects import postgresql
 
-from mailsync.core.model import Place
+from mailsync.core.letters import Place
 from mailsync.store import schema
 from mailsync.store.statements import Session, Statement, parameters
 

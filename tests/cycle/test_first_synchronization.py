@@ -9,6 +9,7 @@ import pytest
 
 from mailsync.core.model import Fields, Key
 from mailsync.core.outbound import SIZE_LIMIT
+from mailsync.cycle.health import LinkHealth, examine_links
 from tests.cycle.sites import DAY, Sites
 from tests.cycle.test_two_sites import journal
 
@@ -46,6 +47,12 @@ def guids(sites: Sites, name: str) -> dict[str, bytes]:
             for one in transaction.records.of("people")
             if one.shadow is not None
         }
+
+
+def health(sites: Sites, name: str) -> list[LinkHealth]:
+    site = sites.sites[name]
+    with site.store.transaction() as transaction:
+        return examine_links(site, transaction)
 
 
 def sent_bytes(sites: Sites) -> int:
@@ -152,6 +159,8 @@ def test_what_nobody_can_tell_is_held_and_released_by_making_it_differ(tmp_path:
     assert {row["note"] for row in sites.rows("bob").values()} == {"b", "o"}
     [reason] = sites.sync("alice").held["people"].values()
     assert "several records have name = 'twin'" in reason
+    assert [len(link.held) for link in health(sites, "bob")] == [1]
+    assert [len(link.held) for link in health(sites, "alice")] == [0]
     sites.network.deliver_all()
     key = next(key for key, row in sites.rows("bob").items() if row["note"] == "b")
     sites.rows("bob")[key] = {"name": "twin of bob", "note": "b"}
@@ -159,6 +168,8 @@ def test_what_nobody_can_tell_is_held_and_released_by_making_it_differ(tmp_path:
     assert sites.contents("alice") == sites.contents("bob")
     assert len(sites.rows("alice")) == 4
     assert not sites.sync("alice").held["people"]
+    assert [len(link.held) for link in health(sites, "bob")] == [0]
+    assert sites.round() == 0
 
 
 def test_edits_while_digests_are_on_their_way_are_edits(tmp_path: Path) -> None:
