@@ -27,7 +27,7 @@ class Places:
         self._base = base
         self._keys = {
             "key": tuple(key or match) or None,
-            "keys": None if match else "shared",
+            "keys": None if match or "*" in key else "shared",
         }
         self._named: list[DatasetSettings] = []
 

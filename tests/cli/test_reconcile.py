@@ -136,6 +136,18 @@ def test_rows_with_keys_of_their_own_are_paired_by_what_they_mean() -> None:
     assert defects(ship) == ROWS
 
 
+def test_rows_without_a_key_are_counted() -> None:
+    ship, shore = (sqlite3.connect(name, isolation_level=None) for name in ("a.db", "b.db"))
+    for connection, rows in ((ship, [(1, 2), (1, 2), (3, 4)]), (shore, [(1, 2)] * 3)):
+        connection.execute("CREATE TABLE t (a, b)")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", rows)
+    command = ("reconcile", "sqlite:///a.db#t", "sqlite:///b.db#t", "--key", "*")
+    done = succeed(*command, "--apply", "--delete")
+    assert done.stdout.endswith("1 added, 1 missing, 2 written to the target; equal now\n")
+    assert sorted(shore.execute("SELECT * FROM t")) == [(1, 2), (1, 2), (3, 4)]
+    assert succeed(*command).stdout == ""
+
+
 def test_doubles_of_a_match_are_left_alone() -> None:
     database("ship.db")
     shore = database("shore.db", "UPDATE defects SET status = 'open'")
