@@ -17,8 +17,11 @@ Rules
 * A write to the dataset takes three steps with a crash possible between any two: the marker is
   set (store), compare-and-set (dataset), the shadow is set and the marker cleared (store).
 * A standing marker after a crash: the dataset equals the marker, then it landed; it equals the
-  shadow, then it did not; anything else, then a user was quicker: that is an edit, and where it
-  is in doubt what the user had seen, a note is entered.
+  shadow, then it did not; anything else is a user's edit. The row tells what the user had seen
+  if it still shows what only the write can have put there. If not, users were quicker than the
+  write or came after it, which leave the same behind (the rows written with it tell nothing: of
+  those, too, each was only written where users were not quicker). Then the edit stands, and what
+  it may not have seen is noted: a note too many costs a look, one too few the value.
 """
 
 from __future__ import annotations

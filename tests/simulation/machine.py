@@ -16,7 +16,16 @@ from mailsync.carriers.memory import MemoryMailbox, MemorySender, Network
 from mailsync.config import Settings
 from mailsync.config.loading import parse
 from mailsync.core.ledger import Ledger
-from mailsync.core.model import Fields, Key, Record, Value, merged_fields
+from mailsync.core.model import (
+    Fields,
+    Key,
+    NoMarker,
+    Note,
+    Record,
+    RecordId,
+    Value,
+    merged_fields,
+)
 from mailsync.core.sealing import PrivateKeys
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
@@ -33,7 +42,7 @@ Row = dict[str, int | str | bytes | None]
 Rows = dict[Key, Row]
 
 
-def numbers(row: Row, *names: str) -> list[int]:
+def numbers(row: Fields, *names: str) -> list[int]:
     """The values that are accounted for, of all fields or these."""
     chosen = names or row.keys()
     return [value for name in chosen if isinstance(value := row[name], int)]
@@ -161,7 +170,7 @@ class Machine:
     """Of the site. A cloned machine has the same one."""
     network: Network
     clock: Callable[[], int]
-    watch: Callable[[Machine, Ledger], None]
+    watch: Callable[[Machine, Ledger, Mapping[RecordId, Record]], None]
     chance: random.Random
     datasets: dict[str, InterruptibleDataset]
     interruptions: Interruptions
@@ -193,7 +202,9 @@ class Machine:
 
     def _start(self) -> Site:
         store = SimulatedStore(
-            self.database, self.interruptions, lambda ledger: self.watch(self, ledger)
+            self.database,
+            self.interruptions,
+            lambda ledger, before: self.watch(self, ledger, before),
         )
         settings = _settings(self.name, _sections(self.peers), tuple(self.datasets))
         with store.peek() as transaction:
@@ -251,6 +262,21 @@ class Machine:
         """The record whose row this is, as far as the site knows."""
         with self.store.peek() as transaction:
             return transaction.records.by_key(dataset, [key]).get(key)
+
+    def is_undecidable(self, note: Note, record: Record | None) -> bool:
+        """Can nothing here tell whether users had seen the noted value?
+
+        A process was killed over the write of it, and the row shows nothing of that write: users
+        who were quicker than it and users who came after it leave the same behind.
+        ``record``: as the killed process left it.
+        """
+        if record is None or record.key is None or record.shadow is None:
+            return False
+        if isinstance(record.marker, NoMarker):
+            return False
+        written = set(numbers(record.marker or {})) - set(numbers(record.shadow))
+        row = self.rows(record.dataset).get(record.key, {})
+        return note.value in written and written.isdisjoint(numbers(row))
 
     def seen_columns(self, dataset: str) -> list[str]:
         """The columns of a table as the site last saw them."""

@@ -17,15 +17,15 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import StaticPool
 
 from mailsync.core.ledger import Ledger
-from mailsync.core.model import Link
+from mailsync.core.model import Link, Record, RecordId
 from mailsync.store import schema
 from mailsync.store.state import StateStore
 from mailsync.store.statements import Session
 from mailsync.store.transaction import Transaction
 from tests.simulation.interruptions import Interruptions, Point
 
-Watch = Callable[[Ledger], None]
-"""Sees what a transaction is about to save."""
+Watch = Callable[[Ledger, Mapping[RecordId, Record]], None]
+"""Sees what a transaction is about to save, and the record map as it was before."""
 
 _ENGINE = create_engine("sqlite://")
 """Of no database: it lends its dialect."""
@@ -39,7 +39,7 @@ class WatchedTransaction(Transaction):
         self._store = store
 
     def save(self, ledger: Ledger, now: int) -> None:
-        self._store.watch(ledger)
+        self._store.watch(ledger, self.records)
         super().save(ledger, now)
 
     def save_links(self, links: Mapping[str, Link]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mailsync.carriers.base import Letter, SendResult, Sent
 from mailsync.carriers.memory import Network
 from mailsync.core.ledger import Ledger
-from mailsync.core.model import Guid
+from mailsync.core.model import Guid, Record, RecordId
 from mailsync.cycle.sending import MailNotTaken
 from mailsync.datasets.base import Field
 from mailsync.errors import Unreachable
@@ -172,7 +172,7 @@ class World:
         self.archive.append(letter)
         return Sent(len(letter.container))
 
-    def _watch(self, machine: Machine, ledger: Ledger) -> None:
+    def _watch(self, machine: Machine, ledger: Ledger, before: Mapping[RecordId, Record]) -> None:
         for note in ledger.notes.values():
             value, winner = note.value, note.winner
             emptied = note.record.guid in self.accounts.emptied
@@ -181,6 +181,7 @@ class World:
             if not isinstance(value, int) or not isinstance(winner, int):
                 continue
             known = value in self.accounts.history.get(winner, ())
+            known = known and not machine.is_undecidable(note, before.get(note.record))
             if known and value not in self.accounts.ambiguous:
                 self.suspicions.append(
                     f"false conflict at {machine.name}: {winner}'s author had seen {value}"
