@@ -227,7 +227,8 @@ def _settle(site: Site, begun: _Begun, outcomes: Sequence[Outcome], sweep: _Swee
         for record, reason in refused:
             name = record.guid.hex() if record.shadow is None else str(record.key)
             _, missing = references.landing(record.dataset, desired_fields(record) or {})
-            sweep.refused[record.dataset][name] = why(missing) or reason
+            others = [one for one in missing if one.record != record.id]
+            sweep.refused[record.dataset][name] = why(others) or reason
         transaction.save(ledger, site.surroundings.now())
 
 

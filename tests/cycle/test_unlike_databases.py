@@ -155,6 +155,11 @@ async def test_what_breaks_a_rule_is_held_with_what_depends_on_it_until_it_can_g
     assert not any(any(report.held.values()) for report in reports.values())
     one, two, three = triangle.everywhere(CREW)
     assert one == two == three
+    triangle.run("post", "ALTER TABLE crew ADD CHECK (name NOT LIKE 'Eve%')")
+    herself = "INSERT INTO crew (id, name, ship, boss) SELECT 99, 'Eve', id, 99 FROM ship"
+    triangle.run("lite", f"{herself} WHERE name = 'Aurora'")
+    reports = await triangle.settle()
+    assert "crew_name_check" in str(reports["post"].held["crew"])
 
 
 async def test_a_form_is_no_edit(triangle: Triangle) -> None:

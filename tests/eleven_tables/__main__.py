@@ -1,4 +1,4 @@
-"""python -m tests.eleven_tables FIRST END: play the seeds from FIRST up to END."""
+"""python -m tests.eleven_tables FIRST END [careless]: play the seeds from FIRST up to END."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _plays(postgresql: DatabaseServer, mariadb: DatabaseServer, seed: int) -> bo
     with tempfile.TemporaryDirectory() as name:
         try:
             with triangle_of(Path(name), postgresql, mariadb, TABLES, schema, seed) as triangle:
-                done = asyncio.run(play(triangle, seed))
+                done = asyncio.run(play(triangle, seed, careless="careless" in sys.argv))
             _say(f"seed {seed}: {dict(done)}")
         except Exception:  # noqa: BLE001  the next seed may fail otherwise
             _say(f"seed {seed}:")

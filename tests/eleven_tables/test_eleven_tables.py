@@ -19,3 +19,11 @@ async def test_three_engines_end_equal(
     with triangle_of(tmp_path, postgresql, mariadb, TABLES, schema, seed) as triangle:
         done = await play(triangle, seed)
     assert len(done) == 6
+
+
+async def test_careless_edits_are_held_until_people_decide_and_end_equal_too(
+    tmp_path: Path, postgresql: DatabaseServer, mariadb: DatabaseServer
+) -> None:
+    with triangle_of(tmp_path, postgresql, mariadb, TABLES, schema, 3) as triangle:
+        done = await play(triangle, 3, careless=True)
+    assert done["resolve"] > 5

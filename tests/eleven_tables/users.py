@@ -5,6 +5,9 @@ Rules
 * Every row has a tag that says whose it is: rows of ``base`` were there first, and everybody edits
   them; others are edited and deleted by their owner alone, and only their owner refers to them.
 * So no site takes away what another one has just come to need, and nothing need be held.
+* Careless ones edit, delete and refer to whatever they see, and leave keys and other unique
+  values alone: a row that was deleted and comes back has those it had. What is held then, they
+  delete.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ class User:
     chance: random.Random
     mark: str = "%s"
     """What stands for a value in the driver's statements."""
+    careless: bool = False
     done: Counter[str] = field(default_factory=Counter)
     serial: int = 0
 
@@ -90,6 +94,8 @@ class User:
 
     def seen(self, table: str, *owners: str) -> list[Row]:
         """The rows this user may edit or refer to."""
+        if self.careless and not owners:
+            return self.rows(table)
         mine = owners or ("base", self.name)
         return [row for row in self.rows(table) if self.owner(table, row) in mine]
 
@@ -265,12 +271,12 @@ def rename(user: User, table: str) -> None:
 
 
 def remove(user: User, table: str) -> None:
-    row = user.pick(table, user.name)
+    row = user.pick(table) if user.careless else user.pick(table, user.name)
     if row is not None:
-        _remove(user, table, row)
+        remove_row(user, table, row)
 
 
-def _remove(user: User, table: str, row: Row) -> None:
+def remove_row(user: User, table: str, row: Row) -> None:
     """Delete a row; rows that cannot be without it go with it, others no longer refer to it."""
     for child, columns in CHILDREN.get(table, []):
         where = " AND ".join(f"{name} = ?" for name in columns)
@@ -278,7 +284,7 @@ def _remove(user: User, table: str, row: Row) -> None:
         for one in user.run(f"SELECT * FROM {child} WHERE {where}", *values):
             fixed = any(name in KEYS.get(child, ()) or (child, name) in NEEDED for name in columns)
             if fixed:
-                _remove(user, child, one)
+                remove_row(user, child, one)
             else:
                 user.update(child, one, **dict.fromkeys(columns))
     user.delete(table, row)
@@ -292,6 +298,8 @@ ACTIONS: list[tuple[Callable[[User, str], None], int]] = [
 def work(user: User, times: int) -> None:
     """Edits by chance."""
     kinds, weights = zip(*ACTIONS, strict=True)
+    if user.careless:
+        weights = tuple(0 if one in {exchange, rename} else many for one, many in ACTIONS)
     for _ in range(times):
         action = user.chance.choices(kinds, weights)[0]
         table = user.chance.choice(TABLES)
