@@ -1,4 +1,9 @@
-"""Where letters are."""
+"""Where letters are.
+
+Rules
+-----
+* A place, once given to a letter, is never another one's.
+"""
 
 from __future__ import annotations
 

@@ -53,9 +53,9 @@ class Claim:
         pairs = self._pairs.among(batch)
         self.doubtful = pairs.doubtful
         self.open = [(record, pairs.open[record.id]) for record in batch if record.id in pairs.open]
-        if pairs.holders:
+        if pairs.same:
             self.again = True
-            self._unions.unite_all({own.guid: one.guid for one, own in pairs.holders.items()})
+            self._unions.unite_all(pairs.same)
         claimed = self._claimed([record for record in batch if record.id not in pairs.open])
         self._unions.finish()
         return claimed

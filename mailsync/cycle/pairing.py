@@ -14,7 +14,7 @@ Rules
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -129,7 +129,7 @@ def pair(
             transaction.matches.drop(peer, record_id.dataset, alike.rank)
             found[record_id.dataset][alike.guid] = record_id.guid
     for name in site.parents_first(found):
-        Unions(site, name, transaction, ledger).unite_all(found[name])
+        Unions(site, name, transaction, ledger).unite_all(list(found[name].items()))
 
 
 class Unions:
@@ -144,15 +144,23 @@ class Unions:
         self._names: dict[Guid, Guid] = {}
         self._same: Mapping[Guid, Guid] = {}
 
-    def unite_all(self, names: Mapping[Guid, Guid]) -> None:
-        """Records of ours, and those that they are; then what refers to them."""
-        self._same = names
-        for ours, theirs in names.items():
-            holder = self._ledger.get(RecordId(self._name, ours))
-            newcomer = self._ledger.get(RecordId(self._name, theirs))
+    def unite_all(self, pairs: Sequence[tuple[Guid, Guid]]) -> None:
+        """Pairs that are one record, first the one that was here before; then what refers to
+        them.
+        """
+        self._same = dict(pairs)
+        for here, there in pairs:
+            holder = self._ledger.get(RecordId(self._name, self._now(here)))
+            newcomer = self._ledger.get(RecordId(self._name, self._now(there)))
             if holder is not None and newcomer is not None and is_alive(holder.entries):
                 self.unite(holder, newcomer)
         self.finish()
+
+    def _now(self, guid: Guid) -> Guid:
+        """What the GUID gave way to in the meantime."""
+        while guid in self._names:
+            guid = self._names[guid]
+        return guid
 
     def unite(self, holder: Record, newcomer: Record) -> Record:
         """As :func:`mailsync.core.unifying.unify`."""
@@ -180,7 +188,8 @@ class Unions:
         """Make what refers to the GUIDs that went refer to those that stay."""
         if not self._names:
             return
-        self._transaction.matches.rename(self._name, self._names)
+        names = {guid: self._now(guid) for guid in self._names}
+        self._transaction.matches.rename(self._name, names)
         for child in self._site.sections:
             fields = [
                 field
@@ -188,22 +197,22 @@ class Unions:
                 if parent == self._name
             ]
             if fields:
-                self._rename(child, fields)
+                self._rename(child, fields, names)
 
-    def _rename(self, child: str, fields: Sequence[str]) -> None:
+    def _rename(self, child: str, fields: Sequence[str], names: Mapping[Guid, Guid]) -> None:
         now, number = self._site.surroundings.now(), self._site.surroundings.bits(32)
         stroke = self._ledger.stroke(now, number)
         for stored in self._transaction.records.of(child):
             record = self._ledger.latest(stored)
             if record is not None:
-                renamed(self._ledger, record, fields, self._names, stroke)
+                renamed(self._ledger, record, fields, names, stroke)
 
 
 class Among(NamedTuple):
     """What is known of records that came."""
 
-    holders: dict[RecordId, Record]
-    """Ours that they are."""
+    same: list[tuple[Guid, Guid]]
+    """Pairs that are one record: first the one that was here before."""
     open: dict[RecordId, str]
     """Why nobody can tell which of ours they are."""
     doubtful: set[RecordId]
@@ -211,7 +220,7 @@ class Among(NamedTuple):
 
 
 class Pairs:
-    """By declared fields: which records of one dataset are those that came."""
+    """By declared fields: which records of one dataset are the same."""
 
     def __init__(self, site: Site, name: str, transaction: Transaction, ledger: Ledger) -> None:
         """``ledger`` is the transaction's."""
@@ -220,33 +229,19 @@ class Pairs:
         self._transaction = transaction
         self._ledger = ledger
         self._fields = site.matching(name)
+        self._contents = Contents(site, ledger)
 
     def among(self, batch: Sequence[Record]) -> Among:
-        """Those of the batch, which has no rows yet, that are ours, or may be."""
-        newcomers = {one.guid for one in batch if self._fields and _is_newcomer(one)}
-        found = Among({}, {}, set())
-        if not newcomers:
-            return found
-        for came, unknown in self._groups():
-            contents = Contents(self._site, self._ledger)
-            pairs, left = paired(
-                {one.guid: contents.digest(one) for one in came},
-                {one.guid: contents.digest(one) for one in unknown},
-            )
-            ours = {one.guid: one for one in unknown}
-            for record in came:
-                if record.guid in newcomers and record.guid in pairs:
-                    found.holders[record.id] = ours[pairs[record.guid]]
-                elif record.guid in newcomers and record.guid in left:
-                    found.open[record.id] = self._why(record)
-                    found.doubtful.update(ours[guid].id for guid in ours.keys() - pairs.values())
+        """What records that came, some of them in this batch, are."""
+        found = Among([], {}, set())
+        if self._fields and any(map(_is_newcomer, batch)):
+            links = self._site.links(self._transaction)
+            for came, ours in self._groups():
+                self._seat(links, came, ours, found)
         return found
 
-    def _groups(self) -> Iterator[tuple[list[Record], list[Record]]]:
-        """Records that came, and ours that their senders have not seen, with the same declared
-        fields.
-        """
-        links = self._site.links(self._transaction)
+    def _groups(self) -> list[tuple[list[Record], list[Record]]]:
+        """Records that came and records with rows, with the same declared fields."""
         came: dict[bytes, list[Record]] = defaultdict(list)
         ours: dict[bytes, list[Record]] = defaultdict(list)
         for stored in self._transaction.records.of(self._name):
@@ -256,15 +251,35 @@ class Pairs:
                 came[likeness].append(record)
             elif likeness is not None and record.key is not None:
                 ours[likeness].append(record)
-        for likeness, newcomers in came.items():
-            senders = frozenset[str]().union(*(one.had for one in newcomers)) & links.keys()
-            unknown = [
-                one
-                for one in ours[likeness]
-                if not any(has_seen_some(links[sender], one) for sender in senders)
-            ]
-            if unknown:
-                yield newcomers, unknown
+        return [(records, ours[likeness]) for likeness, records in came.items()]
+
+    def _seat(
+        self, links: Mapping[str, Link], came: list[Record], seats: list[Record], found: Among
+    ) -> None:
+        """One sender's records after the other's: each is one that its sender has not seen, or
+        one more.
+        """
+        by_sender: dict[frozenset[str], list[Record]] = defaultdict(list)
+        for record in came:
+            by_sender[frozenset(record.had & links.keys())].append(record)
+        for senders, records in sorted(by_sender.items(), key=lambda one: sorted(one[0])):
+            unknown = {
+                seat.guid: seat
+                for seat in seats
+                if not any(has_seen_some(links[sender], seat) for sender in senders)
+            }
+            pairs, left = paired(self._digests(records), self._digests(unknown.values()))
+            found.same.extend((ours, theirs) for theirs, ours in pairs.items())
+            for record in records:
+                if record.guid in left:
+                    found.open[record.id] = self._why(record)
+                elif record.guid not in pairs:
+                    seats.append(record)
+            if left:
+                found.doubtful.update(unknown[guid].id for guid in unknown.keys() - pairs.values())
+
+    def _digests(self, records: Iterable[Record]) -> dict[Guid, int]:
+        return {record.guid: self._contents.digest(record) for record in records}
 
     def _why(self, record: Record) -> str:
         fields = merged_fields(record) or {}
