@@ -224,7 +224,7 @@ def test_whoever_looks_sees_all_of_a_bundle_or_nothing_whenever_we_are_killed(
     muster(fleet.databases["ship"], 1, 11)
     fleet.sync("ship")
     shore = fleet.databases["shore"]
-    for prepare in (at_write(0), at_write(1), at_write(2), at_commit, after_commit):
+    for prepare in (at_write(0), at_write(1), at_commit, after_commit):
         child = os.fork()
         if child == 0:
             prepare()
