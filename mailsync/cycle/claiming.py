@@ -31,6 +31,7 @@ class Claim:
         transaction: Transaction,
         ledger: Ledger,
         references: References,
+        pairs: Pairs,
     ) -> None:
         """``ledger`` and ``references`` are of the transaction."""
         self._dataset = site.dataset(name)
@@ -39,8 +40,9 @@ class Claim:
         self._records = transaction.records
         self._ledger = ledger
         self._references = references
-        self._pairs = Pairs(site, name, transaction, ledger)
-        self._unions = Unions(site, name, transaction, ledger)
+        self._transaction = transaction
+        self._pairs = pairs
+        self._unions = Unions(site, name, transaction, ledger, pairs.names)
         self.again = False
         """Some were made one with others."""
         self.open: list[tuple[Record, str]] = []
@@ -50,7 +52,7 @@ class Claim:
 
     def stake(self, batch: Sequence[Record]) -> list[Record]:
         """The records with marker and key set."""
-        pairs = self._pairs.among(batch)
+        pairs = self._pairs.among(self._transaction, self._ledger, batch)
         self.doubtful = pairs.doubtful
         self.open = [(record, pairs.open[record.id]) for record in batch if record.id in pairs.open]
         if pairs.same:

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from mailsync.core import record_map
-from mailsync.core.model import Key, NoMarker, Record, desired_fields, held_fields
+from mailsync.core.model import Key, NoMarker, Record, RecordId, desired_fields, held_fields
 from mailsync.cycle.claiming import Claim
 from mailsync.cycle.detecting import detect_changes
+from mailsync.cycle.pairing import Pairs
 from mailsync.cycle.references import Missing, References, why
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
@@ -60,6 +61,10 @@ class _Sweep:
     """What became of everything that was to be written."""
 
     refused: Refused
+    pairs: dict[str, Pairs]
+    """By dataset: which records are the same."""
+    doubtful: set[RecordId] = field(default_factory=set)
+    """Records that may be one with what is held."""
     changed: dict[str, list[Key]] = field(default_factory=dict)
     """By dataset: where users were quicker."""
     written: int = 0
@@ -100,23 +105,22 @@ def materialise_together(site: Site, names: Sequence[str], report: Report) -> Re
                 _detect_again(site, name, keys)
         elif not sweep.written or not any(refused.values()) or refused == before:
             break
+    report.doubtful |= sweep.doubtful
     return refused
 
 
 def _sweep(site: Site, names: Sequence[str], report: Report) -> _Sweep:
     """Write everything once."""
-    sweep = _Sweep({name: {} for name in names})
+    sweep = _Sweep({name: {} for name in names}, {name: Pairs(site, name) for name in names})
     after: dict[str, int] = {}
-    while (begun := _begin(site, names, after, report)) is not None:
+    while (begun := _begin(site, names, after, sweep)) is not None:
         outcomes = _apply(site, begun, report)
         _settle(site, begun, outcomes, sweep)
         sweep.again = sweep.again or begun.again
     return sweep
 
 
-def _begin(
-    site: Site, names: Sequence[str], after: dict[str, int], report: Report
-) -> _Begun | None:
+def _begin(site: Site, names: Sequence[str], after: dict[str, int], sweep: _Sweep) -> _Begun | None:
     """First step: markers and keys for the next records to be written. None: there are none.
 
     ``after``: the position reached in each dataset; brought up to date.
@@ -134,10 +138,10 @@ def _begin(
         begun = _Begun()
         claimed = []
         for name, records in mine.items():
-            claim = Claim(site, name, transaction, ledger, references)
+            claim = Claim(site, name, transaction, ledger, references, sweep.pairs[name])
             claimed += claim.stake(records)
             begun.waiting += claim.open
-            report.doubtful |= claim.doubtful
+            sweep.doubtful |= claim.doubtful
             begun.again = begun.again or claim.again
         for record in claimed:
             write, missing = _write(references, record, held_by(site.dataset(record.dataset)))

@@ -14,7 +14,7 @@ Rules
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -129,19 +129,27 @@ def pair(
             transaction.matches.drop(peer, record_id.dataset, alike.rank)
             found[record_id.dataset][alike.guid] = record_id.guid
     for name in site.parents_first(found):
-        Unions(site, name, transaction, ledger).unite_all(list(found[name].items()))
+        Unions(site, name, transaction, ledger, {}).unite_all(list(found[name].items()))
 
 
 class Unions:
     """Records of one dataset that become one, within one transaction of the store."""
 
-    def __init__(self, site: Site, name: str, transaction: Transaction, ledger: Ledger) -> None:
-        """``ledger`` is the transaction's."""
+    def __init__(
+        self,
+        site: Site,
+        name: str,
+        transaction: Transaction,
+        ledger: Ledger,
+        names: dict[Guid, Guid],
+    ) -> None:
+        """``ledger`` is the transaction's; ``names``: what gave way before, and to what."""
         self._site = site
         self._name = name
         self._transaction = transaction
         self._ledger = ledger
-        self._names: dict[Guid, Guid] = {}
+        self._before = len(names)
+        self._names = names
         self._same: Mapping[Guid, Guid] = {}
 
     def unite_all(self, pairs: Sequence[tuple[Guid, Guid]]) -> None:
@@ -186,7 +194,7 @@ class Unions:
 
     def finish(self) -> None:
         """Make what refers to the GUIDs that went refer to those that stay."""
-        if not self._names:
+        if len(self._names) == self._before:
             return
         names = {guid: self._now(guid) for guid in self._names}
         self._transaction.matches.rename(self._name, names)
@@ -220,32 +228,42 @@ class Among(NamedTuple):
 
 
 class Pairs:
-    """By declared fields: which records of one dataset are the same."""
+    """By declared fields: which records of one dataset are the same, as they once stood."""
 
-    def __init__(self, site: Site, name: str, transaction: Transaction, ledger: Ledger) -> None:
-        """``ledger`` is the transaction's."""
+    def __init__(self, site: Site, name: str) -> None:
+        """Nothing is looked at before a record that came asks for it."""
         self._site = site
         self._name = name
-        self._transaction = transaction
-        self._ledger = ledger
         self._fields = site.matching(name)
-        self._contents = Contents(site, ledger)
+        self._found: Among | None = None
+        self.names: dict[Guid, Guid] = {}
+        """What gave way since, and to what."""
 
-    def among(self, batch: Sequence[Record]) -> Among:
-        """What records that came, some of them in this batch, are."""
-        found = Among([], {}, set())
-        if self._fields and any(map(_is_newcomer, batch)):
-            links = self._site.links(self._transaction)
-            for came, ours in self._groups():
-                self._seat(links, came, ours, found)
+    def among(self, transaction: Transaction, ledger: Ledger, batch: Sequence[Record]) -> Among:
+        """What the records that came in this batch are. ``ledger`` is the transaction's."""
+        newcomers = {one.guid for one in batch if _is_newcomer(one)} if self._fields else set()
+        if not newcomers:
+            return Among([], {}, set())
+        if self._found is None:
+            self._found = self._all(transaction, ledger)
+        same = [(ours, theirs) for ours, theirs in self._found.same if theirs in newcomers]
+        return self._found._replace(same=same)
+
+    def _all(self, transaction: Transaction, ledger: Ledger) -> Among:
+        found, links = Among([], {}, set()), self._site.links(transaction)
+        contents = Contents(self._site, ledger)
+        for came, ours in self._groups(transaction, ledger):
+            self._seat(links, contents, came, ours, found)
         return found
 
-    def _groups(self) -> list[tuple[list[Record], list[Record]]]:
+    def _groups(
+        self, transaction: Transaction, ledger: Ledger
+    ) -> list[tuple[list[Record], list[Record]]]:
         """Records that came and records with rows, with the same declared fields."""
         came: dict[bytes, list[Record]] = defaultdict(list)
         ours: dict[bytes, list[Record]] = defaultdict(list)
-        for stored in self._transaction.records.of(self._name):
-            record = self._ledger.latest(stored) or stored
+        for stored in transaction.records.of(self._name):
+            record = ledger.latest(stored) or stored
             likeness = likeness_of(merged_fields(record) or {}, self._fields)
             if likeness is not None and _is_newcomer(record):
                 came[likeness].append(record)
@@ -254,7 +272,12 @@ class Pairs:
         return [(records, ours[likeness]) for likeness, records in came.items()]
 
     def _seat(
-        self, links: Mapping[str, Link], came: list[Record], seats: list[Record], found: Among
+        self,
+        links: Mapping[str, Link],
+        contents: Contents,
+        came: list[Record],
+        seats: list[Record],
+        found: Among,
     ) -> None:
         """One sender's records after the other's: each is one that its sender has not seen, or
         one more.
@@ -268,7 +291,10 @@ class Pairs:
                 for seat in seats
                 if not any(has_seen_some(links[sender], seat) for sender in senders)
             }
-            pairs, left = paired(self._digests(records), self._digests(unknown.values()))
+            pairs, left = paired(
+                {one.guid: contents.digest(one) for one in records},
+                {one.guid: contents.digest(one) for one in unknown.values()},
+            )
             found.same.extend((ours, theirs) for theirs, ours in pairs.items())
             for record in records:
                 if record.guid in left:
@@ -277,9 +303,6 @@ class Pairs:
                     seats.append(record)
             if left:
                 found.doubtful.update(unknown[guid].id for guid in unknown.keys() - pairs.values())
-
-    def _digests(self, records: Iterable[Record]) -> dict[Guid, int]:
-        return {record.guid: self._contents.digest(record) for record in records}
 
     def _why(self, record: Record) -> str:
         fields = merged_fields(record) or {}
