@@ -7,7 +7,8 @@ Rules, in this order
 2. An older stream than the one we know is ignored. A newer one: the *peer* was restored; trust
    only its own word about what it has.
 3. A bundle composed before the peer knew that we were restored, or by a twin that does not
-   remember what it sent us, is ignored, and an acknowledgement owed.
+   remember what it sent us, is ignored, and an acknowledgement owed. So is a late one that those
+   after it do not remember: it is a twin's, and what it covers is not what they would.
 4. Acknowledgements count only from the newest bundle of the stream.
 5. Records at positions already covered are skipped, the rest merged; those of a dataset that is
    not taken from the peer are left uncovered, and the peer is told. What ends up exactly as the
@@ -24,11 +25,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from mailsync.core.delivery import (
-    confirm,
-    owing,
-    without,
-)
+from mailsync.core.delivery import MEMORY_LIMIT, confirm, owing, without
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import (
     subject_of,
@@ -39,6 +36,7 @@ from mailsync.core.model import (
     DeleteOrder,
     Extraction,
     Link,
+    Mark,
     RecordId,
     dots_of,
 )
@@ -85,11 +83,18 @@ def judge(link: Link, position: int, bundle: Bundle) -> Verdict:
     acknowledged = bundle.acknowledgement.stream
     if acknowledged is not None and acknowledged != link.out:
         return Verdict.UNAWARE
-    last = link.last if bundle.stream == link.inbound else None
-    remembers = last is None or last == bundle.mark or last in bundle.history
-    if last is not None and bundle.mark.top >= last.top and not remembers:
-        return Verdict.FORKED
-    return Verdict.RENEWED if renewed else Verdict.EXPECTED
+    if renewed:
+        return Verdict.RENEWED
+    return Verdict.EXPECTED if _is_of_one_line(link, bundle) else Verdict.FORKED
+
+
+def _is_of_one_line(link: Link, bundle: Bundle) -> bool:
+    """Did those who sent us the bundle and the newest one before it know of the earlier one?"""
+    if link.last is None:
+        return True
+    if bundle.mark.top < link.last.top:
+        return bundle.mark.top <= link.cover.contiguous or bundle.mark in link.heard
+    return link.last in {bundle.mark, bundle.confirmed, *bundle.history}
 
 
 def receive(
@@ -135,6 +140,7 @@ def _follow_stream(ledger: Ledger, link: Link, bundle: Bundle, now: int) -> Link
         inbound=bundle.stream,
         cover=Positions(),
         last=None,
+        heard=(),
         full_seen=None,
         lacking=frozenset(),
     )
@@ -208,10 +214,12 @@ def _take_all(
         upserts += isinstance(item, Extraction) and item.dataset != CONFLICTS
         deletes += isinstance(item, DeleteOrder)
     cover = Positions.up_to(bundle.mark.top) - bundle.holes - Positions.of(skipped)
+    cover = link.cover | cover
     link = replace(
         link,
-        cover=link.cover | cover,
+        cover=cover,
         last=bundle.mark if newest else link.last,
+        heard=_heard(link, bundle, cover),
         lacking=frozenset(lacking),
         refusing=frozenset(refused),
     )
@@ -224,6 +232,12 @@ def _take_all(
     if newly_refused:
         link = replace(link, owe_since=0)  # the peer should know before it sends more of it
     return Received(verdict, {**links, peer: link}, upserts, deletes, newly_refused)
+
+
+def _heard(link: Link, bundle: Bundle, cover: Positions) -> tuple[Mark, ...]:
+    """The marks of the bundles that may still bring something, as far as we have heard of them."""
+    marks = {*link.heard, *bundle.history, bundle.mark}
+    return tuple(sorted(mark for mark in marks if mark.top > cover.contiguous))[-MEMORY_LIMIT:]
 
 
 def _in_order(bundle: Bundle) -> Iterator[Extraction | DeleteOrder]:

@@ -282,6 +282,8 @@ class Link:
     cover: Positions = NOWHERE
     """Positions of the peer's numbering that we have covered."""
     last: Mark | None = None
+    heard: tuple[Mark, ...] = ()
+    """Marks of the peer's stream beyond what we have covered without a gap, oldest first."""
     owe_since: int | None = None
     """Since when (milliseconds since 1970) an acknowledgement is due."""
     heard_at: int | None = None

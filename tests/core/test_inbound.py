@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from mailsync.core.inbound import receive
+from mailsync.core.delivery import HISTORY_LIMIT, history
+from mailsync.core.inbound import Verdict, receive
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import (
     Acknowledgement,
@@ -100,6 +101,49 @@ def test_what_the_peer_asks_for_whole_goes_whole() -> None:
     word = Bundle(Stream(1, 5), Mark(0, 9), (), last, NOWHERE, acknowledgement=told)
     received = receive(working, {"hub": known}, "hub", word, now=NOW, nonce=1)
     assert composed(working, received.links["hub"]).whole
+
+
+def numbered(tag: int, position: int, history: tuple[Mark, ...]) -> Bundle:
+    entry = Entry(Dot(NOW, 7, tag), tag)
+    item = Extraction(position, "people", Guid(tag.to_bytes(16)), {"name": entry})
+    mark, holes = Mark(position, tag), Positions.up_to(position - 1)
+    return Bundle(Stream(1, 5), mark, history, None, holes, extractions=(item,))
+
+
+def received(bundles: list[Bundle]) -> tuple[list[Verdict], Ledger, Link]:
+    working, links, verdicts = ledger(), {"hub": link()}, []
+    for each in bundles:
+        came = receive(working, links, "hub", each, now=NOW, nonce=1)
+        links = dict(came.links)
+        verdicts.append(came.verdict)
+    return verdicts, working, links["hub"]
+
+
+def test_a_late_bundle_is_taken_if_those_after_it_name_it() -> None:
+    first, second = numbered(21, 1, ()), numbered(22, 2, ())
+    third = numbered(23, 3, (first.mark, second.mark))
+    verdicts, working, after = received([third, first, second])
+    assert set(verdicts) == {Verdict.EXPECTED}
+    assert len(working.changed) == 3
+    assert after.cover == Positions.up_to(3)
+    assert after.heard == ()
+
+
+def test_a_late_bundle_of_a_twin_covers_nothing() -> None:
+    first, of_twin = numbered(21, 1, ()), numbered(31, 1, ())
+    second = numbered(22, 2, (first.mark,))
+    verdicts, working, after = received([second, of_twin, first])
+    assert verdicts == [Verdict.EXPECTED, Verdict.FORKED, Verdict.EXPECTED]
+    assert {entry.entries["name"].value for entry in working.changed.values()} == {21, 22}
+    assert after.owe_since is not None
+
+
+def test_a_sender_of_which_hundreds_of_bundles_were_lost_still_remembers_the_last_one() -> None:
+    first = numbered(21, 1, ())
+    marks = [first.mark, *(Mark(top, 22) for top in range(2, 2 * HISTORY_LIMIT))]
+    known = replace(link(), acked_last=first.mark, sent=tuple(marks))
+    told = replace(numbered(23, 600, history(known)), confirmed=known.acked_last)
+    assert received([first, told])[0] == [Verdict.EXPECTED] * 2
 
 
 def composed(working: Ledger, known: Link) -> Extraction:

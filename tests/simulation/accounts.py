@@ -59,9 +59,11 @@ class Accounts:
             self.undone |= delete.values
         self.deletes.append(delete)
 
-    def reinserted(self, guid: Guid) -> None:
+    def put_back(self, site: str, guid: Guid) -> None:
         """The row is back under its key before anybody noticed the delete: it was an edit."""
-        self.deletes = [delete for delete in self.deletes if delete.guid != guid]
+        self.deletes = [
+            delete for delete in self.deletes if (delete.site, delete.guid) != (site, guid)
+        ]
 
     def restored(self, site: str, since: int, held: Collection[int], dead: Collection[int]) -> None:
         """``site`` forgot the deletes after the first ``since``.

@@ -141,7 +141,9 @@ def _edit_back(world: World, machine: Machine, dataset: str, old: Rows) -> None:
     for key, row in sorted(old.items()):
         accounts.undone.update(numbers(row))
         accounts.ambiguous.update(numbers(row))
-        accounts.created += key not in rows
+        if key not in rows:
+            accounts.created += 1
+            users.put_back(world, machine, dataset, key)
         present = rows.get(key, {})
         accounts.overwritten.update(set(numbers(present)) - set(numbers(row)))
         rows[key] = dict(row)

@@ -32,10 +32,15 @@ def _add_under(
     world: World, machine: Machine, dataset: str, key: Key, chance: random.Random
 ) -> None:
     """A new row under a key that may have been another's."""
+    put_back(world, machine, dataset, key)
+    add(world, machine, dataset, key, chance)
+
+
+def put_back(world: World, machine: Machine, dataset: str, key: Key) -> None:
+    """There will be a row under this key, where there is none: perhaps there was."""
     record = machine.record_under(dataset, key)
     if record is not None and is_alive(record.entries):
-        world.accounts.reinserted(record.guid)
-    add(world, machine, dataset, key, chance)
+        world.accounts.put_back(_name(world, machine), record.guid)
 
 
 def add(

@@ -162,6 +162,7 @@ def receive(site: Site, peer: str, mail: Mail) -> None:
         link = _renew(site, link, peer)
     if mail.stream != link.inbound:
         link = replace(link, inbound=mail.stream, cover=NOWHERE, last=None, full_seen=None)
+        link = replace(link, line=())
     if unaware:
         stale = link.stale or (renewed and site.horizon > 0)
         site.links[peer] = replace(link, owes=True, stale=stale)
@@ -197,9 +198,12 @@ def _proves_our_restore(site: Site, link: Link, mail: Mail) -> bool:
 
 
 def _forgot(link: Link, mail: Mail) -> bool:
-    """Does the sender not remember what it sent us?"""
-    last = link.last
-    return last is not None and mail.mark.top >= last.top and last not in mail.history
+    """Does the sender not remember what it sent us, or sent us later without this one?"""
+    if link.last is None:
+        return False
+    if mail.mark.top < link.last.top:
+        return mail.mark not in link.line
+    return link.last not in mail.history
 
 
 def _rotate(site: Site, peer: str, mail: Mail) -> None:
@@ -266,6 +270,7 @@ def _take_all(site: Site, peer: str, mail: Mail, *, newest: bool) -> None:
         site.links[peer],
         cover=link.cover | (mail.settled - waiting),
         last=mail.mark if newest else link.last,
+        line=mail.history if newest else link.line,
         owes=link.owes or bool(mail.items) or mail.manifest is not None or mail.ask,
     )
     if mail.manifest is not None and newest:

@@ -112,6 +112,8 @@ class Link:
     inbound: Stream | None = None
     cover: frozenset[int] = NOWHERE
     last: Mark | None = None
+    line: tuple[Mark, ...] = ()
+    """The peer's marks up to that one."""
     owes: bool = False
     stale: bool = False
     fulls: frozenset[int] = NOWHERE
