@@ -6,6 +6,8 @@ Rules
 * Acknowledgements are taken only from the newest bundle of a stream, and never acknowledged.
 * What was handed to the carrier is *in flight* until it is confirmed or its timer runs out;
   what is in flight is not sent again. The timer learns how long the way takes.
+* A question (a full bundle, or the one after our own restore) is asked again by the same timer:
+  it may be lost like others, and may hold no record whose timer would bring it again.
 * A bundle names the marks of the bundles before it, back to the newest confirmed one. By them
   either end notices that the other was restored from a backup.
 """
@@ -93,12 +95,13 @@ def other_holders(links: Mapping[str, Link], record: Record, peer: str) -> froze
 
 
 def is_settled(link: Link, record: Record) -> bool:
-    """:func:`has`, and no older bundle of the peer can still be on its way."""
+    """Has the peer all of the record, and can no older bundle of it still be on its way?"""
     if not carries(link, record):
         return True
     if link.last is None or link.refusing:  # what we refuse stays a gap for ever
         return has(link, record)
-    return has(link, record) and link.cover.contiguous >= link.last.top
+    has_all = has(link, record) or _has_seen_all(link, record)
+    return has_all and link.cover.contiguous >= link.last.top
 
 
 def is_known(sighting: Sighting, peer: str, confirmed: Positions) -> bool:
@@ -124,6 +127,15 @@ def in_flight(link: Link, since: int) -> Positions:
         if flight.sent_at > since:
             positions = positions | flight.positions
     return positions
+
+
+def is_question_due(link: Link, resend_before: int) -> bool:
+    """Must the peer be asked, or asked again what went no later than ``resend_before``
+    (milliseconds since 1970)?
+    """
+    if not (link.stale or link.rejoin):
+        return False
+    return link.asked_at is None or link.asked_at <= resend_before
 
 
 def patience(link: Link, initial: int) -> int:
@@ -177,13 +189,16 @@ def sent(link: Link, bundle: Bundle, positions: Positions, now: int) -> Link:
     if positions.intervals:
         flights = (*flights, Flight(bundle.mark, positions, now, again))
     fulls = link.fulls | {bundle.mark.tag} if bundle.manifest is not None else link.fulls
+    asks = bundle.manifest is not None or bundle.ask
+    asks_again = asks and link.asked_at is not None and not positions.intervals
     return replace(
         link,
         sent=marks[-MEMORY_LIMIT:],
         flights=flights,
-        misses=link.misses + again,
+        misses=link.misses + (again or asks_again),
         owe_since=None,
         fulls=fulls,
+        asked_at=now if asks else link.asked_at,
     )
 
 
@@ -198,7 +213,7 @@ def confirm(link: Link, acknowledgement: Acknowledgement, now: int) -> Link:
         acked_last=newest,
         flights=without(link.flights, acked),
         round_trip=_measured(link, acked, now),
-        misses=link.misses if acked == link.acked else 0,
+        misses=link.misses if acked == link.acked and not link.rejoin else 0,
         rejoin=False,
     )
 
@@ -229,18 +244,20 @@ def without(flights: tuple[Flight, ...], positions: Positions) -> tuple[Flight, 
 
 def unread(link: Link) -> Link:
     """The link once the peer said that it cannot read what is on its way: all that is due again."""
-    return replace(link, flights=(), fulls=frozenset())
+    return replace(link, flights=(), fulls=frozenset(), asked_at=None)
 
 
 def renewed(link: Link, positions: Positions, now: int) -> Link:
-    """The link with the timers of these positions started again, as they are on their way anew."""
+    """The link with the timers of these positions started again, as they are on their way anew,
+    and that of a question, which can only be behind them.
+    """
     flights = tuple(
         flight._replace(sent_at=now, again=True)
         if (flight.positions & positions).intervals
         else flight
         for flight in link.flights
     )
-    return replace(link, flights=flights)
+    return replace(link, flights=flights, asked_at=None if link.asked_at is None else now)
 
 
 def owing(link: Link, now: int) -> Link:
@@ -251,10 +268,12 @@ def owing(link: Link, now: int) -> Link:
 def not_later(link: Link, now: int) -> Link:
     """The link without times to come: the clock was set back since, and timers start again."""
     times = [flight.sent_at for flight in link.flights]
-    times += [time for time in (link.owe_since, link.heard_at) if time is not None]
+    others = (link.owe_since, link.heard_at, link.asked_at)
+    times += [time for time in others if time is not None]
     if max(times, default=now) <= now:
         return link
     flights = tuple(f._replace(sent_at=min(f.sent_at, now)) for f in link.flights)
     owe_since = None if link.owe_since is None else min(link.owe_since, now)
     heard_at = None if link.heard_at is None else min(link.heard_at, now)
-    return replace(link, flights=flights, owe_since=owe_since, heard_at=heard_at)
+    asked_at = None if link.asked_at is None else min(link.asked_at, now)
+    return replace(link, flights=flights, owe_since=owe_since, heard_at=heard_at, asked_at=asked_at)

@@ -66,7 +66,7 @@ def purge(ledger: Ledger, links: Mapping[str, Link], record: Record) -> dict[str
     ledger.site = replace(ledger.site, horizon=max(ledger.site.horizon, record.position))
     ledger.drop(record.id)
     return {
-        name: replace(link, fulls=frozenset())
+        name: replace(link, fulls=frozenset(), asked_at=None)
         if name in late
         else replace(link, acked=link.acked | Positions.of([record.position]))
         for name, link in links.items()
@@ -75,4 +75,4 @@ def purge(ledger: Ledger, links: Mapping[str, Link], record: Record) -> dict[str
 
 def expire(link: Link) -> Link:
     """The peer has been silent for too long: stop waiting for it."""
-    return link if link.stale else replace(link, stale=True, fulls=frozenset())
+    return link if link.stale else replace(link, stale=True, fulls=frozenset(), asked_at=None)

@@ -153,9 +153,9 @@ def _follow_acknowledgement(
     if _is_newest(link, bundle) and bundle.acknowledgement.stream == link.out:
         link = _acknowledged(ledger, links, link, bundle)
     if renewed and not link.stale and not Positions.up_to(ledger.site.horizon) <= link.acked:
-        link = replace(link, stale=True, fulls=frozenset())
+        link = replace(link, stale=True, fulls=frozenset(), asked_at=None)
     if link.stale and bundle.full_seen is not None and bundle.full_seen in link.fulls:
-        link = replace(link, stale=False, fulls=frozenset())
+        link = replace(link, stale=False, fulls=frozenset(), misses=0)
     return link
 
 
@@ -230,6 +230,7 @@ def _take_all(
         link = owing(link, now)
     newly_refused = frozenset(refused) - links[peer].refusing
     if newly_refused:
+        ledger.advance()
         link = replace(link, owe_since=0)  # the peer should know before it sends more of it
     return Received(verdict, {**links, peer: link}, upserts, deletes, newly_refused)
 

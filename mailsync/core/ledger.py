@@ -4,6 +4,8 @@ Rules
 -----
 * Every change of a record's state moves it to the next position, the site's own counter; so a
   position holds at most one record, and "what changed since" is a range of positions.
+* What we refuse a peer does not only grow, as what we acknowledge does. A change of it takes a
+  position too, at which no record sits: so the marks of two bundles tell which of them is right.
 * A record kept without a new position is not news to anybody.
 * A record that has no row and wants none has no key: a row inserted there later is a new one.
 * A conflict is noted once, whoever notices it.
@@ -62,9 +64,13 @@ class Ledger:
         """The position the next change will take."""
         return self.site.position + 1
 
+    def advance(self) -> None:
+        """Take the next position for no record."""
+        self.site = replace(self.site, position=self.next_position)
+
     def bump(self, record: Record, known: Iterable[str] = ()) -> Record:
         """The record changed: give it the next position. ``known``: peers that showed it so."""
-        self.site = replace(self.site, position=self.next_position)
+        self.advance()
         return self.keep(replace(record, position=self.site.position, known=frozenset(known)))
 
     def keep(self, record: Record) -> Record:

@@ -304,6 +304,9 @@ class Link:
     full_seen: int | None = None
     rejoin: bool = False
     """We were restored and the peer has not answered yet."""
+    asked_at: int | None = None
+    """When a full bundle was last sent since the peer became stale, or one that asks since we
+    were restored (milliseconds since 1970)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from mailsync.core.delivery import (
     in_flight,
     is_known,
     is_pending,
+    is_question_due,
     is_wanted,
     next_mark,
     sent,
@@ -139,7 +140,7 @@ def is_due(
     """
     link = links[peer]
     owed = link.owe_since is not None and link.owe_since <= owed_before
-    if owed or (link.rejoin and not link.sent) or (link.stale and not link.fulls):
+    if owed or is_question_due(link, resend_before):
         return True
     return any(True for _ in due(links, peer, candidates, resend_before=resend_before))
 

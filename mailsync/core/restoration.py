@@ -68,6 +68,7 @@ def rotate(
             flights=(),
             fulls=frozenset(),
             rejoin=True,
+            asked_at=None,
         )
     return rotated
 

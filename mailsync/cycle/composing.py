@@ -101,13 +101,14 @@ def _recall(site: Site, transaction: Transaction, peer: Peer, due_by: int) -> No
         ground(site, transaction, recalled)
         transaction.matches.unsaid(peer.name)
     # what has not left yet is not overdue, however long a server holds it up
-    waiting = Positions.covering(
-        interval for item in items if item not in recalled for interval in item.positions.intervals
-    )
-    if waiting.intervals:
+    waiting = [item for item in items if item not in recalled]
+    if waiting:
+        positions = Positions.covering(
+            interval for item in waiting for interval in item.positions.intervals
+        )
         link = site.links(transaction)[peer.name]
         now = site.surroundings.now()
-        transaction.save_links({peer.name: delivery.renewed(link, waiting, now)})
+        transaction.save_links({peer.name: delivery.renewed(link, positions, now)})
 
 
 def ground(site: Site, transaction: Transaction, items: list[Queued]) -> None:
@@ -117,7 +118,7 @@ def ground(site: Site, transaction: Transaction, items: list[Queued]) -> None:
     for item in items:
         link = links[item.peer]
         flights = delivery.without(link.flights, item.positions)
-        links[item.peer] = replace(link, flights=flights, owe_since=0)
+        links[item.peer] = replace(link, flights=flights, owe_since=0, asked_at=None)
     transaction.save_links(links)
 
 

@@ -45,7 +45,10 @@ def tidy(site: Site) -> None:
         stored = transaction.links().items()
         retired = {name: link for name, link in stored if name not in site.peers}
         transaction.save_links(
-            {n: replace(link, stale=True, fulls=frozenset()) for n, link in retired.items()}
+            {
+                name: replace(link, stale=True, fulls=frozenset(), asked_at=None)
+                for name, link in retired.items()
+            }
         )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from mailsync.core import delivery
 from mailsync.core.digests import Digests, Likeness, Matched, MoreDigests, Word
+from mailsync.core.ledger import Ledger
 from mailsync.core.matching import FIRST, Standing, abridged, keeps, next_size, ranked
 from mailsync.core.model import Bundle, Extraction, Guid, Link, Record, RecordId, is_alive
 from mailsync.core.positions import NOWHERE, Positions
@@ -40,7 +41,7 @@ def begin(site: Site, transaction: Transaction, peer: str, datasets: Iterable[st
             transaction.matches.save(Match(peer, name))
 
 
-def hear(transaction: Transaction, link: Link, bundle: Bundle, now: int) -> Link:
+def hear(transaction: Transaction, ledger: Ledger, link: Link, bundle: Bundle, now: int) -> Link:
     """What a peer said. Returns the link: datasets it does not carry are refused."""
     for dataset, guid in bundle.acknowledgement.lacking:
         transaction.matches.doubt(link.peer, dataset, guid)
@@ -49,6 +50,8 @@ def hear(transaction: Transaction, link: Link, bundle: Bundle, now: int) -> Link
     under_way = transaction.matches.of(link.peer)
     for word in bundle.words:
         if word.dataset not in link.datasets:
+            if word.dataset not in link.refusing:
+                ledger.advance()
             link = replace(link, refusing=link.refusing | {word.dataset}, owe_since=0)
             continue
         match = under_way.get(word.dataset) or Match(link.peer, word.dataset)

@@ -270,7 +270,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         stripped = bundle.acknowledgement.stripped
         link = step_up(transaction, received.links[waiting.peer], stripped, now)
         if received.verdict is Verdict.EXPECTED:
-            link = matching.hear(transaction, link, bundle, now)
+            link = matching.hear(transaction, ledger, link, bundle, now)
         log_held(transaction, links[waiting.peer], link, now)
         if link.acked != links[waiting.peer].acked:
             transaction.warnings.drop(f"route {waiting.peer}")

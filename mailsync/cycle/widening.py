@@ -21,6 +21,7 @@ def offer_widened(site: Site) -> None:
         for name, link in changed.items():
             if link.sent and link.datasets - link.offered:
                 offer(ledger, links, name, link.datasets - link.offered)
+                ledger.advance()  # we take more now: what we said before of refusing it is old
             begin(site, transaction, name, link.datasets - link.offered)
             changed[name] = replace(link, offered=link.datasets)
         transaction.save(ledger, now)

@@ -178,6 +178,7 @@ def link_state(link: Link) -> bytes:
             "fulls": sorted(link.fulls),
             "full_seen": link.full_seen,
             "rejoin": link.rejoin,
+            "asked_at": link.asked_at,
         }
     )
 
@@ -215,6 +216,7 @@ def link_of(peer: str, state: bytes) -> Link:
         fulls=frozenset(kept["fulls"]),
         full_seen=kept["full_seen"],
         rejoin=kept["rejoin"],
+        asked_at=kept.get("asked_at"),
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mailsync.carriers.base import Letter, Refused, Retry, SendResult, Sent
+from mailsync.core.forgetting import expire
 from mailsync.core.model import Key
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
@@ -157,6 +158,22 @@ def test_a_silent_peer_is_tried_ever_more_rarely(sites: Sites) -> None:
     sites.sync("alice")
     sites.network.in_transit.clear()
     assert resends(sites, 28) == [1, 3, 7, 14, 21, 28]
+
+
+def test_so_is_one_that_was_only_asked_something(sites: Sites) -> None:
+    alice = sites.sites["alice"]
+    with alice.store.transaction() as transaction:
+        transaction.save_links({"bob": expire(alice.links(transaction)["bob"])})
+    sites.sync("alice")
+    sites.network.in_transit.clear()
+    assert resends(sites, 28) == [1, 3, 7, 14, 21, 28]
+    for _ in range(4):
+        sites.clock.now += 8 * DAY
+        sites.round()
+    with alice.store.transaction() as transaction:
+        link = alice.links(transaction)["bob"]
+    assert not link.stale
+    assert link.misses == 0
 
 
 def test_the_timer_learns_how_long_a_slow_way_takes(sites: Sites) -> None:

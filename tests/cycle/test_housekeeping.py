@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from mailsync.core.model import Key
 from mailsync.core.positions import NOWHERE
 from mailsync.cycle.housekeeping import tidy
@@ -30,7 +32,8 @@ def test_what_was_kept_for_a_peer_that_is_no_more_goes(tmp_path: Path) -> None:
         assert not transaction.bodies.kept("bob")
 
 
-def test_a_peer_that_returns_hears_of_the_deletes_it_missed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_peer_that_returns_hears_of_the_deletes_it_missed(tmp_path: Path, lost: int) -> None:
     sites = pair(tmp_path)
     sites.rows("alice")[Key("1")] = {"name": "Ada"}
     for _ in range(4):
@@ -46,6 +49,10 @@ def test_a_peer_that_returns_hears_of_the_deletes_it_missed(tmp_path: Path) -> N
     with alice.store.transaction() as transaction:
         assert transaction.records.all() == []
     sites.sites["alice"] = alice
+    for _ in range(lost):
+        assert sites.sync("alice").peers["bob"].sent.mails == 1
+        sites.network.in_transit.clear()
+        sites.clock.now += 8 * DAY
     for _ in range(6):
         sites.round()
         sites.clock.now += 2 * HOUR

@@ -232,7 +232,10 @@ def _keep_fulls() -> list[Patch]:
 
     def purge(ledger: Ledger, links: Links, record: Record) -> dict[str, Link]:
         after = real(ledger, links, record)
-        return {name: replace(link, fulls=links[name].fulls) for name, link in after.items()}
+        return {
+            name: replace(link, fulls=links[name].fulls, asked_at=links[name].asked_at)
+            for name, link in after.items()
+        }
 
     return [_swap(forgetting, "purge", purge)]
 

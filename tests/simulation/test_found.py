@@ -25,6 +25,41 @@ FOUND = {
         edit.0.71293 edit.2.38957
         """,
     ),
+    "a full bundle without a record is lost": (
+        5048893,
+        "again",
+        "sync.1.39541 retire.3.82212 sync.4.28023 return_.3.65304 killed.4.56141 carry.3.48012",
+    ),
+    "so is one to a peer of another": (
+        5057197,
+        "again",
+        "sync.0.57578 retire.3.58206 sync.3.43434 return_.4.23862 sync.3.72899 carry.1.26059",
+    ),
+    "a peer has seen every write of a state that it never confirms": (
+        5063889,
+        "mail",
+        """
+        insert.2.84129 insert.3.9832 sync.1.5125 carry.3.17579 sync.4.63944 insert.4.76648
+        edit.3.44337 swap.4.40346 carry.2.2290 sync.0.55578 sync.3.67457 deliver.1.83463
+        sync.1.45573 carry.0.97427 carry.2.89170 sync.2.35991 lose.2.28227 swap.1.61602
+        """,
+    ),
+    "an acknowledgement from before a refusal comes late": (
+        5085727,
+        "all",
+        """
+        insert.3.87340 sync.1.22394 insert.3.87120 widen.1.32440 replay.4.84812 sync.0.83128
+        wait.0.37031 sync.2.30796 lose.3.75353
+        """,
+    ),
+    "another one, at one of five sites": (
+        5096186,
+        "datasets",
+        """
+        insert.4.38580 insert.0.4159 widen.4.32234 sync.0.61829 edit.0.79785 carry.1.93862
+        sync.4.39887 carry.0.6314 sync.3.13813 sync.0.54262 carry.1.7917 insert.4.58064
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
