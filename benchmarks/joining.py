@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     rows = customers(options.rows)
-    for differing in (None, *options.differing):
+    for differing in (*options.differing, None):
         found = measure(rows, differing)
         words = "{case:12} {mails:4} mails {bytes:10} bytes  equal: {equal}".format(**found)
         print(json.dumps(found) if options.json else words, flush=True)

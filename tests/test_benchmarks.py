@@ -190,7 +190,7 @@ def test_the_real_history_names_its_source_and_licence() -> None:
 
 def test_joining_is_measured_against_copying(capsys: pytest.CaptureFixture[str]) -> None:
     joining.main(["--rows", "60", "--differing", "0", "3", "--json"])
-    copied, same, some = map(json.loads, capsys.readouterr().out.splitlines())
+    same, some, copied = map(json.loads, capsys.readouterr().out.splitlines())
     assert copied["equal"] and same["equal"] and some["equal"]
     assert same["bytes"] < some["bytes"] < copied["bytes"]
 
