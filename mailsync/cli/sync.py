@@ -130,8 +130,10 @@ def _show_plan(output: Output, site: Site, planned: Plan) -> None:
         for dataset in sorted(peer.upserts | peer.deletes):
             output.show(
                 f"{name}: {dataset}: {peer.upserts[dataset]} records,"
-                f" {peer.deletes[dataset]} deletes"
+                f" {peer.deletes[dataset]} deletes{_alike(peer.alike[dataset])}"
             )
+        for dataset in sorted(peer.matching):
+            output.show(f"{name}: {dataset}: match digests, to find out what both sites have")
         cost = in_words(site, name, peer.bytes)
         output.show(f"{name}: {peer.mails} mails, {cost}; nothing was written")
     show_waiting(output, planned.waiting)
@@ -139,6 +141,8 @@ def _show_plan(output: Output, site: Site, planned: Plan) -> None:
         name: {
             "upserts": dict(peer.upserts),  # asdict would count a Counter's items anew
             "deletes": dict(peer.deletes),
+            "alike": dict(peer.alike),
+            "matching": sorted(peer.matching),
             "mails": peer.mails,
             "bytes": peer.bytes,
             **priced(site, name, peer.bytes),
@@ -146,6 +150,10 @@ def _show_plan(output: Output, site: Site, planned: Plan) -> None:
         for name, peer in planned.peers.items()
     }
     output.line("summary", peers=peers)
+
+
+def _alike(records: int) -> str:
+    return f", {records} of them known there already" if records else ""
 
 
 class Bars:

@@ -103,6 +103,11 @@ def abridged(item: Extraction, rank: int, told: Iterable[str]) -> Extraction:
     return replace(item, entries=entries, like=Likeness(rank, is_equal=True))
 
 
+def is_alike(item: Extraction) -> bool:
+    """Does the reader have its values already?"""
+    return item.like is not None and item.like.is_equal
+
+
 def filled(item: Extraction, fields: Fields) -> Extraction:
     """The item with its values, from the reader's own record."""
     entries: dict[str, Entry] = {

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mailsync.core import container, delivery, outbound, sealing, wire
 from mailsync.core.ledger import Ledger
+from mailsync.core.matching import is_alike
 from mailsync.core.merge import subject_of
 from mailsync.core.model import CONFLICTS, Bundle, Extraction, Link, RecordId
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
@@ -47,6 +48,10 @@ class Composed(NamedTuple):
 
     upserts: Counter[str]
     deletes: Counter[str]
+    alike: Counter[str]
+    """Of the former those that the peer has already: it only learns their GUIDs."""
+    matching: frozenset[str]
+    """Datasets of which it is told digests."""
     containers: list[bytes]
 
 
@@ -210,6 +215,8 @@ def _compose_one(pending: Pending, transaction: Transaction) -> Composed | None:
     return Composed(
         Counter(item.dataset for item in draft.bundle.extractions),
         Counter(item.dataset for item in draft.bundle.deletes),
+        Counter(item.dataset for item in draft.bundle.extractions if is_alike(item)),
+        frozenset(word.dataset for word in draft.bundle.words),
         draft.containers,
     )
 

@@ -23,6 +23,10 @@ class PeerPlan:
     upserts: Counter[str] = field(default_factory=Counter)
     """Records by dataset."""
     deletes: Counter[str] = field(default_factory=Counter)
+    alike: Counter[str] = field(default_factory=Counter)
+    """Of the records those that the peer has already: it only learns their GUIDs."""
+    matching: set[str] = field(default_factory=set)
+    """Datasets of which digests go first, to find out what both sites have."""
     mails: int = 0
     bytes: int = 0
 
@@ -80,6 +84,8 @@ def _plan_peer(site: Site, peer: Peer, report: Report) -> PeerPlan:
     for composed in compose_for(site, peer, report, everything=False, due_by=ALWAYS):
         plan.upserts += composed.upserts
         plan.deletes += composed.deletes
+        plan.alike += composed.alike
+        plan.matching |= composed.matching
         plan.mails += len(composed.containers)
         plan.bytes += sum(mail_sizes(site, peer, composed.containers, step))
     del plan.upserts[CONFLICTS]

@@ -10,6 +10,8 @@ import pytest
 from mailsync.core.model import Fields, Key
 from mailsync.core.outbound import SIZE_LIMIT
 from mailsync.cycle.health import LinkHealth, examine_links
+from mailsync.cycle.planning import plan_sync
+from mailsync.cycle.run import Extent
 from tests.cycle.sites import DAY, Sites
 from tests.cycle.test_two_sites import journal
 
@@ -111,6 +113,21 @@ def test_what_differs_is_paired_by_the_declared_fields_and_the_loser_kept(tmp_pa
     assert field == "note"
     assert {loser, winner} == {"what bob knows", ours[7]["note"]}
     assert journal(sites, "bob") == journal(sites, "alice")
+
+
+def test_the_plan_tells_what_will_travel(tmp_path: Path) -> None:
+    sites = meeting(tmp_path)
+    fill(sites, "alice", people(30))
+    fill(sites, "bob", [*people(29), {"name": "only bob", "note": "b"}])
+    planned = plan_sync(sites.sites["alice"]).peers["bob"]
+    assert (planned.matching, planned.upserts) == ({"people"}, {})
+    sites.sync("alice")
+    sites.network.deliver_all()
+    sites.sync("bob", Extent(sending=False))
+    planned = plan_sync(sites.sites["bob"]).peers["alice"]
+    assert (planned.upserts, planned.alike) == ({"people": 30}, {"people": 29})
+    report = sites.sync("bob")
+    assert (report.peers["alice"].sent.mails, report.peers["alice"].sent.upserts) == (1, 30)
 
 
 def test_an_empty_site_gets_everything(tmp_path: Path) -> None:
