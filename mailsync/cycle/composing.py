@@ -70,7 +70,7 @@ def compose_for(
         links = site.links(transaction)
         candidates = list(transaction.records.outside(links[peer.name].acked))
         matching.decide(site, transaction, peer, candidates, report.read)
-        standings = matching.standings(site, transaction, peer, start)
+        standings = matching.standings(site, transaction, peer, candidates, start)
         choice = Choice(links[peer.name], peer.settings.budget, site.settings.section_of)
         pending = Pending(site, peer, report, candidates, start, choice, standings, everything)
         more = pending.is_due(transaction, start, resend_before=0)

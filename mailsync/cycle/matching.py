@@ -213,8 +213,11 @@ class Standings:
         return record.dataset in self.waiting or record.id in self.expected
 
 
-def standings(site: Site, transaction: Transaction, peer: Peer, now: int) -> Standings:
-    """As they are after :func:`decide`."""
+def standings(
+    site: Site, transaction: Transaction, peer: Peer, candidates: Iterable[Record], now: int
+) -> Standings:
+    """As they are after :func:`decide`; ``candidates`` as there. What is settled is forgotten."""
+    pending = {record.id for record in candidates}
     link = site.links(transaction)[peer.name]
     patience = 2 * delivery.patience(link, peer.settings.resend_after * 1000)
     expected: set[RecordId] = set()
@@ -223,7 +226,14 @@ def standings(site: Site, transaction: Transaction, peer: Peer, now: int) -> Sta
     for match in under_way:
         if match.waiting or not match.matched_at:
             continue
-        ours = {RecordId(match.dataset, one.guid): one for one in transaction.matches.alike(match)}
+        alike = transaction.matches.alike(match)
+        ours = {
+            record_id: one
+            for one in alike
+            if (record_id := RecordId(match.dataset, one.guid)) in pending
+        }
+        if len(ours) < len(alike):
+            transaction.matches.replace(match, ours.values())
         if match.keeping:
             likenesses |= ours
         elif now < match.matched_at + patience:

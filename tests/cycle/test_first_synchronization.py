@@ -81,6 +81,12 @@ def test_equal_rows_become_one_without_travelling(tmp_path: Path, first: str) ->
     assert sent_bytes(sites) < 400 * 40
     assert not journal(sites, "alice")
     assert sites.round() == 0
+    sites.clock.now += DAY
+    settle(sites)
+    for name, peer in (("alice", "bob"), ("bob", "alice")):
+        with sites.sites[name].store.transaction() as transaction:
+            match = transaction.matches.of(peer)["people"]
+            assert (match.waiting, transaction.matches.alike(match)) == (False, [])
 
 
 def test_then_edits_and_deletes_travel_as_ever(tmp_path: Path) -> None:
