@@ -11,6 +11,7 @@ Rules
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,6 +47,9 @@ from mailsync.errors import (
     DiskFull,
     MailsyncError,
 )
+
+# of a refused write among several it warns besides raising the refusal itself
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 BEGIN_READING: Final = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
 BEGIN_WRITING: Final = ("BEGIN ISOLATION LEVEL READ COMMITTED", "SET CONSTRAINTS ALL DEFERRED")

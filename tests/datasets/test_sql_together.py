@@ -103,6 +103,15 @@ def test_what_breaks_a_rule_stays_out_with_what_depends_on_it(tables: Tables) ->
     assert tables.run("SELECT id FROM toy") == [(1,)]
 
 
+def test_a_refusal_is_told_by_its_outcome_alone(
+    tables: Tables, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables.run("CREATE TABLE small (id int PRIMARY KEY, size int CHECK (size < 3))")
+    [outcome] = tables.results(small=[write(n, None, {"size": n}) for n in range(1, 5)])
+    assert outcome == [WRITTEN] * 2 + [REFUSED] * 2
+    assert not caplog.records
+
+
 def test_a_long_line_behind_a_refused_row_is_undone_once(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
