@@ -37,7 +37,6 @@ from mailsync.core.model import (
     Extraction,
     Link,
     Mark,
-    RecordId,
     dots_of,
 )
 from mailsync.core.offering import offer
@@ -195,7 +194,7 @@ def _take_all(
     lacking, refused = set(link.lacking), set(link.refusing)
     upserts = deletes = 0
     for item in _in_order(bundle):
-        record_id = RecordId(item.dataset, item.guid)
+        record_id = item.id
         if item.position in link.cover:
             continue
         record = ledger.get(record_id)

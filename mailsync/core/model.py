@@ -88,6 +88,19 @@ class RecordId(NamedTuple):
     guid: Guid
 
 
+class OfRecord:
+    """What is about one record."""
+
+    __slots__ = ()
+    dataset: str
+    guid: Guid
+
+    @property
+    def id(self) -> RecordId:
+        """Dataset and GUID."""
+        return RecordId(self.dataset, self.guid)
+
+
 class NoMarker(enum.Enum):
     """No write to the dataset is under way (``None`` would mean: a delete is)."""
 
@@ -98,7 +111,7 @@ NO_MARKER: Final = NoMarker.NO_MARKER
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Record(OfRecord):
     """All a site knows of one record (protocol: "What a site keeps")."""
 
     dataset: str
@@ -126,11 +139,6 @@ class Record:
     marker: Fields | NoMarker | None = NO_MARKER
     """What is being written to the dataset right now."""
 
-    @property
-    def id(self) -> RecordId:
-        """Dataset and GUID."""
-        return RecordId(self.dataset, self.guid)
-
 
 class Reason(enum.Enum):
     """Why a delete order was given."""
@@ -140,7 +148,7 @@ class Reason(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Extraction:
+class Extraction(OfRecord):
     """Extraction record: a record added or modified since the peer last confirmed it.
 
     ``entries`` holds the fields the peer lacks; with ``whole`` it holds all of them.
@@ -160,7 +168,7 @@ class Extraction:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteOrder:
+class DeleteOrder(OfRecord):
     """A record previously transmitted that no longer exists, or is no longer for the peer.
 
     ``newest`` is the greatest dot of the state it kills. ``entries`` holds the (killed)
@@ -204,8 +212,7 @@ class Acknowledgement:
     refused: frozenset[str] = frozenset()
     """Datasets offered that the reader does not take; taken off this list, they are sent anew."""
     stripped: int = 0
-    """How far up the carrier ladder mails came without their containers: 0 not at all, else one
-    more than the highest step at which they did."""
+    """Highest step of the carrier ladder, from 1, at which mails came without containers; or 0."""
     held: frozenset[RecordId] = frozenset()
     """Records of the reader's that the sender's datasets do not take as they are."""
 
@@ -305,8 +312,7 @@ class Link:
     rejoin: bool = False
     """We were restored and the peer has not answered yet."""
     asked_at: int | None = None
-    """When a full bundle was last sent since the peer became stale, or one that asks since we
-    were restored (milliseconds since 1970)."""
+    """When a question still open, full bundle or ``ask``, last went (milliseconds since 1970)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,8 +390,7 @@ def desired_fields(record: Record, held: AbstractSet[str] | None = None) -> Fiel
 
 def is_without_row(record: Record) -> bool:
     """Does our dataset hold nothing for this record, as it should?"""
-    nothing = record.shadow is None and record.marker is NO_MARKER
-    return nothing and desired_fields(record) is None
+    return record.shadow is None and record.marker is NO_MARKER and desired_fields(record) is None
 
 
 def needs_writing(record: Record, held: AbstractSet[str] | None = None) -> bool:

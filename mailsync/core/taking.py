@@ -53,7 +53,7 @@ def take(
 ) -> None:
     """Take one record of the bundle; ``newest``: no newer bundle of the peer has come."""
     ledger.see(item.context | dots_of(item.entries))
-    record = ledger.get(RecordId(item.dataset, item.guid))
+    record = ledger.get(item.id)
     if isinstance(item, DeleteOrder) and item.reason is Reason.WITHDRAWN:
         if record is not None:
             record = ledger.keep(replace(record, blind_to=record.blind_to | {peer}))

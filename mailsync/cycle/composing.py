@@ -14,7 +14,7 @@ from mailsync.core import container, delivery, outbound, sealing, wire
 from mailsync.core.ledger import Ledger
 from mailsync.core.matching import is_alike
 from mailsync.core.merge import subject_of
-from mailsync.core.model import CONFLICTS, Bundle, Extraction, Link, RecordId
+from mailsync.core.model import CONFLICTS, Bundle, Link, RecordId
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.core.positions import Positions
 from mailsync.cycle import matching
@@ -153,6 +153,7 @@ class _Desk:
         self.links = site.links(transaction)
         self.link = self.links[peer.name]
         self.rank = pending.rank
+        self._abridgement = matching.Abridgement(site, transaction, pending.standings)
         self._words = pending.words(transaction, pending.resend_before(self.link))
         self._tag = site.surroundings.bits(32)
         self.name = site.surroundings.octets(BUNDLE_SIZE)
@@ -174,7 +175,7 @@ class _Desk:
             tag=self._tag,
             size_limit=size_limit,
             rank=rank,
-            abridge=self._abridged,
+            abridge=self._abridgement.of,
             manifest=self._manifest,
         )
         told = replace(bundle.acknowledgement, stripped=self._route.stripped)
@@ -185,9 +186,6 @@ class _Desk:
         )
         link = replace(changed, owe_since=self.still_owed)
         return _Draft(bundle, ledger, link, written.body, containers)
-
-    def _abridged(self, item: Extraction) -> Extraction:
-        return matching.abridge(self._pending.site, self.transaction, self._pending.standings, item)
 
     def price(self, draft: _Draft) -> int:
         """Bytes of the whole mails that would carry it."""

@@ -242,17 +242,33 @@ def standings(
     return Standings(waiting, frozenset(expected), likenesses)
 
 
-def abridge(
-    site: Site, transaction: Transaction, standings: Standings, item: Extraction
-) -> Extraction:
-    """The item without values that the peer has, but for references: they are GUIDs."""
-    one = standings.likenesses.get(RecordId(item.dataset, item.guid))
-    record = None if one is None else transaction.records.get(RecordId(item.dataset, item.guid))
-    if one is None or record is None:
-        return item
-    if Contents(site, transaction.ledger()).digest(record).to_bytes(8) != one.digest:
-        return replace(item, like=Likeness(one.rank, is_equal=False))
-    return abridged(item, one.rank, site.references(item.dataset))
+class Abridgement:
+    """Extraction records without values that the peer has, but for references: they are GUIDs."""
+
+    def __init__(self, site: Site, transaction: Transaction, standings: Standings) -> None:
+        """As records stand in the transaction."""
+        self._site = site
+        self._records = transaction.records
+        self._likenesses = standings.likenesses
+        self._contents = Contents(site, transaction.ledger())
+
+    def of(self, item: Extraction) -> Extraction:
+        """The item as the peer needs it."""
+        one = self._likenesses.get(item.id)
+        record = None if one is None else self._records.get(item.id)
+        if one is None or record is None:
+            return item
+        if self._contents.digest(record).to_bytes(8) != one.digest:
+            return replace(item, like=Likeness(one.rank, is_equal=False))
+        return abridged(item, one.rank, self._site.references(item.dataset))
+
+
+def has_words(
+    transaction: Transaction, link: Link, readable: Collection[str], resend_before: int
+) -> bool:
+    """Should something be said to the peer now?"""
+    spoken_of = _spoken_of(transaction, link, readable)
+    return any(_answer(match) or _symbols_due(match, resend_before) for match in spoken_of)
 
 
 def words_due(
@@ -260,11 +276,16 @@ def words_due(
 ) -> tuple[Word, ...]:
     """What should be said to the peer now."""
     words: list[Word] = []
-    for name, match in transaction.matches.of(link.peer).items():
-        if name in readable and name in link.datasets and name not in link.refused:
-            words += _answer(match)
-            words += _digests(transaction, match, resend_before)
+    for match in _spoken_of(transaction, link, readable):
+        words += _answer(match)
+        if due := _symbols_due(match, resend_before):
+            words.append(_digests(transaction, match, due))
     return tuple(words)
+
+
+def _spoken_of(transaction: Transaction, link: Link, readable: Collection[str]) -> list[Match]:
+    names = link.datasets.intersection(readable) - link.refused
+    return [match for name, match in transaction.matches.of(link.peer).items() if name in names]
 
 
 def _answer(match: Match) -> list[Word]:
@@ -275,15 +296,19 @@ def _answer(match: Match) -> list[Word]:
     return [MoreDigests(match.dataset, match.heard_tag, len(match.heard) // SYMBOL_SIZE)]
 
 
-def _digests(transaction: Transaction, match: Match, resend_before: int) -> list[Word]:
-    start, stop = match.said, match.wanted
-    if start == stop and match.said_at <= resend_before:
-        start, stop = 0, min(FIRST, match.wanted)
-    if not match.waiting or start >= stop:
-        return []
+def _symbols_due(match: Match, resend_before: int) -> range:
+    """Which of our symbols the peer should be sent now."""
+    if not match.waiting:
+        return range(0)
+    if match.said == match.wanted and match.said_at <= resend_before:
+        return range(min(FIRST, match.wanted))
+    return range(match.said, match.wanted)
+
+
+def _digests(transaction: Transaction, match: Match, due: range) -> Digests:
     digests = {one.guid: int.from_bytes(one.digest) for one in transaction.matches.alike(match)}
-    sketch = symbols([element for element, _ in ranked(digests)], start, stop)
-    return [Digests(match.dataset, match.tag, match.shared, match.size, start, sketch)]
+    sketch = symbols([element for element, _ in ranked(digests)], due.start, due.stop)
+    return Digests(match.dataset, match.tag, match.shared, match.size, due.start, sketch)
 
 
 def note_said(transaction: Transaction, peer: str, words: Iterable[Word], now: int) -> None:

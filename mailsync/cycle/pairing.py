@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 from mailsync.core.delivery import has_seen_some
@@ -64,7 +65,7 @@ def fill(
     for item in bundle.extractions:
         whole = item if item.like is None else filling.filled(item, readable)
         if whole is None:
-            unfilled[RecordId(item.dataset, item.guid)] = item.position
+            unfilled[item.id] = item.position
         else:
             items.append(whole)
     lacking = frozenset(one for one in unfilled if one.dataset in readable)
@@ -84,7 +85,7 @@ class _Filling:
         self._site = site
         self._transaction = transaction
         self._peer = peer
-        self._coming = {RecordId(item.dataset, item.guid) for item in bundle.extractions}
+        self._coming = {item.id for item in bundle.extractions}
         self._ledger = transaction.ledger()
         self._contents = Contents(site, self._ledger)
         self.ours: dict[RecordId, Alike] = {}
@@ -97,7 +98,7 @@ class _Filling:
         own = None if alike is None else self._ledger.get(RecordId(item.dataset, alike.guid))
         if alike is None or own is None or not is_alive(own.entries):
             return None if item.like.is_equal else replace(item, like=None)
-        self.ours[RecordId(item.dataset, item.guid)] = alike
+        self.ours[item.id] = alike
         if not item.like.is_equal:
             return replace(item, like=None)
         if self._contents.digest(own).to_bytes(8) != alike.digest:
@@ -148,7 +149,7 @@ class Unions:
         self._name = name
         self._transaction = transaction
         self._ledger = ledger
-        self._before = len(names)
+        self._finished = len(names)
         self._names = names
         self._same: Mapping[Guid, Guid] = {}
 
@@ -194,18 +195,13 @@ class Unions:
 
     def finish(self) -> None:
         """Make what refers to the GUIDs that went refer to those that stay."""
-        if len(self._names) == self._before:
+        names = {guid: self._now(guid) for guid in islice(self._names, self._finished, None)}
+        self._finished = len(self._names)
+        if not names:
             return
-        names = {guid: self._now(guid) for guid in self._names}
         self._transaction.matches.rename(self._name, names)
-        for child in self._site.sections:
-            fields = [
-                field
-                for field, parent in self._site.references(child).items()
-                if parent == self._name
-            ]
-            if fields:
-                self._rename(child, fields, names)
+        for child, fields in self._site.children(self._name).items():
+            self._rename(child, fields, names)
 
     def _rename(self, child: str, fields: Sequence[str], names: Mapping[Guid, Guid]) -> None:
         now, number = self._site.surroundings.now(), self._site.surroundings.bits(32)

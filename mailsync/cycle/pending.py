@@ -55,10 +55,12 @@ class Pending:
 
     def is_due(self, transaction: Transaction, now: int, resend_before: int) -> bool:
         """Is there anything to tell that was not found too large?"""
-        if self.words(transaction, resend_before):
+        links = self.site.links(transaction)
+        link = links[self.peer.name]
+        if matching.has_words(transaction, link, self.report.read, resend_before):
             return True
         return outbound.is_due(
-            self.site.links(transaction),
+            links,
             self.peer.name,
             (record for record in self.candidates if self.rank(record) is not None),
             resend_before=resend_before,

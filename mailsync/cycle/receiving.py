@@ -18,7 +18,7 @@ from mailsync.carriers.base import Arrival, Mailbox, Place
 from mailsync.core import container, parts, sealing, wire
 from mailsync.core.delivery import owing, unread
 from mailsync.core.inbound import Received, Verdict, receive
-from mailsync.core.model import CONFLICTS, Bundle, RecordId
+from mailsync.core.model import CONFLICTS, Bundle
 from mailsync.core.preface import Preface
 from mailsync.core.preface import read as preface_of
 from mailsync.cycle import matching, pairing
@@ -260,7 +260,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
             transaction.save_links({waiting.peer: link})
             return
         ledger = transaction.ledger()
-        transaction.records.fetch(RecordId(item.dataset, item.guid) for item in bundle.items)
+        transaction.records.fetch(item.id for item in bundle.items)
         whole = pairing.fill(site, transaction, links[waiting.peer], bundle, report.read)
         links[waiting.peer] = whole.link
         received = receive(

@@ -191,6 +191,17 @@ class Site:
         found = (tables.get(one.table) for one in self.dataset(name).references)
         return sorted({parent for parent in found if parent})
 
+    def children(self, name: str) -> dict[str, list[str]]:
+        """The datasets whose records refer to its records by GUID, and the fields that do.
+
+        Raises DatasetError, BadConfiguration.
+        """
+        found = {
+            other: [field for field, owner in self.references(other).items() if owner == name]
+            for other in self._tables(name).values()
+        }
+        return {other: fields for other, fields in found.items() if fields}
+
     def _owner(
         self,
         name: str,

@@ -56,12 +56,12 @@ def watched(world: World) -> Iterator[None]:
 def _remember(shown: Shown, site: str, peer: str, bundle: Bundle) -> None:
     items: list[Extraction | DeleteOrder] = [*bundle.extractions, *bundle.deletes]
     for item in items:
-        entries = shown.setdefault((site, peer, RecordId(item.dataset, item.guid)), set())
+        entries = shown.setdefault((site, peer, item.id), set())
         entries |= {(name, entry.dot, entry.killed) for name, entry in item.entries.items()}
 
 
 def _suspect_echo(world: World, shown: Shown, site: str, peer: str, bundle: Bundle) -> None:
     for item in bundle.extractions:
         entries = {(name, entry.dot, entry.killed) for name, entry in item.entries.items()}
-        if entries <= shown.get((site, peer, RecordId(item.dataset, item.guid)), set()):
+        if entries <= shown.get((site, peer, item.id), set()):
             world.suspicions.append(f"echo: {site} sends {item.guid.hex()} back to {peer}")
