@@ -101,7 +101,8 @@ def remove(world: World, machine: Machine, dataset: str, key: Key) -> None:
     record = machine.record_under(dataset, key)
     kept = machine.kept(dataset, record)
     shadow = (record and record.shadow) or {}
-    kept |= {name: shadow.get(name) for name, value in row.items() if value is None}  # type: ignore[misc]
+    emptied = (name for name, value in row.items() if not isinstance(value, int))
+    kept |= {name: shadow.get(name) for name in emptied}  # type: ignore[misc]
     restored = bool(world.restored)
     in_doubt = restored
     guid: Guid | None = None
