@@ -97,6 +97,8 @@ class Site:
     """Those that datasets were opened from, by their URLs."""
     _expansion: Expansion | None = None
     _references: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    _links: dict[str, tuple[Link, Link]] = field(default_factory=dict)
+    """By peer: its link as it was last stored, and as configured."""
 
     @property
     def name(self) -> str:
@@ -114,6 +116,13 @@ class Site:
         return {name: self._configured(not_later(stored[name], now)) for name in self.peers}
 
     def _configured(self, link: Link) -> Link:
+        known, configured = self._links.get(link.peer, (None, link))
+        if known is not link:
+            configured = self._with_datasets(link)
+            self._links[link.peer] = (link, configured)
+        return configured
+
+    def _with_datasets(self, link: Link) -> Link:
         chosen = self.peers[link.peer].settings.datasets
         names = frozenset(
             name
@@ -149,6 +158,7 @@ class Site:
                 memory = Memory(transaction.records.holding(), frozenset().union(*offered))
         self._expansion = expand(self.settings, memory, self._opened)
         self._references.clear()
+        self._links.clear()
 
     @property
     def _opened(self) -> Opened:
