@@ -50,6 +50,25 @@ def create_file(path: Path, content: bytes, mode: int) -> None:
     _sync_directory(path.parent)
 
 
+def place_file(path: Path, content: bytes) -> None:
+    """Write a file so that it is whole or not there, on a file system without links as well.
+
+    Until then it is called ``NAME.tmp``; a leftover of that name is replaced. Raises OSError.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
 def require_private(path: Path) -> None:
     """Raise ``BadKeys`` if anybody but the owner may use this file or directory."""
     if os.name == "nt":  # permission bits say nothing there

@@ -15,12 +15,15 @@ from mailsync.core.letters import Place
 from mailsync.errors import Unreachable
 
 __all__ = [
+    "CONTAINER_MAX",
     "NAME_SIZE",
     "STEP_MAX",
     "Arrival",
     "Bounce",
+    "Kind",
     "Letter",
     "Mailbox",
+    "NotHere",
     "Place",
     "Profile",
     "Quota",
@@ -36,6 +39,13 @@ __all__ = [
 
 Profile = Literal["robust", "thin"]
 """The form of a mail: one that survives gateways, or the fewest header bytes."""
+
+Kind = Literal["mail", "tcp", "folder"]
+"""What a carrier is, as the configuration calls it."""
+
+CONTAINER_MAX = 16 * 2**20
+"""Bytes of the largest container that goes by another carrier than mail. No message of ours is as
+large; the bound is for those that others claim to send."""
 
 STEP_MAX = 2
 """The last step of the carrier ladder; see :attr:`Letter.step`."""
@@ -105,6 +115,10 @@ class Throttled(Unreachable):
         self.seconds = seconds
 
 
+class NotHere(Unreachable):
+    """Nothing is lost: what is due waits for it, or goes by another carrier."""
+
+
 class Bounce(NamedTuple):
     """What a report says of a mail that was not delivered. Anybody can write one: a hint."""
 
@@ -148,6 +162,8 @@ class Arrival:
     bounce: Bounce | None = None
     in_junk: bool = False
     """It lay where the account's spam filter puts things."""
+    carrier: Kind = "mail"
+    """What brought it."""
 
 
 class Sender(Protocol):

@@ -10,6 +10,7 @@ import click
 from mailsync.cli.invocation import Invocation
 from mailsync.cli.meter import waiting_values, waiting_words
 from mailsync.cli.output import Output
+from mailsync.cli.sync import by_others
 
 if TYPE_CHECKING:
     from mailsync.cycle.report import Report
@@ -94,6 +95,8 @@ class _Telling:
 
     def _show_peer(self, name: str, report: Report) -> None:
         sent, received = report.peer(name).sent, report.peer(name).received
+        for words in by_others(name, report.peer(name)):
+            self.tell(words)
         if sent.mails or received.mails or received.bundles:
             self.tell(
                 f"{name}: sent {sent.mails} mails ({sent.bytes} bytes), received"

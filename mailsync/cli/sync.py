@@ -14,10 +14,10 @@ from mailsync.cli.output import Advance, Output
 from mailsync.errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from mailsync.cycle.planning import Plan
-    from mailsync.cycle.report import Report
+    from mailsync.cycle.report import PeerReport, Report
     from mailsync.cycle.site import Site
 
 
@@ -106,9 +106,18 @@ def show_report(output: Output, site: Site, report: Report) -> None:
             f" {received.deletes} deletes in {received.mails} mails ({cost[1]});"
             f" {counted.conflicts} conflicts"
         )
+        for words in by_others(name, counted):
+            output.show(words)
     show_waiting(output, report.waiting)
     peers = {name: _counted(site, name, report) for name in site.peers}
     output.line("summary", peers=peers, detected=report.detected, exit=int(report.exit_code))
+
+
+def by_others(name: str, counted: PeerReport) -> Iterator[str]:
+    """What passed by other carriers than mail, one line each way and carrier."""
+    for word, way in (("sent to", counted.sent), ("received from", counted.received)):
+        for kind, carried in way.others.items():
+            yield f"{word} {name} by {kind}: {carried.containers} bundles ({carried.bytes} bytes)"
 
 
 def _counted(site: Site, name: str, report: Report) -> dict[str, object]:

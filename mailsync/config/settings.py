@@ -56,6 +56,7 @@ THIN_BELOW_BYTES = 64_000
 BUDGET_BYTES_MIN = 4_000
 """Room for one mail and a change."""
 EVERYTHING_ELSE = "*"
+CARRIERS = frozenset({"mail", "folder"})
 
 
 def _address(text: str) -> str:
@@ -84,6 +85,16 @@ def _budget_size(size: int) -> int:
 
 def _ranked(name: str) -> str:
     return name if name == EVERYTHING_ELSE else dataset_name(name)
+
+
+def _carriers(value: object) -> tuple[str, ...]:
+    """In the order in which they are tried; after one named alone comes mail."""
+    if isinstance(value, str) and value in CARRIERS:
+        return (value,) if value == "mail" else (value, "mail")
+    named = list(value) if isinstance(value, list | tuple) else []
+    if not named or not all(isinstance(one, str) and one in CARRIERS for one in named):
+        raise ValueError('must be "mail", "folder", or a list of these')
+    return tuple(each_once(named))
 
 
 def _mail_url(text: str, tls: frozenset[str], clear: str) -> str:
@@ -151,6 +162,11 @@ Rates = Annotated[
     tuple[tuple[int, int], ...], BeforeValidator(parse_rates), PlainSerializer(format_rates)
 ]
 Poll = Annotated[int | str, BeforeValidator(parse_poll), PlainSerializer(format_poll)]
+
+
+Carriers = Annotated[
+    tuple[Literal["mail", "folder"], ...], PlainValidator(_carriers), PlainSerializer(list)
+]
 
 
 class SecretSettings(Section):
@@ -246,6 +262,14 @@ class PeerSettings(Section):
     """Seconds between two looks into the mailbox, or a cron expression of five fields."""
     max_message: Bytes = Field(default="9.5 MB", validate_default=True)
     """Bytes of the largest whole mail the way to the peer takes."""
+    carrier: Carriers = Field(default="mail", validate_default=True)
+    """What takes bundles to the peer: each in this order, if it is there now."""
+    folder_out: FilePath | None = None
+    """Where bundles for the peer are laid down, whenever it is there."""
+    folder_in: FilePath | None = None
+    """Where the peer's bundles are found, whenever it is there."""
+    folder_time: Seconds = Field(default="14d", validate_default=True)
+    """Seconds that what left in a folder, or on a stick, is given before it is sent again."""
     profile: Literal["robust", "thin", "auto"] = "robust"
     """The form of the mails; ``auto``: see :attr:`form`."""
     price_per_mb: PriceOfMegabyte | None = None
@@ -259,6 +283,12 @@ class PeerSettings(Section):
     """Seconds until something unconfirmed is sent again."""
     retention: Seconds = Field(default="30d", validate_default=True)
     """Seconds a silent peer holds back the purge of tombstones and history."""
+
+    @model_validator(mode="after")
+    def _folders_for_carrier(self) -> Self:
+        if "folder" in self.carrier and not (self.folder_out or self.folder_in):
+            raise ValueError('carrier "folder" needs folder_out and folder_in')
+        return self
 
     @property
     def form(self) -> Literal["robust", "thin"]:

@@ -124,9 +124,14 @@ def in_flight(link: Link, since: int) -> Positions:
     """Positions handed to the carrier after ``since`` (milliseconds since 1970), unconfirmed."""
     positions = NOWHERE
     for flight in link.flights:
-        if flight.sent_at > since:
+        if awaited_from(flight) > since:
             positions = positions | flight.positions
     return positions
+
+
+def awaited_from(flight: Flight) -> int:
+    """When the time for an answer begins, in milliseconds since 1970."""
+    return flight.sent_at + flight.grace
 
 
 def is_question_due(link: Link, resend_before: int) -> bool:
@@ -222,7 +227,7 @@ def _measured(link: Link, acked: Positions, now: int) -> RoundTrip | None:
     """The round trip after these confirmations (RFC 6298, section 2; Karn's algorithm)."""
     known = link.round_trip
     for flight in link.flights:
-        if flight.again or not flight.positions <= acked:
+        if flight.again or flight.grace or not flight.positions <= acked:
             continue
         sample = max(now - flight.sent_at, 0)
         if known is None:
@@ -258,6 +263,17 @@ def renewed(link: Link, positions: Positions, now: int) -> Link:
         for flight in link.flights
     )
     return replace(link, flights=flights, asked_at=None if link.asked_at is None else now)
+
+
+def carried(link: Link, positions: Positions, grace: int) -> Link:
+    """The link once what is at these positions left by a carrier that is slow: it is not expected
+    to arrive for ``grace`` milliseconds.
+    """
+    flights = tuple(
+        flight._replace(grace=grace) if (flight.positions & positions).intervals else flight
+        for flight in link.flights
+    )
+    return replace(link, flights=flights)
 
 
 def owing(link: Link, now: int) -> Link:

@@ -14,7 +14,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mailsync.core.merge import note_entries, note_id
 from mailsync.core.model import (
@@ -24,9 +24,21 @@ from mailsync.core.model import (
     Record,
     RecordId,
     Sighting,
-    SiteState,
     is_without_row,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class SiteState:
+    """A site's counters."""
+
+    number: int
+    """The site's own 64-bit number, as in its dots."""
+    position: int = 0
+    stamp: int = 0
+    """Hybrid logical clock: greatest stamp seen or made, milliseconds since 1970."""
+    horizon: int = 0
+    """Greatest position of a record that was purged."""
 
 
 class Ledger:

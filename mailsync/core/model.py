@@ -254,6 +254,8 @@ class Flight(NamedTuple):
     sent_at: int
     again: bool = False
     """Some of it had been sent before, so its confirmation tells nothing of the way's delay."""
+    grace: int = 0
+    """Milliseconds: a slow carrier, such as a stick, is not waited for until they are over."""
 
 
 class RoundTrip(NamedTuple):
@@ -313,19 +315,6 @@ class Link:
     """We were restored and the peer has not answered yet."""
     asked_at: int | None = None
     """When a question still open, full bundle or ``ask``, last went (milliseconds since 1970)."""
-
-
-@dataclass(frozen=True, slots=True)
-class SiteState:
-    """A site's counters."""
-
-    number: int
-    """The site's own 64-bit number, as in its dots."""
-    position: int = 0
-    stamp: int = 0
-    """Hybrid logical clock: greatest stamp seen or made, milliseconds since 1970."""
-    horizon: int = 0
-    """Greatest position of a record that was purged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,12 @@ def compose_for(
     """
     start = site.surroundings.now()
     with site.store.transaction() as transaction:
+        _recall_oversized(site, transaction, peer, start)
         links = site.links(transaction)
+        if everything:
+            flying = delivery.in_flight(links[peer.name], 0)
+            links[peer.name] = delivery.carried(links[peer.name], flying, 0)
+            transaction.save_links({peer.name: links[peer.name]})
         candidates = list(transaction.records.outside(links[peer.name].acked))
         matching.decide(site, transaction, peer, candidates, report.read)
         standings = matching.standings(site, transaction, peer, candidates, start)
@@ -114,6 +119,16 @@ def _recall(site: Site, transaction: Transaction, peer: Peer, due_by: int) -> No
         link = site.links(transaction)[peer.name]
         now = site.surroundings.now()
         transaction.save_links({peer.name: delivery.renewed(link, positions, now)})
+
+
+def _recall_oversized(site: Site, transaction: Transaction, peer: Peer, now: int) -> None:
+    """Take back what was composed for a carrier of larger containers, which is not there now."""
+    limit = _room(peer, Route(), now)
+    items = transaction.outbox.items(peer.name)
+    labels = {item.label for item in items if len(item.container) > limit}
+    if labels:
+        ground(site, transaction, [item for item in items if item.label in labels])
+        transaction.matches.unsaid(peer.name)
 
 
 def ground(site: Site, transaction: Transaction, items: list[Queued]) -> None:
@@ -309,8 +324,7 @@ def _containers(
         )
     else:
         message = sealing.sign(content, sender=site.keys, recipient=peer.public)
-    largest = largest_mail(route, peer.settings.max_message, site.surroundings.now())
-    limit = int((largest - MAIL_OVERHEAD) / BASE64_GROWTH) - len(receipts)
+    limit = _room(peer, route, site.surroundings.now()) - len(receipts)
     whole = container.frame(container.Kind.BUNDLE, message)
     if len(whole) <= limit:
         return [whole + receipts]
@@ -321,6 +335,14 @@ def _containers(
         for part in split(message, name, limit - 256)
     ]
     return [pieces[0] + receipts, *pieces[1:]]
+
+
+def _room(peer: Peer, route: Route, now: int) -> int:
+    """Bytes of the largest container that goes to the peer."""
+    if peer.largest is not None:
+        return peer.largest
+    largest = largest_mail(route, peer.settings.max_message, now)
+    return int((largest - MAIL_OVERHEAD) / BASE64_GROWTH)
 
 
 def _queue(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from mailsync.core.delivery import in_flight, is_pending, without
+from mailsync.core.delivery import awaited_from, in_flight, is_pending, without
 from mailsync.core.model import Link, RecordId
 from mailsync.core.positions import Positions
 from mailsync.cycle.site import Site
@@ -133,7 +133,7 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
 
 def _is_silent(site: Site, link: Link, now: int) -> bool:
     """Has the peer left something unconfirmed for several times as long as it usually takes?"""
-    oldest = min((flight.sent_at for flight in link.flights), default=None)
+    oldest = min((awaited_from(flight) for flight in link.flights), default=None)
     if oldest is None:
         return False
     usual = site.peers[link.peer].settings.resend_after * 1000

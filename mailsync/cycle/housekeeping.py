@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mailsync.core import forgetting
-from mailsync.core.delivery import is_pending
+from mailsync.core.delivery import awaited_from, is_pending
 from mailsync.core.model import Link
 from mailsync.core.positions import Positions
 from mailsync.cycle.site import Site
@@ -59,7 +59,7 @@ def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link
     overdue = Positions.covering(
         interval
         for flight in link.flights
-        if flight.sent_at < limit
+        if awaited_from(flight) < limit
         for interval in flight.positions.intervals
     )
     if link.stale or not silent or not overdue.intervals:

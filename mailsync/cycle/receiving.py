@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Collection
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -59,15 +60,12 @@ class _Verified(NamedTuple):
 
 
 async def collect(site: Site, mailbox: Mailbox, report: Report) -> None:
-    """Take everything new from the mailbox into the inbox. Raises Unreachable."""
+    """Take everything new from the mail account into the inbox. Raises Unreachable."""
     with site.store.transaction() as transaction:
         settled = transaction.mailbox.settled()
         now = site.surroundings.now()
         due = {one.place: one for one in transaction.mailbox.waiting() if one.look_at <= now}
-    found: dict[str, bool] = {}
-    async with aclosing(mailbox.arrivals(settled)) as arrivals:  # type: ignore[type-var]
-        async for arrival in arrivals:
-            _try_to_admit(site, arrival, report, found)
+    found = await take_arrivals(site, mailbox, settled, report)
     if due:
         sizes = {place: look.size for place, look in due.items()}
         async with aclosing(mailbox.again(sizes)) as arrivals:  # type: ignore[type-var]
@@ -79,6 +77,17 @@ async def collect(site: Site, mailbox: Mailbox, report: Report) -> None:
             _look_later(transaction, look.place, look.size, look.note, now, report)
     note_places(site, found, report)
     note_quota(site, await mailbox.quota(), report)
+
+
+async def take_arrivals(
+    site: Site, mailbox: Mailbox, settled: Collection[Place], report: Report
+) -> dict[str, bool]:
+    """Take everything that is not in ``settled``; whose it was, and whether some lay in Junk."""
+    found: dict[str, bool] = {}
+    async with aclosing(mailbox.arrivals(settled)) as arrivals:  # type: ignore[type-var]
+        async for arrival in arrivals:
+            _try_to_admit(site, arrival, report, found)
+    return found
 
 
 def _try_to_admit(site: Site, arrival: Arrival, report: Report, found: dict[str, bool]) -> None:
@@ -115,11 +124,10 @@ def admit(site: Site, arrival: Arrival, report: Report) -> str:
             _admit_content(transaction, verified, now)
         if peer:
             transaction.mailbox.settle(arrival.place, "ours", peer, now)
-            today = day_of(now, site.surroundings.zone)
-            transaction.history.meter(peer, today, "received", arrival.size)
-            received = report.peer(peer).received
-            received.mails += 1
-            received.bytes += arrival.size
+            if arrival.carrier == "mail":
+                today = day_of(now, site.surroundings.zone)
+                transaction.history.meter(peer, today, "received", arrival.size)
+            report.peer(peer).received.count(arrival.carrier, arrival.size)
         elif problem is not None and arrival.unfinished:
             note_stripped(site, transaction, arrival, now)
             _look_later(transaction, arrival.place, arrival.size, problem, now, report)
@@ -170,7 +178,7 @@ def arrival_of(path: Path, number: int) -> Arrival:
     found = tuple(container.find(raw)) or containers_in(raw)
     problem = None if found else container.problem_in(raw) or "there is no bundle in it"
     place = Place("file", str(path.absolute()), int(path.stat().st_mtime), number)
-    return Arrival(place, len(raw), found, message_id=str(path), problem=problem)
+    return Arrival(place, len(raw), found, message_id=str(path), problem=problem, carrier="folder")
 
 
 def _admit_content(transaction: Transaction, verified: _Verified, now: int) -> None:
@@ -353,19 +361,24 @@ def _set_aside(site: Site, waiting: Waiting, error: Exception, report: Report) -
     report.peer(waiting.peer).held += final
 
 
-async def dispose(site: Site, mailbox: Mailbox) -> None:
-    """Remove from the mailbox what was verified as ours, durably applied, and is old enough."""
+async def dispose_of_mails(site: Site, mailbox: Mailbox) -> None:
+    """Remove from the mailbox what is used and old enough, as the configuration says."""
     mail = site.settings.mail
     if mail is None or mail.dispose == "keep":
         return
+    folder = mail.dispose_folder if mail.dispose == "move" else None
+    await dispose(site, mailbox, mail.dispose_after * 1000, folder)
+
+
+async def dispose(site: Site, mailbox: Mailbox, grace: int = 0, folder: str | None = None) -> None:
+    """Remove what was verified as ours and durably applied more than ``grace`` milliseconds ago."""
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         if transaction.inbox.waiting():
             return
-        places = transaction.mailbox.disposable(now - mail.dispose_after * 1000)
+        places = transaction.mailbox.disposable(now - grace)
     if not places:
         return
-    folder = mail.dispose_folder if mail.dispose == "move" else None
     gone = await mailbox.dispose(places, folder)
     with site.store.transaction() as transaction:
         for place in sorted(gone):

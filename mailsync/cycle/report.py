@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from mailsync.carriers.base import Kind, NotHere
 from mailsync.core.model import RecordId
 from mailsync.errors import Exit, MailsyncError, OurError, PeerError
 
@@ -21,6 +22,14 @@ def silent(_what: str, _count: int) -> None:
 
 
 @dataclass(slots=True)
+class Carried:
+    """What went one way by another carrier than mail."""
+
+    containers: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
 class Traffic:
     """What went one way. ``bytes`` are whole mails as handed over or read."""
 
@@ -29,6 +38,18 @@ class Traffic:
     bundles: int = 0
     upserts: int = 0
     deletes: int = 0
+    others: dict[Kind, Carried] = field(default_factory=dict)
+    """By other carriers than mail."""
+
+    def count(self, kind: Kind, size: int) -> None:
+        """One more letter of ``size`` bytes went by this carrier."""
+        if kind == "mail":
+            self.mails += 1
+            self.bytes += size
+        else:
+            carried = self.others.setdefault(kind, Carried())
+            carried.containers += 1
+            carried.bytes += size
 
 
 @dataclass(slots=True)
@@ -86,6 +107,16 @@ class Report:
     def peer(self, name: str) -> PeerReport:
         """The report on one peer."""
         return self.peers.setdefault(name, PeerReport())
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Around the use of one carrier: what stops it is noted, unless it is just not there."""
+        try:
+            yield
+        except NotHere as absence:
+            _log.debug("%s", absence)
+        except MailsyncError as problem:
+            self.problems.append(problem)
 
     @contextmanager
     def guarding(self) -> Iterator[None]:

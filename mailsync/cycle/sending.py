@@ -5,10 +5,11 @@ from __future__ import annotations
 from mailsync.carriers.base import Letter, Refused, Retry, Sender, SendResult, Sent
 from mailsync.cycle.budget import day_of, within_budgets
 from mailsync.cycle.composing import BASE64_GROWTH, MAIL_OVERHEAD, ground
+from mailsync.cycle.direct import note_taken
 from mailsync.cycle.pacing import cleared, pause_route, resume_route, sending
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
-from mailsync.cycle.ways import learn_size, note_announced, note_taken
+from mailsync.cycle.ways import learn_size, note_announced, note_size_taken
 from mailsync.errors import Exit, MailsyncError, OperatorError
 from mailsync.store.history import Event
 from mailsync.store.outbox import Queued
@@ -89,18 +90,11 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         if isinstance(result, Sent):
-            if item.parts > 1:
-                transaction.outbox.keep(item.number, now)
-            else:
-                transaction.outbox.remove([item.number])
+            note_taken(transaction, item, f"mail {item.label}", result.size, now)
             resume_route(transaction, item.peer)
-            note_taken(transaction, item.peer, result.size, now)
+            note_size_taken(transaction, item.peer, result.size, now)
             _meter(site, transaction, item.peer, result.size, now)
-            text = f"mail {item.label} part {item.part} of {item.parts}, {result.size} bytes"
-            transaction.history.log(Event(now, "sent", item.peer, None, text))
-            sent = report.peer(item.peer).sent
-            sent.mails += 1
-            sent.bytes += result.size
+            report.peer(item.peer).sent.count("mail", result.size)
         else:
             report.problems.append(_put_back(site, transaction, item, result, now))
     return result

@@ -13,11 +13,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol
 
-from mailsync.carriers.base import NAME_SIZE, Mailbox, Sender, name_of_mail
+from mailsync.carriers.base import NAME_SIZE, Kind, Mailbox, Sender, name_of_mail
 from mailsync.config import DatasetSettings, PeerSettings, Settings, load
 from mailsync.core.delivery import not_later
 from mailsync.core.model import Link, Stream
 from mailsync.core.sealing import PrivateKeys, PublicKeys
+from mailsync.cycle.folder import FolderCarrier
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier
 from mailsync.datasets.base import Dataset, Reference
@@ -41,6 +42,18 @@ class Carrier(Protocol):
 
     def mailbox(self) -> Mailbox:
         """A new inward connection."""
+        ...
+
+
+class DirectCarrier(Protocol):
+    """What brings bundles to one peer alone, and its bundles here."""
+
+    def sender(self) -> Sender:
+        """The outward half, which raises NotHere where there is none now."""
+        ...
+
+    def mailbox(self) -> Mailbox | None:
+        """The inward half; None if nothing is found by looking: arrivals are handed in."""
         ...
 
 
@@ -80,6 +93,8 @@ class Peer:
     address: str
     public: PublicKeys
     settings: PeerSettings
+    largest: int | None = None
+    """Bytes of the largest container; None: what fits into a mail."""
 
 
 @dataclass(slots=True)
@@ -95,6 +110,8 @@ class Site:
     datasets: dict[str, Dataset] = field(default_factory=dict)
     databases: dict[str, SqlDatabase] = field(default_factory=dict)
     """Those that datasets were opened from, by their URLs."""
+    direct: dict[str, dict[Kind, DirectCarrier]] = field(default_factory=dict)
+    """By peer, what else than mail brings bundles to it now."""
     _expansion: Expansion | None = None
     _references: dict[str, Mapping[str, str]] = field(default_factory=dict)
     _links: dict[str, tuple[Link, Link]] = field(default_factory=dict)
@@ -300,6 +317,10 @@ def open_site(path: Path) -> Iterator[Site]:
     if settings.mail is not None:
         carrier = MailCarrier(settings.mail, settings, [peer.address for peer in peers.values()])
     site = Site(settings, keys, peers, store, carrier)
+    for peer in peers.values():
+        if "folder" in peer.settings.carrier:
+            folder = FolderCarrier.of(peer.settings, keys.public, peer.public)
+            site.direct[peer.name] = {"folder": folder}
     try:
         site.expand()
         yield site

@@ -131,7 +131,7 @@ def note_announced(transaction: Transaction, peers: Iterable[str], limit: int) -
             transaction.routes.learn(peer, route._replace(announced=limit))
 
 
-def note_taken(transaction: Transaction, peer: str, size: int, now: int) -> None:
+def note_size_taken(transaction: Transaction, peer: str, size: int, now: int) -> None:
     """A mail of this size was taken; what lies behind may still refuse it, and is believed then."""
     route = transaction.routes.get(peer)
     if route.max_message is not None and size > route.max_message:

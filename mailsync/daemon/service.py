@@ -202,7 +202,7 @@ def did_something(report: Report) -> bool:
         number
         for peer in report.peers.values()
         for way in (peer.sent, peer.received)
-        for number in (way.mails, way.bundles)
+        for number in (way.mails, way.bundles, len(way.others))
     )
     return bool(any(report.detected.values()) or report.rejected or any(counted))
 

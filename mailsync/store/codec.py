@@ -160,7 +160,9 @@ def link_state(link: Link) -> bytes:
             "acked": link.acked.intervals,
             "acked_last": link.acked_last,
             "sent": link.sent,
-            "flights": [(f.mark, f.positions.intervals, f.sent_at, f.again) for f in link.flights],
+            "flights": [
+                (f.mark, f.positions.intervals, f.sent_at, f.again, f.grace) for f in link.flights
+            ],
             "round_trip": link.round_trip,
             "misses": link.misses,
             "inbound": link.inbound,
@@ -196,8 +198,8 @@ def link_of(peer: str, state: bytes) -> Link:
         acked_last=_mark(kept["acked_last"]),
         sent=tuple(Mark(*mark) for mark in kept["sent"]),
         flights=tuple(
-            Flight(Mark(*mark), _positions(positions), sent_at, again)
-            for mark, positions, sent_at, again in kept["flights"]
+            Flight(Mark(*mark), _positions(positions), *times)
+            for mark, positions, *times in kept["flights"]
         ),
         round_trip=None if kept["round_trip"] is None else RoundTrip(*kept["round_trip"]),
         misses=kept["misses"],

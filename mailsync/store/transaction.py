@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, insert, select, update
 
-from mailsync.core.ledger import Ledger
-from mailsync.core.model import Link, SiteState, Stream
+from mailsync.core.ledger import Ledger, SiteState
+from mailsync.core.model import Link, Stream
 from mailsync.store import schema
 from mailsync.store.aliases import Aliases
 from mailsync.store.bodies import Bodies

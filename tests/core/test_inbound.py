@@ -6,7 +6,7 @@ import pytest
 
 from mailsync.core.delivery import HISTORY_LIMIT, history
 from mailsync.core.inbound import Verdict, receive
-from mailsync.core.ledger import Ledger
+from mailsync.core.ledger import Ledger, SiteState
 from mailsync.core.model import (
     Acknowledgement,
     Bundle,
@@ -22,7 +22,6 @@ from mailsync.core.model import (
     Record,
     RecordId,
     Sighting,
-    SiteState,
     Stream,
 )
 from mailsync.core.outbound import compose

@@ -15,7 +15,7 @@ from mailsync.core import forgetting, outbound, record_map
 from mailsync.core.decisions import note_of
 from mailsync.core.identifiers import minted
 from mailsync.core.inbound import Verdict, receive
-from mailsync.core.ledger import Ledger
+from mailsync.core.ledger import Ledger, SiteState
 from mailsync.core.model import (
     CONFLICTS,
     NO_MARKER,
@@ -27,7 +27,6 @@ from mailsync.core.model import (
     Note,
     Record,
     RecordId,
-    SiteState,
     Stream,
     desired_fields,
     is_alive,
