@@ -135,6 +135,12 @@ class DatasetMissing(DatasetError):
     exit_code = Exit.BAD_CONFIGURATION
 
 
+class SafetyStop(DatasetError):
+    """Put it right, and all goes on by itself; mailsync held list tells what else can be done."""
+
+    exit_code = Exit.SAFETY_STOP
+
+
 class DatasetReadOnly(DatasetError):
     """Give this user write permission to the dataset; incoming records wait until then."""
 

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from mailsync.config import format_duration, format_size
 from mailsync.config.lines import key_lines, line_of
 from mailsync.config.quantities import (
+    DeleteLimit,
     Hours,
     Price,
     format_rates,
+    parse_delete_limit,
     parse_duration,
     parse_poll,
     parse_price,
@@ -178,3 +180,34 @@ def test_quiet_hours_survive_writing(hours: tuple[int, int]) -> None:
 def test_wrong_quiet_hours(text: object) -> None:
     with pytest.raises(ValueError, match="two times of day"):
         parse_quiet(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "of_40", "of_1000"),
+    [
+        ("10% or 50", 50, 100),
+        ("10%", 4, 100),
+        ("2.5%", 1, 25),
+        ("7", 7, 7),
+        ("0", 0, 0),
+        ("off", None, None),
+    ],
+)
+def test_limits_of_deletes(text: str, of_40: int | None, of_1000: int | None) -> None:
+    limit = parse_delete_limit(text)
+    assert (limit.of(40), limit.of(1000)) == (of_40, of_1000)
+    assert parse_delete_limit(str(limit)) == limit
+
+
+@pytest.mark.parametrize("text", ["", "or", "10% or", "or 50", "10%50", "101%", "-1", "ten", 50])
+def test_what_is_no_limit_of_deletes(text: object) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        parse_delete_limit(text)
+
+
+@given(st.decimals(0, 100, places=1) | st.none(), st.integers(0, 10**9 - 1) | st.none())
+def test_every_limit_of_deletes_is_read_as_it_is_written(
+    percent: Decimal | None, records: int | None
+) -> None:
+    limit = DeleteLimit(percent, records)
+    assert parse_delete_limit(str(limit)) == limit

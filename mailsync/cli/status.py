@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mailsync.cli.held import show_stops
 from mailsync.cli.invocation import Invocation
 from mailsync.cli.meter import in_words, show_traffic, show_waiting, total, traffic
 from mailsync.cli.meter import price as price_of
@@ -190,6 +191,8 @@ def _waiting(output: Output, transaction: Transaction) -> int:
     for warned in transaction.warnings.all():
         output.show(f"warning: {warned.text} (since {moment(warned.since)})")
         output.line("warning", text=warned.text, since=moment(warned.since))
+    stops = transaction.stops.all()
+    show_stops(output, stops)
     held = transaction.history.held()
     quarantined = transaction.inbox.quarantined()
     for item in held:
@@ -198,7 +201,7 @@ def _waiting(output: Output, transaction: Transaction) -> int:
     for number, peer, reason, at in quarantined:
         output.show(f"set aside: bundle {number} of {peer}: {reason} ({moment(at)})")
         output.line("quarantined", number=number, peer=peer, reason=reason, since=moment(at))
-    return len(held) + len(quarantined)
+    return len(stops) + len(held) + len(quarantined)
 
 
 def _guid(subject: str) -> bytes:

@@ -11,7 +11,7 @@ import click
 from mailsync.cli.invocation import Invocation
 from mailsync.cli.meter import in_words, priced, show_waiting
 from mailsync.cli.output import Advance, Output
-from mailsync.errors import Exit, UsageError
+from mailsync.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,9 +26,22 @@ if TYPE_CHECKING:
 @click.option("--no-send", is_flag=True, help="Receive and apply only.")
 @click.option("--no-receive", is_flag=True, help="Determine and send only.")
 @click.option("--full", is_flag=True, help="Send again what is not confirmed yet.")
+@click.option(
+    "--allow-delete",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="So many records of a dataset may be deleted at once.",
+)
 @click.pass_context
 def sync(
-    ctx: click.Context, peers: tuple[str, ...], *, no_send: bool, no_receive: bool, full: bool
+    ctx: click.Context,
+    peers: tuple[str, ...],
+    *,
+    no_send: bool,
+    no_receive: bool,
+    full: bool,
+    allow_delete: int,
 ) -> None:
     """Run one whole cycle: recover, receive, apply, determine, send."""
     import asyncio  # noqa: PLC0415  slow, as all that follows
@@ -44,6 +57,7 @@ def sync(
             sending=not no_send,
             everything=full,
             peers=chosen_peers(site, peers),
+            allow_delete=allow_delete,
         )
         with Bars(invocation.output) as bars:
             report = asyncio.run(run_cycle(site, extent, Report(progress=bars.advance)))
@@ -57,13 +71,14 @@ def sync(
 def plan(ctx: click.Context, peers: tuple[str, ...]) -> None:
     """Show what a sync would find and send, in records, mails and bytes; write nothing."""
     from mailsync.cycle.planning import plan_sync  # noqa: PLC0415  slow
+    from mailsync.cycle.report import exit_of  # noqa: PLC0415
     from mailsync.cycle.site import open_site  # noqa: PLC0415
 
     invocation: Invocation = ctx.obj
     with open_site(invocation.configuration_path()) as site:
         planned = plan_sync(site, chosen_peers(site, peers))
         _show_plan(invocation.output, site, planned)
-    ctx.exit(planned.problems[0].exit_code if planned.problems else Exit.OK)
+    ctx.exit(exit_of(planned.problems))
 
 
 def chosen_peers(site: Site, names: Iterable[str]) -> frozenset[str] | None:

@@ -17,6 +17,7 @@ from pydantic import (
     field_validator,
 )
 
+from mailsync.config.quantities import DeleteLimit, parse_delete_limit
 from mailsync.config.section import Section, Text, absolute, each_once
 from mailsync.core.mapping import Constant, Place, Source
 from mailsync.core.model import Value
@@ -110,6 +111,7 @@ def _plain_value(value: object) -> str | int | float | bool:
 
 
 Mapped = Annotated[Source, PlainValidator(_mapped), PlainSerializer(_as_written)]
+MaxDelete = Annotated[DeleteLimit, PlainValidator(parse_delete_limit), PlainSerializer(str)]
 PlainValue = Annotated[str | int | float | bool, PlainValidator(_plain_value)]
 
 EVERY_TABLE = "*"
@@ -148,6 +150,8 @@ class DatasetSettings(Section):
     """Fields that tell records apart wherever they came up; with them, sites that both hold data
     find out which records they both have before any of them travels."""
     conflict: Annotated[Literal["newest"], BeforeValidator(_merge_policy)] = "newest"
+    max_delete: MaxDelete = Field(default="10% or 50", validate_default=True)
+    """How many records may be deleted at once, here or by peers, before a person is asked."""
 
     @field_validator("table")
     @classmethod

@@ -33,7 +33,6 @@ LATER: Final[Mapping[type[BaseModel], frozenset[str]]] = {
             "send",
             "receive",
             "on_leave",
-            "max_delete",
             "peers",
             "image",
             "guid",

@@ -34,6 +34,9 @@ _PRICE_PLACES = Decimal("0.0001")
 
 _QUIET = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
 
+_LIMIT = re.compile(r"(?:([0-9]{1,3}(?:\.[0-9])?)%)?( or )?([0-9]{1,9})?")
+_NO_LIMIT = "off"
+
 _CRON_CHARACTERS_MAX = 200
 _CRON_START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -63,6 +66,25 @@ class Hours(NamedTuple):
     def __str__(self) -> str:
         """As the file says it."""
         return "-".join(f"{minutes // 60:02}:{minutes % 60:02}" for minutes in self)
+
+
+class DeleteLimit(NamedTuple):
+    """How many records may be deleted at once; neither: any number."""
+
+    percent: Decimal | None
+    records: int | None
+
+    def __str__(self) -> str:
+        """As the file says it."""
+        said = [f"{self.percent}%"] if self.percent is not None else []
+        said += [str(self.records)] if self.records is not None else []
+        return " or ".join(said) or _NO_LIMIT
+
+    def of(self, known: int) -> int | None:
+        """So many of that number: the larger of the two; None: any number."""
+        if self.percent is None and self.records is None:
+            return None
+        return max(int(known * (self.percent or 0) / 100), self.records or 0)
 
 
 def parse_duration(text: object) -> int:
@@ -136,6 +158,24 @@ def parse_quiet(text: object) -> Hours:
     if hours.begin == hours.end:
         raise ValueError("must begin and end at different times")
     return hours
+
+
+def parse_delete_limit(text: object) -> DeleteLimit:
+    """The limit in ``"10% or 50"``, ``"10%"``, ``"50"`` or ``"off"``.
+
+    Raises ValueError saying what it must be.
+    """
+    if isinstance(text, DeleteLimit):
+        return text
+    if text == _NO_LIMIT:
+        return DeleteLimit(None, None)
+    found = _LIMIT.fullmatch(text) if isinstance(text, str) else None
+    if found is None or not (found[1] or found[3]) or bool(found[2]) != bool(found[1] and found[3]):
+        raise ValueError('must be a limit such as "10% or 50", "10%", "50" or "off"')
+    percent = None if found[1] is None else Decimal(found[1])
+    if percent is not None and percent > 100:
+        raise ValueError("must be at most 100%")
+    return DeleteLimit(percent, None if found[3] is None else int(found[3]))
 
 
 def parse_poll(text: object) -> int | str:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import killed
+from mailsync.core.merge import killed, revived
 from mailsync.core.model import (
     ABSENT,
     Absent,
@@ -67,6 +67,14 @@ def restore(ledger: Ledger, note: Note, stroke: Dot) -> bool:
     else:
         _write(ledger, record, note.field, note.value, stroke)
     return True
+
+
+def keep_row(ledger: Ledger, record: Record, stroke: Dot) -> None:
+    """Bring back a record that was deleted elsewhere, as the row that is still here shows it."""
+    entries = {name: Entry(stroke, value) for name, value in (record.shadow or {}).items()}
+    context = {**record.context, stroke: Sighting(ledger.next_position)}
+    kept = replace(record, entries={**record.entries, **entries}, context=context)
+    ledger.bump(revived(kept))
 
 
 def close(ledger: Ledger, note: Record, how: str, stroke: Dot) -> None:

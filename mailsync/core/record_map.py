@@ -238,6 +238,11 @@ def abandon(ledger: Ledger, record: Record) -> Record:
     return ledger.keep(replace(record, key=key, etag=None, marker=NO_MARKER))
 
 
+def lost(ledger: Ledger, record: Record) -> Record:
+    """The row that is gone was lost, not deleted: it is to be written again, under its key."""
+    return ledger.keep(replace(record, shadow=None, etag=None, marker=NO_MARKER))
+
+
 def _with_unheld(
     record: Record, shown: Fields | None, held: AbstractSet[str] | None
 ) -> Fields | None:

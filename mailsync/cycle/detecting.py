@@ -7,7 +7,6 @@ the dataset now holds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 from mailsync.core import record_map
 from mailsync.core.drift import Columns
@@ -15,40 +14,44 @@ from mailsync.core.fitness import unfit
 from mailsync.core.identifiers import minted
 from mailsync.core.matching import content_digest
 from mailsync.cycle.drifting import notice
+from mailsync.cycle.guarding import guarded
 from mailsync.cycle.known import Known
 from mailsync.cycle.references import References
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
 from mailsync.datasets.base import Change, Dataset, Unreadable, held_by
 
-BATCH = 2_000
-"""Changes written to the store in one transaction."""
 
+def detect_datasets(site: Site, report: Report, *, meant: int = 0) -> list[str]:
+    """Everything users did to the site's datasets. Returns those that can be used.
 
-def detect_datasets(site: Site, report: Report) -> list[str]:
-    """Everything users did to the site's datasets. Returns those that can be used."""
+    ``meant``: so many records of each may be gone at once, says a person.
+    """
     report.problems += site.expansion.unavailable.values()
     usable = []
     with site.looking():
         for name in site.sections:
             with report.guarding():
-                detect_dataset(site, name, report)
+                detect_dataset(site, name, report, meant=meant)
                 usable.append(name)
     return usable
 
 
-def detect_dataset(site: Site, name: str, report: Report) -> None:
+def detect_dataset(site: Site, name: str, report: Report, *, meant: int = 0) -> None:
     """Everything users did to one dataset since the record map was last settled.
 
-    Raises DatasetError.
+    ``meant``: see there. Raises DatasetError, SafetyStop.
     """
     dataset = site.look(name)
     with site.store.transaction() as transaction:
         notice(site, transaction, name, dataset, report)
         renewed = transaction.records.renewed(name)
     unreadable: dict[str, str] = {}
-    changes = _readable(dataset.changes(Known(site, name)), unreadable)
-    while batch := list(islice(changes, BATCH)):
+
+    def look() -> Iterator[Change]:
+        return _readable(dataset.changes(Known(site, name)), unreadable)
+
+    for batch in guarded(site, name, look, meant):
         detect_changes(site, name, batch)
         report.detected[name] = report.detected.get(name, 0) + len(batch)
         report.progress(f"reading {name}", len(batch))

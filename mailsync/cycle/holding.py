@@ -44,7 +44,11 @@ def tell_of_held(site: Site, transaction: Transaction, report: Report, now: int)
 def _waiting(
     site: Site, transaction: Transaction, name: str, held: Collection[str]
 ) -> Iterator[Record]:
-    """The records that wait to be written, among what is held under these names."""
+    """The records that wait to be written, among what is held under these names; and those whose
+    delete waits for a person.
+    """
+    if transaction.stops.of(name, received=True) is not None:
+        yield from transaction.records.unwritten(name, 0, TOLD_MAX, gone=(1,))
     if not held:
         return
     keyed = transaction.records.by_key(name, [Key(one) for one in held])

@@ -22,6 +22,7 @@ from mailsync.core import record_map
 from mailsync.core.model import Key, NoMarker, Record, RecordId, desired_fields, held_fields
 from mailsync.cycle.claiming import Claim
 from mailsync.cycle.detecting import detect_changes
+from mailsync.cycle.guarding import stop_if_suspect, undeletable
 from mailsync.cycle.pairing import Pairs
 from mailsync.cycle.references import Missing, References, why
 from mailsync.cycle.report import Report
@@ -63,6 +64,8 @@ class _Sweep:
     refused: Refused
     pairs: dict[str, Pairs]
     """By dataset: which records are the same."""
+    waiting: AbstractSet[str] = frozenset()
+    """Datasets in which nothing is deleted."""
     doubtful: set[RecordId] = field(default_factory=set)
     """Records that may be one with what is held."""
     changed: dict[str, list[Key]] = field(default_factory=dict)
@@ -71,11 +74,16 @@ class _Sweep:
     again: bool = False
 
 
-def materialise_datasets(site: Site, names: Sequence[str], report: Report) -> None:
-    """Bring these datasets to what the record map says."""
+def materialise_datasets(
+    site: Site, names: Sequence[str], report: Report, *, meant: int = 0
+) -> None:
+    """Bring these datasets to what the record map says. ``meant``: so many records of each may
+    be deleted at once, says a person.
+    """
     for together in _databases(site, names):
         with report.guarding():
-            for name, reasons in materialise_together(site, together, report).items():
+            found = materialise_together(site, together, report, meant=meant)
+            for name, reasons in found.items():
                 report.held[name] = reasons | report.held.get(name, {})
 
 
@@ -88,16 +96,19 @@ def _databases(site: Site, names: Sequence[str]) -> list[list[str]]:
     return list(found.values())
 
 
-def materialise_together(site: Site, names: Sequence[str], report: Report) -> Refused:
+def materialise_together(
+    site: Site, names: Sequence[str], report: Report, *, meant: int = 0
+) -> Refused:
     """Bring the datasets of one database, or one that stands alone, to what the record map says.
 
-    ``names``: parents first. Returns what they refuse. Raises DatasetError.
+    ``names``: parents first; ``meant``: see there. Returns what they refuse. Raises DatasetError.
     """
     refused: Refused = {}
+    waiting = undeletable(site, names, report, meant)
     attempts = 0
     while attempts < ATTEMPTS:
         before = refused
-        sweep = _sweep(site, names, report)
+        sweep = _sweep(site, names, waiting, report)
         refused = sweep.refused
         if sweep.changed or sweep.again:
             attempts += 1
@@ -109,9 +120,11 @@ def materialise_together(site: Site, names: Sequence[str], report: Report) -> Re
     return refused
 
 
-def _sweep(site: Site, names: Sequence[str], report: Report) -> _Sweep:
-    """Write everything once."""
-    sweep = _Sweep({name: {} for name in names}, {name: Pairs(site, name) for name in names})
+def _sweep(site: Site, names: Sequence[str], waiting: AbstractSet[str], report: Report) -> _Sweep:
+    """Write everything once, but deletes of the datasets where they wait."""
+    sweep = _Sweep(
+        {name: {} for name in names}, {name: Pairs(site, name) for name in names}, waiting
+    )
     after: dict[str, int] = {}
     while (begun := _begin(site, names, after, sweep)) is not None:
         outcomes = _apply(site, begun, report)
@@ -126,7 +139,7 @@ def _begin(site: Site, names: Sequence[str], after: dict[str, int], sweep: _Swee
     ``after``: the position reached in each dataset; brought up to date.
     """
     with site.store.transaction() as transaction:
-        batch = _next(site, transaction.records, names, after)
+        batch = _next(site, transaction.records, names, after, sweep.waiting)
         if not batch:
             return None
         ledger = transaction.ledger()
@@ -134,7 +147,8 @@ def _begin(site: Site, names: Sequence[str], after: dict[str, int], sweep: _Swee
         before = references.with_awaited(batch, frozenset(names), TOGETHER_MAX)
         mine: dict[str, list[Record]] = {name: [] for name in names}
         for record in before.values():
-            mine[record.dataset].append(record)
+            if record.dataset not in sweep.waiting or desired_fields(record) is not None:
+                mine[record.dataset].append(record)
         begun = _Begun()
         claimed = []
         for name, records in mine.items():
@@ -156,14 +170,19 @@ def _begin(site: Site, names: Sequence[str], after: dict[str, int], sweep: _Swee
 
 
 def _next(
-    site: Site, records: StoredRecords, names: Sequence[str], after: dict[str, int]
+    site: Site,
+    records: StoredRecords,
+    names: Sequence[str],
+    after: dict[str, int],
+    waiting: AbstractSet[str],
 ) -> list[Record]:
     """The next records to be written, of one dataset after the other."""
     alone = site.dataset(names[0]).database is None
     room = ALONE_MAX if alone else TOGETHER_MAX
     batch: list[Record] = []
     for name in names:
-        found = records.unwritten(name, after.get(name, 0), room - len(batch))
+        wanted = (0,) if name in waiting else (0, 1)
+        found = records.unwritten(name, after.get(name, 0), room - len(batch), wanted)
         if found:
             after[name] = found[-1].position
             batch += found
@@ -240,4 +259,5 @@ def _detect_again(site: Site, name: str, keys: Sequence[Key]) -> None:
     """Users were quicker: see what they did before writing again."""
     found = site.dataset(name).read(keys)
     changes = [item for item in found.values() if isinstance(item, Change)]
+    stop_if_suspect(site, name, changes)
     detect_changes(site, name, changes)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mailsync.carriers.base import Kind, NotHere
 from mailsync.core.model import RecordId
-from mailsync.errors import Exit, MailsyncError, OurError, PeerError
+from mailsync.errors import Exit, MailsyncError, OurError, PeerError, SafetyStop
 
 _log = logging.getLogger(__name__)
 
@@ -133,10 +133,10 @@ class Report:
 
     @property
     def exit_code(self) -> Exit:
-        """How the cycle ended: the first problem decides, then what is held, then what waits."""
-        for problem in self.problems:
-            if not isinstance(problem, PeerError):
-                return problem.exit_code
+        """How the cycle ended: the problems decide, then what is held, then what waits."""
+        problems = [one for one in self.problems if not isinstance(one, PeerError)]
+        if problems:
+            return exit_of(problems)
         if any(self.held.values()):
             return Exit.PARTLY
         return Exit.BUDGET_USED_UP if self.waiting else Exit.OK
@@ -146,3 +146,12 @@ class Report:
         """When more may go of what was held back, in milliseconds since 1970."""
         times = [self.more_mails_at, *(one.until for one in self.waiting.values())]
         return min((at for at in times if at is not None), default=None)
+
+
+def exit_of(problems: Sequence[MailsyncError]) -> Exit:
+    """What these make of the exit code: a safety stop first, for it waits for a person; else the
+    first of them.
+    """
+    stops = (one for one in problems if isinstance(one, SafetyStop))
+    decisive = next(stops, problems[0] if problems else None)
+    return Exit.OK if decisive is None else decisive.exit_code

@@ -51,6 +51,8 @@ class Extent:
     """Send to these only; None: to all."""
     carriers: frozenset[Kind] | None = None
     """Look into these and send by these only; None: all."""
+    allow_delete: int = 0
+    """So many records of each dataset may be gone at once: a person knows of it."""
     due_by: int = ALWAYS
     """Hand over what the outbox holds due by this time (milliseconds since 1970), or by now."""
 
@@ -111,10 +113,10 @@ async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
     """
     site.expand()
     offer_widened(site)
-    usable = detect_datasets(site, report)
+    usable = detect_datasets(site, report, meant=extent.allow_delete)
     if extent.receiving:
         await _collect(site, extent, report)
-    _apply(site, usable, report)
+    _apply(site, usable, report, meant=extent.allow_delete)
     if extent.sending:
         await _send(site, extent, report)
     tidy(site)
@@ -139,10 +141,10 @@ async def _collect(site: Site, extent: Extent, report: Report) -> None:
                     await dispose(site, mailbox)
 
 
-def _apply(site: Site, usable: Sequence[str], report: Report) -> None:
+def _apply(site: Site, usable: Sequence[str], report: Report, *, meant: int = 0) -> None:
     """Inbox -> record map -> datasets."""
     process_inbox(site, report)
-    materialise_datasets(site, usable, report)
+    materialise_datasets(site, usable, report, meant=meant)
     _note_held(site, report)
 
 

@@ -39,6 +39,8 @@ _QUARANTINED = Statement(
     )
 )
 _whole = (_part.peer == bindparam("peer")) & (_part.bundle == bindparam("bundle"))
+_NEWEST = Statement(select(_inbox.number).order_by(_inbox.number.desc()).limit(1))
+_REMOVE = Statement(delete(schema.inbox).where(_same))
 _ADD_PART = Statement(
     postgresql.insert(schema.part).values(parameters(schema.part)).on_conflict_do_nothing()
 )
@@ -86,6 +88,13 @@ class Inbox:
             reason="",
         )
         return not repeated
+
+    def reserve_number(self) -> int:
+        """A number that no bundle ever had or will have: people call all that waits by one."""
+        self.admit("", b"", b"", 0)
+        ((number,),) = self._session.rows(_NEWEST)
+        self._session.run(_REMOVE, same=number)
+        return int(number)
 
     def waiting(self) -> list[int]:
         """Numbers of the bundles to process, in the order they came."""

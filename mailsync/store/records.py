@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
@@ -90,9 +90,15 @@ _BY_GUID = Statement(_where(_of_dataset, _among(_record.guid, "guids")))
 _BY_KEY = Statement(_where(_of_dataset, _among(_record.key, "keys")))
 _BETWEEN = Statement(_where(_record.position.between(bindparam("low"), bindparam("high"))))
 _UNWRITTEN = Statement(
-    _where(_of_dataset, _is_unwritten, _record.position > bindparam("after")).limit(
-        bindparam("limit")
-    )
+    _where(
+        _of_dataset,
+        _is_unwritten,
+        _among(_record.gone, "gone"),
+        _record.position > bindparam("after"),
+    ).limit(bindparam("limit"))
+)
+_COUNT_UNDELETED = Statement(
+    select(func.count()).select_from(schema.record).where(_of_dataset, _is_unwritten, _is_gone)
 )
 _PRUNABLE = Statement(_where(_is_prunable))
 _GONE = Statement(_where(_is_gone, _record.changed_at <= bindparam("before")))
@@ -215,11 +221,19 @@ class StoredRecords(Mapping[RecordId, Record]):
             start = high + 1
         yield from self._found(_BETWEEN, low=start, high=POSITION_MAX)
 
-    def unwritten(self, dataset: str, after: int, limit: int) -> list[Record]:
+    def unwritten(
+        self, dataset: str, after: int, limit: int, gone: Collection[int] = (0, 1)
+    ) -> list[Record]:
         """Up to ``limit`` records, at positions beyond ``after``, of which the dataset holds
-        something else than it should.
+        something else than it should. ``gone``: 1 for those that it should not hold, 0 for others.
         """
-        return self._found(_UNWRITTEN, dataset=self._number(dataset), after=after, limit=limit)
+        number, gone = self._number(dataset), list(gone)
+        return self._found(_UNWRITTEN, dataset=number, after=after, limit=limit, gone=gone)
+
+    def count_undeleted(self, dataset: str) -> int:
+        """Of how many records the dataset still holds the row, and should not."""
+        ((count,),) = self._session.rows(_COUNT_UNDELETED, dataset=self._number(dataset))
+        return int(count)
 
     def known(self, dataset: str, after: Key | None, limit: int) -> list[tuple[Key, Etag | None]]:
         """Key and etag of up to ``limit`` records that the dataset should hold, of those behind

@@ -299,6 +299,18 @@ held = Table(
     PrimaryKeyConstraint("dataset", "name"),
 )
 
+stop = Table(
+    "stop",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("dataset", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("meant", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
+)
+
 event = Table(
     "event",
     metadata,

@@ -25,6 +25,7 @@ from mailsync.store.records import StoredRecords
 from mailsync.store.reservations import Reservations
 from mailsync.store.routes import Routes
 from mailsync.store.statements import Session, Statement, parameters
+from mailsync.store.stops import Stops
 from mailsync.store.warnings import Warnings
 
 _site, _link = schema.site.c, schema.link.c
@@ -162,6 +163,11 @@ class Transaction:
     def warnings(self) -> Warnings:
         """What a person should know."""
         return Warnings(self._session)
+
+    @cached_property
+    def stops(self) -> Stops:
+        """What the guards stopped."""
+        return Stops(self._session)
 
     @cached_property
     def bodies(self) -> Bodies:

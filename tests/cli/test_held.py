@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_the_list_names_what_is_held_and_why(directory: Path) -> None:
     lines = [
         json.loads(line) for line in run(directory, "--json", "held", "list").stdout.splitlines()
     ]
-    assert lines[-1] == {"v": 1, "type": "summary", "held": 1, "bundles": 1}
+    assert lines[-1] == {"v": 1, "type": "summary", "stopped": 0, "held": 1, "bundles": 1}
 
 
 def test_a_released_bundle_waits_again(directory: Path) -> None:
@@ -71,3 +72,73 @@ def test_status_says_until_when_the_mailbox_is_left_alone(directory: Path) -> No
     lines = map(json.loads, run(directory, "--json", "status").stdout.splitlines())
     (said,) = (line["reason"] for line in lines if line["type"] == "mailbox")
     assert said.endswith(": Suggested Backoff Time: 3600")
+
+
+# --- what the guards stopped ---------------------------------------------------------------
+
+
+@pytest.fixture
+def emptied(tmp_path: Path) -> Path:
+    """A site whose table of ten rows was emptied before the last sync."""
+    done = run(tmp_path, "init", "--site", "ship", "--address", "ship@mail.example")
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "mailsync.toml").open("a") as file:
+        file.write('[datasets.crew]\nsource = "sqlite:///crew.db"\ntable = "crew"\n')
+    ids = range(11, 21)
+    rows(tmp_path, "CREATE TABLE crew (id INTEGER PRIMARY KEY, name TEXT)")
+    rows(tmp_path, *(f"INSERT INTO crew VALUES ({one}, 'N{one}')" for one in ids))
+    assert run(tmp_path, "sync", "--no-receive").exit_code == 0
+    rows(tmp_path, "DELETE FROM crew")
+    assert run(tmp_path, "plan").exit_code == 6
+    stopped = run(tmp_path, "sync", "--no-receive")
+    assert stopped.exit_code == 6
+    assert "crew: all 10 records are gone" in stopped.stderr
+    assert "mailsync sync --allow-delete 10" in stopped.stderr
+    return tmp_path
+
+
+def rows(directory: Path, *statements: str) -> list[int]:
+    with sqlite3.connect(directory / "crew.db") as connection:
+        for statement in statements:
+            connection.execute(statement)
+        found = [one for (one,) in connection.execute("SELECT id FROM crew ORDER BY id")]
+    connection.close()
+    return found
+
+
+def stopped_number(directory: Path) -> int:
+    lines = map(json.loads, run(directory, "--json", "held", "list").stdout.splitlines())
+    (stop,) = [line for line in lines if line["type"] == "stopped"]
+    assert (stop["dataset"], stop["guard"], stop["records"]) == ("crew", "emptied", 10)
+    assert stop["release"] == f"mailsync held release {stop['number']}"
+    return int(stop["number"])
+
+
+def test_the_list_and_status_say_what_was_stopped_and_how_it_is_released(emptied: Path) -> None:
+    number = stopped_number(emptied)
+    for command in (["held", "list"], ["status"]):
+        shown = run(emptied, *command).stdout
+        assert f"! {number}  crew: all 10 records are gone" in shown
+        assert f"mailsync held release {number}" in shown
+
+
+def test_what_was_stopped_and_released_goes_with_the_next_sync(emptied: Path) -> None:
+    assert run(emptied, "held", "release", str(stopped_number(emptied))).exit_code == 0
+    assert "released, the next sync takes it over" in run(emptied, "held", "list").stdout
+    assert run(emptied, "sync", "--no-receive").exit_code == 0
+    assert run(emptied, "held", "list").stdout == "nothing is held\n"
+    assert rows(emptied) == []
+
+
+def test_what_was_stopped_and_discarded_comes_back_under_its_keys(emptied: Path) -> None:
+    done = run(emptied, "held", "discard", str(stopped_number(emptied)))
+    assert done.stdout == "crew: 10 records were brought back\n"
+    assert rows(emptied) == list(range(11, 21))
+    assert run(emptied, "sync", "--no-receive").exit_code == 0
+
+
+def test_what_is_stopped_never_has_the_number_of_a_bundle(emptied: Path) -> None:
+    number = stopped_number(emptied)
+    with StateStore.open(emptied / "state.db").transaction() as transaction:
+        transaction.inbox.admit("hub", bytes(32), b"bundle", 1_790_000_000_000)
+        assert transaction.inbox.waiting() == [number + 1]

@@ -245,7 +245,7 @@ def test_what_is_too_much_for_one_transaction_goes_in_several_each_of_them_right
     monkeypatch.setattr(materialising, "TOGETHER_MAX", 4)
     for database in fleet.databases.values():
         database.create()
-    fleet.open(FLEET)
+    fleet.open(FLEET + 'max_delete = "off"\n')
     muster(fleet.databases["ship"], 1, 11)
     reports = fleet.settle()
     assert not any(held(report) for report in reports.values())

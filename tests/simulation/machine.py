@@ -371,5 +371,5 @@ def _settings(name: str, peers: str, datasets: tuple[str, ...]) -> Settings:
     text = f'[site]\nname = "{name}"\nstate = "{name}.db"\n[mail]\naddress = "{address(name)}"\n'
     text += 'imap = "imap://localhost"\nsmtp = "smtp://localhost"\n' + peers
     for dataset in datasets:
-        text += f'[datasets.{dataset}]\nsource = "vcard:{dataset}"\n'
+        text += f'[datasets.{dataset}]\nsource = "vcard:{dataset}"\nmax_delete = "off"\n'
     return parse(text.encode(), Path(f"/{name}.toml"))
