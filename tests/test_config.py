@@ -77,7 +77,7 @@ def test_least_configuration_has_the_documented_defaults() -> None:
     assert (peer.profile, peer.seal, peer.acknowledge_after) == ("robust", True, 3_600)
     assert (peer.resend_after, peer.retention) == (86_400, 2_592_000)
     assert (dataset.source, dataset.table) == ("sqlite:////place/pms.db", "defects")
-    assert (dataset.keys, dataset.conflict) == (None, "newest")
+    assert (dataset.keys, dataset.conflict) == (None, {"*": "newest"})
 
 
 @pytest.mark.parametrize(
@@ -373,13 +373,37 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
             "7: [datasets.defects] peers: not supported by this version",
         ),
         (
-            SITE + DATASET + 'conflict = "site:hub"\n',
+            SITE + DATASET + 'conflict = "x"\n',
             (
-                '7: [datasets.defects] conflict: "site:hub" is not supported by this version; '
-                'use "newest"'
+                '7: [datasets.defects] conflict: must be "newest", "ask", "site:NAME" or '
+                '"routine:FILE:NAME"'
             ),
         ),
-        (SITE + DATASET + 'conflict = "x"\n', '7: [datasets.defects] conflict: must be "newest"'),
+        (
+            SITE + DATASET + 'conflict = { status = "site:HUB" }\n',
+            (
+                "7: [datasets.defects] conflict: status: a site's name must be 1 to 63 lower-case "
+                "letters, digits, - _ or . and begin with a letter or a digit"
+            ),
+        ),
+        (
+            SITE + DATASET + 'conflict = "routine:rules.py"\n',
+            (
+                '7: [datasets.defects] conflict: routine must be of the form "FILE:NAME", '
+                'e.g. "rules.py:phone"'
+            ),
+        ),
+        (
+            SITE + DATASET + "conflict = {}\n",
+            (
+                '7: [datasets.defects] conflict: must be "newest", "ask", "site:NAME" or '
+                '"routine:FILE:NAME", or these by field: { "*" = "newest", f = "ask" }'
+            ),
+        ),
+        (
+            SITE + DATASET + 'delete_conflict = "never"\n',
+            '7: [datasets.defects] delete_conflict: must be "edit-wins", "delete-wins" or "ask"',
+        ),
         (
             SITE + '[datasets.conflicts]\nsource = "vcard:x"\n',
             "4: [datasets.conflicts]: conflicts is a reserved name",

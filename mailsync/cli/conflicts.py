@@ -140,6 +140,8 @@ def _columns(conflict: Conflict) -> dict[str, object]:
         "sites": list(conflict.sites),
         "when": moment(conflict.entry.noted_at),
         "closed": conflict.closed,
+        "waits": conflict.waits,
+        "reason": conflict.reason,
     }
 
 

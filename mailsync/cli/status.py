@@ -32,15 +32,26 @@ def status(invocation: Invocation) -> None:
     with open_site(invocation.configuration_path()) as site:
         held_back = what_waits(site)
         with site.store.transaction() as transaction:
-            open_conflicts = sum(c.closed is None for c in list_conflicts(site, transaction))
+            found = list_conflicts(site, transaction)
             _datasets(output, site, transaction)
             _peers(output, site, transaction)
             show_waiting(output, held_back)
             _mailbox(output, site, transaction)
             waiting = _waiting(output, transaction)
             mails = transaction.mailbox.counts()
+    open_conflicts = sum(conflict.closed is None for conflict in found)
+    undecided = sum(conflict.waits for conflict in found)
+    if undecided:
+        output.show(f"! {undecided} conflicts wait for you: see mailsync conflicts list")
     output.show(f"{open_conflicts} open conflicts, {mails.get('rejected', 0)} mails rejected")
-    output.line("summary", site=site.name, conflicts=open_conflicts, held=waiting, mails=mails)
+    output.line(
+        "summary",
+        site=site.name,
+        conflicts=open_conflicts,
+        undecided=undecided,
+        held=waiting,
+        mails=mails,
+    )
 
 
 @click.command()

@@ -123,9 +123,17 @@ def show_report(output: Output, site: Site, report: Report) -> None:
         )
         for words in by_others(name, counted):
             output.show(words)
+    if report.undecided:
+        output.show(f"{report.undecided} conflicts wait for you: see mailsync conflicts list")
     show_waiting(output, report.waiting)
     peers = {name: _counted(site, name, report) for name in site.peers}
-    output.line("summary", peers=peers, detected=report.detected, exit=int(report.exit_code))
+    output.line(
+        "summary",
+        peers=peers,
+        detected=report.detected,
+        undecided=report.undecided,
+        exit=int(report.exit_code),
+    )
 
 
 def by_others(name: str, counted: PeerReport) -> Iterator[str]:

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -17,8 +16,9 @@ from pydantic import (
     field_validator,
 )
 
+from mailsync.config.policy import ConflictPolicies, routine_place
 from mailsync.config.quantities import DeleteLimit, parse_delete_limit
-from mailsync.config.section import Section, Text, absolute, each_once
+from mailsync.config.section import Section, Text, each_once
 from mailsync.core.mapping import Constant, Place, Source
 from mailsync.core.model import Value
 
@@ -61,15 +61,6 @@ def _without_password(source: str) -> str:
     return re.sub(r"^([a-z+]+://[^:/@]*):[^/]*@", r"\1:...@", source)
 
 
-def _merge_policy(policy: object) -> object:
-    known = isinstance(policy, str) and (
-        policy == "ask" or policy.startswith(("site:", "routine:"))
-    )
-    if known:
-        raise ValueError(f'"{policy}" is not supported by this version; use "newest"')
-    return policy
-
-
 def _mapped(entry: object, info: ValidationInfo) -> Source:
     """What a shared field is here."""
     match entry:
@@ -80,18 +71,11 @@ def _mapped(entry: object, info: ValidationInfo) -> Source:
         case {"value": value, **others} if not others:
             return Constant(_plain_value(value))
         case {"field": str(field), "routine": str(routine), **others} if field and not others:
-            return Place(field, _routine(routine, info))
+            return Place(field, routine_place(routine, info))
     raise ValueError(
         'must be a field ("fn"), one with a routine ({ field = "fn", routine = "FILE:NAME" }) '
         'or a constant ({ value = "..." })'
     )
-
-
-def _routine(text: str, info: ValidationInfo) -> str:
-    file, _, name = text.rpartition(":")
-    if not name.isidentifier():
-        raise ValueError('routine must be of the form "FILE:NAME", e.g. "rules.py:phone"')
-    return f"{absolute(file, info)}:{name}"
 
 
 def _as_written(source: Source) -> object:
@@ -149,7 +133,10 @@ class DatasetSettings(Section):
     match: Annotated[list[Text], Field(min_length=1)] | None = None
     """Fields that tell records apart wherever they came up; with them, sites that both hold data
     find out which records they both have before any of them travels."""
-    conflict: Annotated[Literal["newest"], BeforeValidator(_merge_policy)] = "newest"
+    conflict: ConflictPolicies = Field(default="newest", validate_default=True)
+    """What becomes of a value that lost against one whose author had not seen it."""
+    delete_conflict: Literal["edit-wins", "delete-wins", "ask"] = "edit-wins"
+    """What becomes of a delete that meets an edit it had not seen."""
     max_delete: MaxDelete = Field(default="10% or 50", validate_default=True)
     """How many records may be deleted at once, here or by peers, before a person is asked."""
 

@@ -33,6 +33,11 @@ RESOLUTION: Final = "resolution"
 
 KEPT: Final = "kept"
 RESTORED: Final = "restored"
+DECIDED: Final = "decided"
+"""By a routine, which took neither side as it was, or saw this one and took another."""
+
+WAITS: Final = "waits"
+"""Field of a note that says why a routine did not decide: it waits for a person."""
 
 
 def note_of(record: Record) -> Note | None:
@@ -54,6 +59,12 @@ def resolution(record: Record) -> str | None:
     return entry.value if entry is not None and isinstance(entry.value, str) else None
 
 
+def waits(record: Record) -> str | None:
+    """Why a routine did not decide about a note, if so."""
+    entry = record.entries.get(WAITS)
+    return entry.value if entry is not None and isinstance(entry.value, str) else None
+
+
 def restore(ledger: Ledger, note: Note, stroke: Dot) -> bool:
     """Bring the losing side back: its value, or its delete. False if the record is gone for good.
 
@@ -65,7 +76,7 @@ def restore(ledger: Ledger, note: Note, stroke: Dot) -> bool:
     if note.field is None:
         ledger.bump(replace(record, entries=killed(record.entries)))
     else:
-        _write(ledger, record, note.field, note.value, stroke)
+        write(ledger, record, note.field, note.value, stroke)
     return True
 
 
@@ -78,11 +89,12 @@ def keep_row(ledger: Ledger, record: Record, stroke: Dot) -> None:
 
 
 def close(ledger: Ledger, note: Record, how: str, stroke: Dot) -> None:
-    """Close a note: KEPT or RESTORED."""
-    _write(ledger, note, RESOLUTION, how, stroke)
+    """Close a note: KEPT, RESTORED or DECIDED."""
+    write(ledger, note, RESOLUTION, how, stroke)
 
 
-def _write(ledger: Ledger, record: Record, field: str, value: Value | Absent, stroke: Dot) -> None:
+def write(ledger: Ledger, record: Record, field: str, value: Value | Absent, stroke: Dot) -> None:
+    """A new write of one field, by somebody who has seen all of the record."""
     entries = {**record.entries, field: Entry(stroke, value)}
     context = {**record.context, stroke: Sighting(ledger.next_position)}
     ledger.bump(replace(record, entries=entries, context=context))

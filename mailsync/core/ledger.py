@@ -60,6 +60,10 @@ class Ledger:
         changed = self.changed.get(record_id)
         return changed if changed is not None else self._records.get(record_id)
 
+    def before(self, record_id: RecordId) -> Record | None:
+        """The record as it stood before this transaction."""
+        return self._records.get(record_id)
+
     def latest(self, stored: Record) -> Record | None:
         """A record that was read from the map, as it now stands."""
         return None if stored.id in self.dropped else self.changed.get(stored.id, stored)

@@ -83,7 +83,8 @@ def revived(record: Record) -> Record:
 
 def field_note(record: RecordId, loss: Loss) -> Note:
     """The note of a value that lost."""
-    return Note(record, loss.field, loss.entry.dot, loss.entry.value, loss.winner.value)
+    entry, winner = loss.entry, loss.winner
+    return Note(record, loss.field, entry.dot, entry.value, winner.value, winner.dot)
 
 
 def delete_note(record: RecordId, newest: Dot) -> Note:

@@ -328,6 +328,8 @@ class Note:
     """The losing write; for a delete, the newest write it killed."""
     value: Value | Absent = ABSENT
     winner: Value | Absent = ABSENT
+    beaten_by: Dot | None = None
+    """The write that won; None: it is not known here, or a delete lost."""
 
 
 def same_value(one: Value | Absent, other: Value | Absent) -> bool:

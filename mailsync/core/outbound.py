@@ -37,7 +37,6 @@ from mailsync.core.ledger import Ledger
 from mailsync.core.merge import newest_dot
 from mailsync.core.model import (
     ABSENT,
-    CONFLICTS,
     Absent,
     Bundle,
     DeleteOrder,
@@ -263,8 +262,6 @@ def _lacking(link: Link, record: Record) -> dict[str, Entry]:
 
 def _explicit_context(link: Link, record: Record) -> frozenset[Dot]:
     """The ancestors that the peer cannot know us to have seen."""
-    if record.dataset == CONFLICTS:
-        return frozenset()
     if _is_unsure(link, record):
         return frozenset(record.context)
     own = dots_of(record.entries)

@@ -28,6 +28,10 @@ class Conflict:
     sites: tuple[str, str]
     """Who wrote the winner, who the loser."""
     closed: str | None
+    waits: bool
+    """Is a person asked to decide?"""
+    reason: str | None
+    """Why a routine did not decide."""
 
     @property
     def field(self) -> str | None:
@@ -47,19 +51,27 @@ class Conflict:
 
 def list_conflicts(site: Site, transaction: Transaction) -> list[Conflict]:
     """Every conflict, closed ones too, oldest first."""
-    names = {peer.public.site_number: name for name, peer in site.peers.items()}
-    names[site.keys.public.site_number] = site.name
     found = []
     for entry in transaction.journal.entries():
         note = decisions.note_of(entry.note)
         if note is None:
             continue
         record = transaction.records.get(note.record)
-        loser = names.get(note.dot.site, f"{note.dot.site:016x}")
-        sites = (_winner_site(record, note, names), loser)
-        closed = decisions.resolution(entry.note)
-        found.append(Conflict(entry.note.guid.hex(), note, entry, sites, closed))
+        sites = (_winner_site(site, record, note), site.name_of(note.dot.site))
+        closed, reason = decisions.resolution(entry.note), decisions.waits(entry.note)
+        policy = site.policies.get(note.record.dataset)
+        asked = reason is not None or (policy is not None and policy.asks(note.field))
+        waits = asked and closed is None
+        guid = entry.note.guid.hex()
+        found.append(Conflict(guid, note, entry, sites, closed, waits, reason))
     return found
+
+
+def count_waiting(site: Site, transaction: Transaction) -> int:
+    """How many conflicts wait for a person."""
+    if not site.policies:
+        return 0
+    return sum(conflict.waits for conflict in list_conflicts(site, transaction))
 
 
 def find_conflict(conflicts: list[Conflict], prefix: str) -> Conflict:
@@ -110,11 +122,11 @@ def _close(site: Site, transaction: Transaction, conflict: Conflict, how: str) -
     transaction.save(ledger, now)
 
 
-def _winner_site(record: Record | None, note: Note, names: dict[int, str]) -> str:
+def _winner_site(site: Site, record: Record | None, note: Note) -> str:
     if record is None:
         return ""
     dots = [entry.dot for entry in record.entries.values()]
     if note.field is not None and note.field in record.entries:
         dots = [record.entries[note.field].dot]
     newest = max(dots, default=None)
-    return "" if newest is None else names.get(newest.site, f"{newest.site:016x}")
+    return "" if newest is None else site.name_of(newest.site)

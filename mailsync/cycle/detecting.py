@@ -91,7 +91,7 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
             elif fields is not None:
                 guid = reserved.get(each.key) or next(guids)
                 record_map.enrol(ledger, name, guid, each.key, fields, each.etag, stroke)
-        transaction.save(ledger, now)
+        site.save(transaction, ledger, now)
 
 
 def _content(change: Change) -> int:

@@ -165,7 +165,7 @@ def _begin(site: Site, names: Sequence[str], after: dict[str, int], sweep: _Swee
             else:
                 begun.records.append(record)
                 begun.writes.append(write)
-        transaction.save(ledger, site.surroundings.now())
+        site.save(transaction, ledger, site.surroundings.now())
     return begun
 
 

@@ -98,6 +98,8 @@ class Report:
     """What a person should know although everything goes on."""
     problems: list[MailsyncError] = field(default_factory=list)
     """What stopped a part of the cycle; everything else went on."""
+    undecided: int = 0
+    """Conflicts that wait for a person."""
     waiting: dict[str, Waiting] = field(default_factory=dict)
     """By peer: what its budget holds back."""
     more_mails_at: int | None = None
@@ -133,13 +135,17 @@ class Report:
 
     @property
     def exit_code(self) -> Exit:
-        """How the cycle ended: the problems decide, then what is held, then what waits."""
+        """How the cycle ended: the problems decide, then what is held, then what waits: for
+        the budget, for a person.
+        """
         problems = [one for one in self.problems if not isinstance(one, PeerError)]
         if problems:
             return exit_of(problems)
         if any(self.held.values()):
             return Exit.PARTLY
-        return Exit.BUDGET_USED_UP if self.waiting else Exit.OK
+        if self.waiting:
+            return Exit.BUDGET_USED_UP
+        return Exit.CONFLICTS if self.undecided else Exit.OK
 
     @property
     def goes_on_at(self) -> int | None:

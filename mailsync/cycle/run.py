@@ -10,6 +10,7 @@ from mailsync.carriers.base import Kind
 from mailsync.carriers.folder import arrivals_in
 from mailsync.core.model import CONFLICTS
 from mailsync.cycle.composing import ALWAYS, compose_for
+from mailsync.cycle.conflicts import count_waiting
 from mailsync.cycle.detecting import detect_datasets
 from mailsync.cycle.direct import by_direct, carriers_to, deliver_directly
 from mailsync.cycle.folder import FolderCarrier, tags_from
@@ -145,16 +146,17 @@ def _apply(site: Site, usable: Sequence[str], report: Report, *, meant: int = 0)
     """Inbox -> record map -> datasets."""
     process_inbox(site, report)
     materialise_datasets(site, usable, report, meant=meant)
-    _note_held(site, report)
+    _note_waiting(site, report)
 
 
-def _note_held(site: Site, report: Report) -> None:
+def _note_waiting(site: Site, report: Report) -> None:
     """Remember exactly what is held now; peers are told of what is theirs."""
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         for name, reasons in report.held.items():
             transaction.history.hold(name, reasons, now)
         tell_of_held(site, transaction, report, now)
+        report.undecided = count_waiting(site, transaction)
 
 
 async def _send(site: Site, extent: Extent, report: Report) -> None:

@@ -16,11 +16,14 @@ from typing import Final, Protocol
 from mailsync.carriers.base import NAME_SIZE, Kind, Mailbox, Sender, name_of_mail
 from mailsync.config import DatasetSettings, PeerSettings, Settings, load
 from mailsync.core.delivery import not_later
+from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link, Stream
+from mailsync.core.policies import Policy
 from mailsync.core.sealing import PrivateKeys, PublicKeys
 from mailsync.cycle.folder import FolderCarrier
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier
+from mailsync.cycle.policies import policies_of, settle
 from mailsync.datasets.base import Dataset, Reference
 from mailsync.datasets.mapped import unmapped
 from mailsync.datasets.sqldatabase import SqlDatabase
@@ -116,6 +119,7 @@ class Site:
     _references: dict[str, Mapping[str, str]] = field(default_factory=dict)
     _links: dict[str, tuple[Link, Link]] = field(default_factory=dict)
     """By peer: its link as it was last stored, and as configured."""
+    _policies: Mapping[str, Policy] | None = None
 
     @property
     def name(self) -> str:
@@ -164,6 +168,25 @@ class Site:
         """By the name of each dataset: what the configuration says of it."""
         return self.expansion.sections
 
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """By dataset: what becomes of conflicts, where it is not the default."""
+        if self._policies is None:
+            self._policies = policies_of(self.sections, self.name, self.name_of)
+        return self._policies
+
+    def name_of(self, number: int) -> str:
+        """What we call the site of this number; the number itself if we do not know it."""
+        if number == self.keys.public.site_number:
+            return self.name
+        known = (p.name for p in self.peers.values() if p.public.site_number == number)
+        return next(known, f"{number:016x}")
+
+    def save(self, transaction: Transaction, ledger: Ledger, now: int) -> None:
+        """Write what the ledger gathered, and what the policies decide about it."""
+        settle(self.policies, transaction, ledger, now, self.surroundings.bits)
+        transaction.save(ledger, now)
+
     def expand(self) -> None:
         """Find out which datasets there are now. Not within a transaction of the store."""
         for database in self.databases.values():
@@ -174,6 +197,7 @@ class Site:
                 offered = (link.offered for link in transaction.links().values())
                 memory = Memory(transaction.records.holding(), frozenset().union(*offered))
         self._expansion = expand(self.settings, memory, self._opened)
+        self._policies = None
         self._references.clear()
         self._links.clear()
 

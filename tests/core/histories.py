@@ -11,8 +11,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from mailsync.core.model import Bundle, Fields, Key
-from tests.core.world import BrokenPromise, World
+from mailsync.core.model import Absent, Bundle, Fields, Key, Value
+from mailsync.core.policies import (
+    EVERY_FIELD,
+    Decide,
+    Deletes,
+    Dispute,
+    Policy,
+    Undecided,
+    Way,
+)
+from tests.core.world import TABLE, BrokenPromise, World
 
 TOPOLOGIES = {
     "pair": ("AB", ["AB"]),
@@ -63,12 +72,49 @@ FEATURES: list[frozenset[str]] = [
     frozenset({"restore", "purge"}),
     frozenset({"restore", "purge", "silence"}),
 ]
+POLICIES: list[frozenset[str]] = [
+    frozenset({"site"}),
+    frozenset({"site", "increment", "crash", "skew"}),
+    frozenset({"routine", "increment", "skew"}),
+    frozenset({"fickle", "increment", "skew"}),
+    frozenset({"delete-wins"}),
+    frozenset({"delete-wins", "site", "increment", "crash", "skew"}),
+]
+MIXES = [*FEATURES, *POLICIES]
 Action = tuple[str, Callable[[], object]]
 
 
 def tagged(_dataset: str, fields: Fields) -> bool:
     value = fields.get("f0")
     return isinstance(value, int) and value % 10 == 0
+
+
+def _policies(world: World, features: frozenset[str], chance: random.Random) -> None:
+    """The same policies at all sites, each as one of them sees it."""
+    deletes = Deletes.DELETE_WINS if "delete-wins" in features else Deletes.EDIT_WINS
+    master = chance.choice(sorted(world.sites))
+    for name in world.sites:
+        way: Way | Decide = Way.NEWEST
+        if "site" in features:
+            way = Way.OURS if name == master else Way.ELSEWHERE
+        elif "routine" in features:
+            way = _least
+        elif "fickle" in features:
+            way = partial(_either, world)
+        world.policies[name] = {TABLE: Policy({EVERY_FIELD: way}, deletes)}
+
+
+def _least(dispute: Dispute) -> Value | Absent:
+    values = [side.value for side in (dispute.lost, dispute.stands)]
+    return min(value for value in values if isinstance(value, int))
+
+
+def _either(world: World, dispute: Dispute) -> Value | Absent:
+    """A routine that does not say the same twice."""
+    side = world.random.choice([dispute.lost, dispute.stands, None])
+    if side is None:
+        raise Undecided("rules.py:1: no idea")
+    return side.value
 
 
 def _user_actions(world: World, budget: collections.Counter[str], fields: int) -> Iterator[Action]:
@@ -196,6 +242,8 @@ def history(
     if "skew" in features:
         for site in world.sites.values():
             site.skew = chance.choice([0, 0, 1000, 10**6])
+    if features in POLICIES:
+        _policies(world, features, chance)
     fields = chance.choice([1, 2, 3])
     restoring = (4 if "silence" in features else 2) if "restore" in features else 0
     budget = collections.Counter(
@@ -238,12 +286,12 @@ def main() -> int:
     started, count, letters = time.monotonic(), 0, 0
     broken: collections.Counter[str] = collections.Counter()
     while time.monotonic() - started < options.seconds:
-        mix = options.mix if options.mix is not None else count % len(FEATURES)
-        world, message = run(options.seed + count, FEATURES[mix])
+        mix = options.mix if options.mix is not None else count % len(MIXES)
+        world, message = run(options.seed + count, MIXES[mix])
         count += 1
         letters += len(world.letters)
         if message:
-            kind = f"{sorted(FEATURES[mix])} {message.split(':')[0][:30]}"
+            kind = f"{sorted(MIXES[mix])} {message.split(':')[0][:30]}"
             broken[kind] += 1
             if broken[kind] <= 2:
                 sys.stdout.write(f"{options.seed + count - 1} {mix} {message}\n")

@@ -5,25 +5,25 @@ import pytest
 from mailsync.core import outbound, taking
 from mailsync.core.model import Key
 from mailsync.core.wire import decode, encode
-from tests.core.histories import FEATURES, run
+from tests.core.histories import MIXES, run
 from tests.core.world import BrokenPromise, World
 
 SEEDS_PER_MIX = 40
 
 
 @pytest.mark.parametrize(
-    "mix", range(len(FEATURES)), ids=["+".join(sorted(f)) or "plain" for f in FEATURES]
+    "mix", range(len(MIXES)), ids=["+".join(sorted(f)) or "plain" for f in MIXES]
 )
 def test_promises_hold_after_random_histories(mix: int) -> None:
     for seed in range(SEEDS_PER_MIX):
-        world, broken = run(1000 * mix + seed, FEATURES[mix])
+        world, broken = run(1000 * mix + seed, MIXES[mix])
         assert broken is None, f"seed {1000 * mix + seed}: {broken}\n" + "\n".join(world.trace)
 
 
 def test_promises_hold_when_bundles_travel_as_bytes() -> None:
     for seed in range(SEEDS_PER_MIX):
         world, broken = run(
-            seed, FEATURES[seed % len(FEATURES)], lambda b: decode(encode(b).content).bundle
+            seed, MIXES[seed % len(MIXES)], lambda b: decode(encode(b).content).bundle
         )
         assert broken is None, f"seed {seed}: {broken}\n" + "\n".join(world.trace)
 

@@ -33,6 +33,7 @@ from mailsync.core.model import (
     needs_writing,
     same_fields,
 )
+from mailsync.core.policies import Deletes, Policies, Way, decide, due
 
 TABLE = "table"
 Row = dict[str, int]
@@ -74,6 +75,8 @@ class World:
         scope: Mapping[str, Callable[[str, Fields], bool]] | None = None,
         carry: Callable[[Bundle], Bundle] = lambda bundle: bundle,
     ) -> None:
+        self.policies: dict[str, Policies] = {}
+        self.authors: dict[int, str] = {}
         self.random = random.Random(seed)
         self.scope = scope or {}
         self.carry = carry
@@ -113,22 +116,23 @@ class World:
 
     # --- users
 
-    def value(self, old: int | None = None, tag: int | None = None) -> int:
+    def value(self, name: str, old: int | None = None, tag: int | None = None) -> int:
         self.count += 1
         new = self.count * 10 + (tag if tag is not None else 0)
+        self.authors[new] = name
         seen = self.history.get(old, frozenset()) | {old} if old is not None else frozenset()
         self.history[new] = seen
         return new
 
     def insert(self, name: str, key: Key, fields: int, tag: int = 0) -> None:
         self.created += 1
-        self.data[name][key] = {f"f{i}": self.value(tag=tag) for i in range(fields)}
+        self.data[name][key] = {f"f{i}": self.value(name, tag=tag) for i in range(fields)}
 
     def edit(self, name: str, key: Key, column: str, tag: int | None = None) -> None:
         row = self.data[name][key]
         old = row[column]
         self.overwritten.add(old)
-        new = self.value(old, old % 10 if tag is None else tag)
+        new = self.value(name, old, old % 10 if tag is None else tag)
         self.data[name][key] = {**row, column: new}
 
     def delete(self, name: str, key: Key) -> None:
@@ -157,6 +161,9 @@ class World:
 
     def commit(self, name: str, ledger: Ledger) -> None:
         site = self.sites[name]
+        if name in self.policies and (found := due(ledger, self.policies[name])):
+            stroke = ledger.stroke(self.now + site.skew, self.random.getrandbits(32))
+            decide(ledger, self.policies[name], found, stroke)
         site.state = ledger.site
         site.records.update(ledger.changed)
         for record_id in ledger.dropped:
@@ -399,6 +406,7 @@ class World:
         }
         self._check_losses(everything, {note.value for note in notes})
         self._check_deletes(everything, notes)
+        self._check_policies(everything, notes)
         if not any(link.stale for site in self.sites.values() for link in site.links.values()):
             self._check_bounds()
 
@@ -435,10 +443,25 @@ class World:
             values = set(row.values())
             if values & self.undone:
                 continue
-            if values <= self.gone and not (self.forced and guid in overruled):
+            forced = guid in overruled and (self.forced or bool(self.policies))
+            if values <= self.gone and not forced:
                 raise BrokenPromise(f"resurrected: {row}")
             if guid in self.deleted and guid not in noted:
                 raise BrokenPromise(f"a delete of {row} was overruled in silence")
+
+    def _check_policies(self, everything: dict[Guid, Row], notes: set[Note]) -> None:
+        shown = {value for row in everything.values() for value in row.values()}
+        for name, policies in self.policies.items():
+            policy = policies[TABLE]
+            if policy.of("f0") is Way.OURS:
+                mine = {value for value, author in self.authors.items() if author == name}
+                for note in notes:
+                    lives = note.record.guid in everything and note.value not in shown
+                    if lives and note.value in mine - self.overwritten - self.gone:
+                        raise BrokenPromise(f"{name} had the say, but its {note.value} lost")
+        if any(one[TABLE].deletes is Deletes.DELETE_WINS for one in self.policies.values()):
+            for guid in everything.keys() & self.deleted:
+                raise BrokenPromise(f"a delete of {everything[guid]} did not win")
 
     def _check_bounds(self) -> None:
         for name, site in self.sites.items():

@@ -1,0 +1,292 @@
+"""What the configuration decides about conflicts, beyond "newest".
+
+Rules
+-----
+* The join stays as it is: the greater dot wins. A policy's decision is an ordinary new write, made
+  by somebody who has seen both sides; so it wins everywhere and is no conflict itself.
+* Of one loss one site decides, the author of the write that lost; under ``site:NAME`` only if that
+  is NAME. It decides once, when it first learns of the loss, and a note that a person has closed
+  is decided already. So there is nothing to play ping-pong with, whatever the topology; and if
+  that site is no more, the newest stands.
+* Only a value that stood until it lost comes back: not one that its own site has replaced since,
+  nor one whose winner was replaced by those who knew both. That is told by the record as it was
+  before the bundle, or by the winner's dot, which notes under such a policy have as an ancestor.
+* What a decision overrules is noted in its turn, so that nothing is lost.
+* ``ask`` decides nothing: the newest stands, and the note waits for a person.
+* Where deletes win, a record of which a delete has killed some write is dead, whatever is written
+  to it by those who did not know of the delete; what they wrote is noted. It is never revived:
+  brought back it is a new record, with a GUID of its own.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+from mailsync.core.decisions import (
+    DECIDED,
+    KEPT,
+    RESTORED,
+    WAITS,
+    close,
+    note_of,
+    resolution,
+    write,
+)
+from mailsync.core.ledger import Ledger
+from mailsync.core.merge import Loss, field_note, killed, note_id
+from mailsync.core.model import (
+    ABSENT,
+    CONFLICTS,
+    Absent,
+    Dot,
+    Entry,
+    Fields,
+    Note,
+    Record,
+    RecordId,
+    Sighting,
+    Value,
+    is_alive,
+    merged_fields,
+    same_value,
+)
+
+EVERY_FIELD: Final = "*"
+"""Stands for all fields that have no policy of their own."""
+
+
+class Way(enum.Enum):
+    """What becomes of a value that lost against one whose author had not seen it."""
+
+    NEWEST = "newest"
+    ASK = "ask"
+    OURS = "ours"
+    """This site's values come back."""
+    ELSEWHERE = "elsewhere"
+    """Another site's do."""
+
+
+class Deletes(enum.Enum):
+    """What becomes of a delete that meets an edit it had not seen."""
+
+    EDIT_WINS = "edit-wins"
+    DELETE_WINS = "delete-wins"
+    ASK = "ask"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One value of a conflict: what, and who wrote it when (a 64-bit number, milliseconds)."""
+
+    value: Value | Absent
+    site: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A conflict as a user's routine sees it."""
+
+    dataset: str
+    field: str
+    lost: Side
+    stands: Side
+    record: Fields
+    """The whole record as it stands."""
+
+
+class Undecided(Exception):
+    """A routine came to no value; the message says where and why."""
+
+
+Decide = Callable[[Dispute], Value | Absent]
+"""A user's routine. Raises :class:`Undecided`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The policies of one dataset."""
+
+    fields: Mapping[str, Way | Decide] = field(default_factory=dict)
+    """By field; ``EVERY_FIELD``: all others."""
+    deletes: Deletes = Deletes.EDIT_WINS
+
+    def of(self, name: str) -> Way | Decide:
+        """The policy of one field."""
+        return self.fields.get(name, self.fields.get(EVERY_FIELD, Way.NEWEST))
+
+    def asks(self, name: str | None) -> bool:
+        """Does a person decide about the field? None: about a delete."""
+        return self.deletes is Deletes.ASK if name is None else self.of(name) is Way.ASK
+
+
+Policies = Mapping[str, Policy]
+"""By dataset; one that is not named has none but the defaults."""
+
+
+class Due(NamedTuple):
+    """What is to be decided here and now."""
+
+    losses: list[tuple[RecordId, Note]]
+    """Our writes that lost, with the identities of their notes."""
+    deletes: list[RecordId]
+    """Records that live although a delete killed some of their writes."""
+
+    def __bool__(self) -> bool:
+        """Is there anything?"""
+        return bool(self.losses or self.deletes)
+
+
+def due(ledger: Ledger, policies: Policies) -> Due:
+    """What the ledger's transaction leaves to be decided by us."""
+    _name_winners(ledger, policies)
+    losses: dict[RecordId, Note] = {}
+    deletes = []
+    overruled = {note.record for note in ledger.notes.values() if note.field is None}
+    for record in list(ledger.changed.values()):
+        if record.dataset == CONFLICTS:
+            if ledger.before(record.id) is None:
+                losses |= _of_note(ledger, policies, record)
+        elif record.dataset in policies:
+            losses |= _of_record(ledger, policies[record.dataset], record)
+            if policies[record.dataset].deletes is Deletes.DELETE_WINS and (
+                record.id in overruled or _is_revived(record, ledger.before(record.id))
+            ):
+                deletes.append(record.id)
+    return Due(list(losses.items()), deletes)
+
+
+def decide(ledger: Ledger, policies: Policies, found: Due, stroke: Dot) -> dict[RecordId, str]:
+    """Decide what :func:`due` found, by writes with the dot ``stroke``.
+
+    Returns the notes that a routine came to no value for, and why: the newest stands there.
+    """
+    undecided = {}
+    for record_id in found.deletes:
+        _carry_out(ledger, record_id)
+    for own, note in found.losses:
+        noted = ledger.get(own)
+        if noted is not None and _is_ours(ledger, policies, noted, note):
+            reason = _settle(ledger, policies, noted, note, stroke)
+            if reason is not None:
+                undecided[own] = reason
+    return undecided
+
+
+def _decides(policies: Policies, note: Note) -> Way | Decide | None:
+    """The policy by which the author of the note's write brings something back, if any."""
+    policy = policies.get(note.record.dataset)
+    way = None if policy is None or note.field is None else policy.of(note.field)
+    return None if way in {Way.NEWEST, Way.ASK} else way
+
+
+def _name_winners(ledger: Ledger, policies: Policies) -> None:
+    """The notes made here have the writes that won as ancestors, where that will be asked."""
+    for own, note in ledger.notes.items():
+        record = ledger.get(own)
+        if record is None or note.beaten_by is None or _decides(policies, note) is None:
+            continue
+        context = {note.beaten_by: Sighting(record.position), **record.context}
+        ledger.keep(replace(record, context=context))
+
+
+def _of_note(ledger: Ledger, policies: Policies, record: Record) -> Iterator[tuple[RecordId, Note]]:
+    """A note that is new here, if it leaves something to us."""
+    note = note_of(record)
+    if note is not None and _is_ours(ledger, policies, record, note):
+        yield record.id, note
+
+
+def _of_record(ledger: Ledger, policy: Policy, record: Record) -> Iterator[tuple[RecordId, Note]]:
+    """Writes of ours that others replaced just now and that notes said to have lost before."""
+    before = ledger.before(record.id)
+    for name, entry in (before.entries if before is not None else {}).items():
+        if entry.dot.site != ledger.site.number or record.entries[name].dot == entry.dot:
+            continue
+        noted = ledger.get(note_id(Note(record.id, name, entry.dot)))
+        note = None if noted is None else note_of(noted)
+        if noted and note and _is_ours(ledger, {record.dataset: policy}, noted, note):
+            yield noted.id, note
+
+
+def _is_ours(ledger: Ledger, policies: Policies, noted: Record, note: Note) -> bool:
+    """Does the note leave a decision to us, now?"""
+    if note.field is None or note.dot.site != ledger.site.number or resolution(noted) is not None:
+        return False
+    if _decides(policies, note) in {None, Way.ELSEWHERE}:
+        return False
+    record, before = ledger.get(note.record), ledger.before(note.record)
+    standing = None if record is None else record.entries.get(note.field)
+    if record is None or standing is None or not is_alive(record.entries):
+        return False
+    if standing.dot.site == ledger.site.number:
+        return False  # it stands, or we replaced it
+    stood = None if before is None else before.entries.get(note.field)
+    if stood is not None and stood.dot == note.dot:
+        return not stood.killed
+    return standing.dot in noted.context
+
+
+def _settle(
+    ledger: Ledger, policies: Policies, noted: Record, note: Note, stroke: Dot
+) -> str | None:
+    """Decide about one loss. Returns why a routine did not."""
+    record = ledger.get(note.record)
+    assert record is not None  # noqa: S101 - see _is_ours
+    assert note.field is not None  # noqa: S101
+    standing, way = record.entries[note.field], _decides(policies, note)
+    value = note.value
+    if not isinstance(way, Way):
+        assert way is not None  # noqa: S101
+        try:
+            value = way(_dispute(note, standing, record))
+        except Undecided as problem:
+            write(ledger, noted, WAITS, str(problem), stroke)
+            return str(problem)
+    if not same_value(value, standing.value):
+        overruled = field_note(record.id, Loss(note.field, standing, Entry(stroke, value)))
+        ledger.note([overruled])
+        write(ledger, record, note.field, value, stroke)
+        other = ledger.get(note_id(overruled))
+        if not isinstance(way, Way) and other is not None:
+            close(ledger, other, DECIDED, stroke)  # the routine has seen it: it is no loss
+    how = RESTORED if same_value(value, note.value) else DECIDED
+    close(ledger, noted, KEPT if same_value(value, standing.value) else how, stroke)
+    return None
+
+
+def _dispute(note: Note, standing: Entry, record: Record) -> Dispute:
+    return Dispute(
+        note.record.dataset,
+        note.field or "",
+        Side(note.value, note.dot.site, note.dot.stamp),
+        Side(standing.value, standing.dot.site, standing.dot.stamp),
+        merged_fields(record) or {},
+    )
+
+
+def _is_revived(record: Record, before: Record | None) -> bool:
+    """Did an edit that did not know of a delete revive the record?"""
+    if not is_alive(record.entries):
+        return False
+    was_dead = before is not None and not is_alive(before.entries)
+    return was_dead or any(entry.killed for entry in record.entries.values())
+
+
+def _carry_out(ledger: Ledger, record_id: RecordId) -> None:
+    """The delete takes effect after all; what it had not seen is noted instead of it."""
+    record = ledger.get(record_id)
+    assert record is not None  # noqa: S101 - see due
+    for own, note in list(ledger.notes.items()):
+        if note.field is None and note.record == record_id:
+            del ledger.notes[own]
+            ledger.drop(own)
+    ledger.note(
+        field_note(record_id, Loss(name, entry, Entry(entry.dot, ABSENT)))
+        for name, entry in record.entries.items()
+        if not entry.killed
+    )
+    ledger.bump(replace(record, entries=killed(record.entries)))

@@ -1,0 +1,132 @@
+"""The configuration's policies, at the places where conflicts come up.
+
+What a policy decides is decided in the transaction that notices the conflict. A routine that
+gives up leaves the newest value standing and its reason in the note, for people at every site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Final, cast
+
+from mailsync.config import DatasetSettings
+from mailsync.core import policies
+from mailsync.core.decisions import note_of
+from mailsync.core.fitness import unfit
+from mailsync.core.ledger import Ledger
+from mailsync.core.model import ABSENT, Absent, Fields, Value
+from mailsync.core.policies import Decide, Deletes, Dispute, Policy, Undecided, Way
+from mailsync.errors import BadConfiguration
+from mailsync.routines import RoutineFailed, read_routines, routine
+from mailsync.store.history import Event
+from mailsync.store.transaction import Transaction
+
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes})
+
+Names = Callable[[int], str]
+"""A site's name by its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One value of a conflict, as a routine sees it."""
+
+    value: Value
+    """None also where somebody removed the field."""
+    site: str
+    at: int
+    """When it was written, in milliseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """What a routine decides about."""
+
+    dataset: str
+    field: str
+    lost: Side
+    stands: Side
+    record: Fields
+    """The whole record as it stands."""
+
+
+def policies_of(
+    sections: Mapping[str, DatasetSettings], site: str, names: Names
+) -> dict[str, Policy]:
+    """The policies of every dataset that has others than the defaults. ``site``: our name."""
+    found = {}
+    for name, section in sections.items():
+        deletes = Deletes(section.delete_conflict)
+        fields = {each: _way(text, site, names) for each, text in section.conflict.items()}
+        if deletes is not Deletes.EDIT_WINS or set(fields.values()) != {Way.NEWEST}:
+            found[name] = Policy(fields, deletes)
+    return found
+
+
+def settle(
+    found: Mapping[str, Policy],
+    transaction: Transaction,
+    ledger: Ledger,
+    now: int,
+    bits: Callable[[int], int],
+) -> None:
+    """Decide what the ledger's transaction leaves to us. Call before the ledger is saved."""
+    due = policies.due(ledger, found) if found else None
+    if not due:
+        return
+    undecided = policies.decide(ledger, found, due, ledger.stroke(now, bits(32)))
+    for own, reason in undecided.items():
+        noted = ledger.get(own)
+        note = None if noted is None else note_of(noted)
+        if note is not None:
+            words = f"{note.record.dataset} {note.field}: {reason}; the newest value stands"
+            transaction.history.log(Event(now, "undecided", "", bytes(note.record.guid), words))
+
+
+def load_routine(place: str) -> Callable[..., object]:
+    """The function ``FILE:NAME``. Raises BadConfiguration."""
+    path, _, name = place.rpartition(":")
+    return routine(Path(path), read_routines(Path(path)), name)
+
+
+def _way(text: str, site: str, names: Names) -> Way | Decide:
+    kind, _, what = text.partition(":")
+    if kind == "site":
+        return Way.OURS if what == site else Way.ELSEWHERE
+    return Way(kind) if kind != "routine" else _decide(what, names)
+
+
+def _decide(place: str, names: Names) -> Decide:
+    load = cache(partial(load_routine, place))
+    path, _, name = place.rpartition(":")
+    file = Path(path).name
+    shown = f"{file}:{name}"
+
+    def decide(dispute: Dispute) -> Value | Absent:
+        try:
+            result = load()(_shown(dispute, names))
+        except (BadConfiguration, RoutineFailed) as error:
+            # the reason travels: where our files are is nobody's business
+            raise Undecided(str(error).replace(place, shown).replace(path, file)) from error
+        if type(result) not in _PLAIN:
+            kind = type(result).__name__
+            raise Undecided(f"{shown} gave a {kind}; a field holds a text or a number")
+        value = cast("Value", result)
+        reason = unfit({dispute.field: value})
+        if reason is not None:
+            raise Undecided(f"{shown}: {reason}")
+        is_removal = value is None and ABSENT in {dispute.lost.value, dispute.stands.value}
+        return ABSENT if is_removal else value
+
+    return decide
+
+
+def _shown(dispute: Dispute, names: Names) -> Conflict:
+    lost, stands = (
+        Side(None if isinstance(one.value, Absent) else one.value, names(one.site), one.at)
+        for one in (dispute.lost, dispute.stands)
+    )
+    return Conflict(dispute.dataset, dispute.field, lost, stands, dispute.record)

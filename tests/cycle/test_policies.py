@@ -1,0 +1,229 @@
+"""Policies other than "newest": what all sites come to, and what waits for a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mailsync.core.model import Fields, Key
+from mailsync.cycle.conflicts import Conflict, list_conflicts, resolve
+from mailsync.cycle.report import Report
+from mailsync.errors import Exit
+from tests.cycle.sites import Sites
+
+KEY = Key("k")
+NAMES = ("alice", "bob", "carol")
+CHAIN = [("alice", "bob"), ("bob", "carol")]
+TRIANGLE = [*CHAIN, ("alice", "carol")]
+ORDERS = [NAMES, NAMES[::-1]]
+"""Who writes when: the last one is the newest."""
+TOPOLOGIES = pytest.mark.parametrize("edges", [CHAIN, TRIANGLE], ids=["chain", "triangle"])
+
+
+def three(directory: Path, edges: list[tuple[str, str]], section: str) -> Sites:
+    """Three sites that hold one row."""
+    sites = Sites(directory)
+    for name in ("alice", "bob", "carol"):
+        peers = [other for edge in edges if name in edge for other in edge if other != name]
+        sites.add(name, dict.fromkeys(peers, ""), section=section)
+    sites.rows("alice")[KEY] = {"status": "open", "note": "-"}
+    settle(sites)
+    return sites
+
+
+def settle(sites: Sites, limit: int = 12) -> dict[str, Report]:
+    """Rounds until nothing is sent any more; how the last cycle of each site ended."""
+    sites.network.deliver_all()
+    for _ in range(limit):
+        reports = {}
+        for name in sorted(sites.sites):
+            reports[name] = sites.sync(name)
+            sites.network.deliver_all()
+        peers = [peer for report in reports.values() for peer in report.peers.values()]
+        if not any(peer.sent.mails for peer in peers):
+            return reports
+    raise AssertionError("they never come to rest")
+
+
+def write(sites: Sites, name: str, **fields: str) -> None:
+    (key,) = sites.rows(name)
+    sites.rows(name)[key] = {**sites.rows(name)[key], **fields}
+
+
+def everywhere(sites: Sites) -> list[Fields]:
+    """The rows, which must be the same at all sites."""
+    contents = [sites.contents(name) for name in sites.sites]
+    assert all(content == contents[0] for content in contents)
+    return [dict(row) for row in contents[0]]  # type: ignore[arg-type]
+
+
+def conflicts(sites: Sites, name: str) -> list[Conflict]:
+    with sites.sites[name].store.transaction() as transaction:
+        return list_conflicts(sites.sites[name], transaction)
+
+
+@TOPOLOGIES
+@pytest.mark.parametrize("master", ["alice", "bob", "carol"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_value_of_the_site_that_has_the_say_stands(
+    tmp_path: Path, edges: list[tuple[str, str]], master: str, order: tuple[str, ...]
+) -> None:
+    sites = three(tmp_path, edges, f'conflict = "site:{master}"')
+    for name in order:
+        write(sites, name, status=name)
+        sites.sync(name)
+    reports = settle(sites)
+    assert everywhere(sites) == [{"status": master, "note": "-"}]
+    assert {report.exit_code for report in reports.values()} == {Exit.OK}
+    others = {"alice", "bob", "carol"} - {master}
+    for name in sites.sites:
+        found = {str(c.loser): c.closed for c in conflicts(sites, name)}
+        assert found.keys() >= others
+        assert found.get(master, "restored") == "restored"
+
+
+def test_a_site_that_is_no_party_has_no_say(tmp_path: Path) -> None:
+    sites = three(tmp_path, CHAIN, 'conflict = "site:bob"')
+    for name in ("alice", "carol"):
+        write(sites, name, status=name)
+        sites.sync(name)
+    settle(sites)
+    assert everywhere(sites) == [{"status": "carol", "note": "-"}]
+
+
+def test_the_say_of_a_site_can_be_about_one_field(tmp_path: Path) -> None:
+    sites = three(tmp_path, TRIANGLE, 'conflict = { note = "site:alice" }')
+    for name in ("alice", "bob", "carol"):
+        write(sites, name, status=name, note=name)
+        sites.sync(name)
+    settle(sites)
+    assert everywhere(sites) == [{"status": "carol", "note": "alice"}]
+
+
+def test_an_edit_that_saw_the_others_value_is_no_conflict(tmp_path: Path) -> None:
+    sites = three(tmp_path, TRIANGLE, 'conflict = "site:alice"')
+    write(sites, "alice", status="alice")
+    settle(sites)
+    write(sites, "carol", status="carol")
+    settle(sites)
+    assert everywhere(sites) == [{"status": "carol", "note": "-"}]
+
+
+@TOPOLOGIES
+def test_a_person_is_asked_and_the_work_goes_on(
+    tmp_path: Path, edges: list[tuple[str, str]]
+) -> None:
+    sites = three(tmp_path, edges, 'conflict = { status = "ask" }')
+    for name in ("alice", "bob", "carol"):
+        write(sites, name, status=name, note=name)
+        sites.sync(name)
+    reports = settle(sites)
+    assert everywhere(sites) == [{"status": "carol", "note": "carol"}]
+    assert {name: report.exit_code for name, report in reports.items()} == dict.fromkeys(
+        sites.sites, Exit.CONFLICTS
+    )
+    assert {report.undecided for report in reports.values()} == {2}
+    for conflict in conflicts(sites, "bob"):
+        assert conflict.waits == (conflict.field == "status")
+        if conflict.waits:
+            resolve(sites.sites["bob"], conflict.id)
+    assert {report.exit_code for report in settle(sites).values()} == {Exit.OK}
+
+
+def test_a_deletes_conflict_can_be_asked_about(tmp_path: Path) -> None:
+    sites = three(tmp_path, TRIANGLE, 'delete_conflict = "ask"')
+    write(sites, "alice", status="alice")
+    sites.rows("bob").clear()
+    reports = settle(sites)
+    assert everywhere(sites) == [{"status": "alice", "note": "-"}]
+    assert {report.exit_code for report in reports.values()} == {Exit.CONFLICTS}
+
+
+@TOPOLOGIES
+@pytest.mark.parametrize("order", ORDERS)
+def test_where_deletes_win_they_do(
+    tmp_path: Path, edges: list[tuple[str, str]], order: tuple[str, ...]
+) -> None:
+    sites = three(tmp_path, edges, 'delete_conflict = "delete-wins"')
+    for name in order:
+        if name == "bob":
+            sites.rows("bob").clear()
+        else:
+            write(sites, name, status=name)
+        sites.sync(name)
+    reports = settle(sites)
+    assert everywhere(sites) == []
+    assert {report.exit_code for report in reports.values()} == {Exit.OK}
+    for name in sites.sites:
+        assert {c.loser for c in conflicts(sites, name)} == {"alice", "carol"}
+
+
+RULES = """\
+def longest(conflict):
+    sides = [conflict.lost, conflict.stands]
+    return max((side.value for side in sides), key=lambda value: (len(value), value))
+
+
+def both(conflict):
+    assert conflict.dataset == "people" and conflict.record["note"] == "-"
+    sides = sorted([conflict.lost, conflict.stands], key=lambda side: side.at)
+    return ", ".join(f"{side.site}: {side.value}" for side in sides)
+
+
+def stern(conflict):
+    raise ValueError("who wrote this?")
+"""
+
+
+@TOPOLOGIES
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_routine_decides(
+    tmp_path: Path, edges: list[tuple[str, str]], order: tuple[str, ...]
+) -> None:
+    (tmp_path / "rules.py").write_text(RULES)
+    sites = three(tmp_path, edges, 'conflict = "routine:rules.py:longest"')
+    for name in order:
+        write(sites, name, status=name)
+        sites.sync(name)
+    settle(sites)
+    assert everywhere(sites) == [{"status": "carol", "note": "-"}]
+
+
+def test_a_routine_may_make_a_new_value_of_both(tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text(RULES)
+    sites = three(tmp_path, TRIANGLE, 'conflict = { status = "routine:rules.py:both" }')
+    for name in ("bob", "carol"):
+        write(sites, name, status=name)
+        sites.sync(name)
+    settle(sites)
+    assert everywhere(sites) == [{"status": "bob: bob, carol: carol", "note": "-"}]
+    for name in sites.sites:
+        assert {c.loser: c.closed for c in conflicts(sites, name)} == {
+            "bob": "decided",
+            "carol": "decided",
+        }
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("rules.py:stern", "rules.py:13: who wrote this?"),
+        ("rules.py:missing", "rules.py defines no function missing"),
+        ("nowhere.py:decide", "cannot read the routines in nowhere.py: No such file or directory"),
+    ],
+)
+def test_where_a_routine_fails_the_newest_stands_and_a_person_is_asked(
+    tmp_path: Path, place: str, reason: str
+) -> None:
+    (tmp_path / "rules.py").write_text(RULES)
+    sites = three(tmp_path, CHAIN, f'conflict = "routine:{place}"')
+    for name in ("alice", "carol"):
+        write(sites, name, status=name)
+        sites.sync(name)
+    reports = settle(sites)
+    assert everywhere(sites) == [{"status": "carol", "note": "-"}]
+    assert {report.exit_code for report in reports.values()} == {Exit.CONFLICTS}
+    for name in sites.sites:
+        (conflict,) = conflicts(sites, name)
+        assert conflict.reason == reason
