@@ -25,6 +25,7 @@ from mailsync.core.model import (
     RecordId,
     Sighting,
     is_without_row,
+    moved,
 )
 
 
@@ -82,19 +83,27 @@ class Ledger:
 
     def advance(self) -> None:
         """Take the next position for no record."""
-        self.site = replace(self.site, position=self.next_position)
+        site = self.site
+        self.site = SiteState(site.number, site.position + 1, site.stamp, site.horizon)
+
+    def add(self, record: Record) -> Record:
+        """A record that is new here, made to be at the next position."""
+        self.advance()
+        self.changed[record.id] = record
+        return record
 
     def bump(self, record: Record, known: Iterable[str] = ()) -> Record:
         """The record changed: give it the next position. ``known``: peers that showed it so."""
         self.advance()
-        return self.keep(replace(record, position=self.site.position, known=frozenset(known)))
+        return self.keep(moved(record, self.site.position, frozenset(known)))
 
     def keep(self, record: Record) -> Record:
         """Remember the record without making it news."""
-        self.dropped.discard(record.id)
+        record_id = record.id
+        self.dropped.discard(record_id)
         if record.key is not None and is_without_row(record):
             record = replace(record, key=None, etag=None)
-        self.changed[record.id] = record
+        self.changed[record_id] = record
         return record
 
     def drop(self, record_id: RecordId) -> None:

@@ -31,6 +31,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from mailsync.core.drift import Columns
+from mailsync.core.entries import woven
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import Loss, delete_note, field_note, newest_dot, revived
 from mailsync.core.model import (
@@ -67,12 +68,14 @@ def enrol(
     stroke: Dot,
 ) -> Record:
     """A row without GUID: a user inserted it."""
-    return ledger.bump(
+    position = ledger.next_position
+    return ledger.add(
         Record(
             dataset,
             guid,
-            {name: Entry(stroke, value) for name, value in fields.items()},
-            {stroke: Sighting(ledger.next_position)},
+            woven(fields, stroke),
+            {stroke: Sighting(position)},
+            position,
             key=key,
             etag=etag,
             shadow=fields,

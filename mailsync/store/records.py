@@ -27,12 +27,21 @@ from mailsync.core.places import place_of
 from mailsync.core.positions import Positions
 from mailsync.store import schema
 from mailsync.store.codec import (
-    Peers,
-    RecordRow,
     layout_bytes,
     layout_of,
     names_bytes,
     names_of,
+    order_bytes,
+    order_of,
+)
+from mailsync.store.record_rows import (
+    HoldingRow,
+    Names,
+    Naming,
+    Peers,
+    RecordRow,
+    holding_row,
+    is_same_elsewhere,
     record_of,
     record_row,
 )
@@ -87,7 +96,12 @@ _ANY = Statement(select(_record.dataset).where(_of_dataset, _record.shadow.is_no
 _ALL = Statement(_where())
 _OF = Statement(_where(_of_dataset))
 _BY_GUID = Statement(_where(_of_dataset, _among(_record.guid, "guids")))
-_BY_KEY = Statement(_where(_of_dataset, _among(_record.key, "keys")))
+_BY_KEY = Statement(
+    _where(
+        _of_dataset,
+        tuple_(_record.number, _record.key).in_(bindparam("places", expanding=True)),
+    )
+)
 _BETWEEN = Statement(_where(_record.position.between(bindparam("low"), bindparam("high"))))
 _UNWRITTEN = Statement(
     _where(
@@ -117,20 +131,21 @@ _KNOWN = Statement(
     .order_by(_record.number, _record.key)
     .limit(bindparam("limit"))
 )
-_ETAG = Statement(select(_record.etag).where(_of_dataset, _record.key == bindparam("key")))
+_ETAG = Statement(
+    select(_record.etag).where(
+        _of_dataset, _record.number == bindparam("number"), _record.key == bindparam("key")
+    )
+)
 _COUNT_KEYS = Statement(
     select(func.count()).select_from(schema.record).where(_of_dataset, _has_key)
 )
 _DOUBT = Statement(update(schema.record).where(_of_dataset, _has_key).values(etag=None))
-_FREE_KEYS = Statement(
-    update(schema.record)
-    .where(_of_dataset, _among(_record.guid, "guids"), _has_key)
-    .values(key=None)
-)
+_NAMINGS = Statement(select(schema.naming.c.number, schema.naming.c.names))
+_ADD_NAMING = Statement(insert(schema.naming).values(names=bindparam("names")))
 _DROP = Statement(delete(schema.record).where(_of_dataset, _record.guid == bindparam("guid")))
 
 _new = postgresql.insert(schema.record).values(parameters(schema.record))
-_kept = {name: _new.excluded[name] for name in RecordRow._fields[2:]}
+_kept = {name: _new.excluded[name] for name in RecordRow._fields}
 # a record that only settles is not news: its age counts from its last change
 _moved = _new.excluded.position != _record.position
 _changed_at = case((_moved, _new.excluded.changed_at), else_=_record.changed_at)
@@ -139,6 +154,12 @@ _SAVE = Statement(
         index_elements=["dataset", "guid"], set_={**_kept, "changed_at": _changed_at}
     )
 )
+_HOLD = Statement(
+    update(schema.record)
+    .where(_record.position == bindparam("at"))
+    .values({name: bindparam(name) for name in HoldingRow._fields})
+)
+_HOLD_ORDER = (*HoldingRow._fields, "at")
 
 
 class _Dataset(NamedTuple):
@@ -192,6 +213,14 @@ class StoredRecords(Mapping[RecordId, Record]):
         ((count,),) = self._session.rows(_COUNT_ALL)
         return int(count)
 
+    @cached_property
+    def _namings(self) -> dict[int, Names]:
+        return {number: order_of(names) for number, names in self._session.rows(_NAMINGS)}
+
+    @cached_property
+    def _naming_of(self) -> dict[Names, Naming]:
+        return {names: Naming(number, names) for number, names in self._namings.items()}
+
     def fetch(self, record_ids: Iterable[RecordId]) -> None:
         """Load these records in few statements."""
         wanted: dict[str, list[bytes]] = {}
@@ -201,8 +230,7 @@ class StoredRecords(Mapping[RecordId, Record]):
                 wanted.setdefault(record_id.dataset, []).append(bytes(record_id.guid))
         for name, guids in wanted.items():
             for chunk in _chunks(guids):
-                for record in self._found(_BY_GUID, dataset=self._number(name), guids=chunk):
-                    self._loaded[record.id] = record
+                self._kept(_BY_GUID, dataset=self._number(name), guids=chunk)
 
     def all(self) -> list[Record]:
         """Every record, in the order of their positions."""
@@ -228,7 +256,7 @@ class StoredRecords(Mapping[RecordId, Record]):
         something else than it should. ``gone``: 1 for those that it should not hold, 0 for others.
         """
         number, gone = self._number(dataset), list(gone)
-        return self._found(_UNWRITTEN, dataset=number, after=after, limit=limit, gone=gone)
+        return self._kept(_UNWRITTEN, dataset=number, after=after, limit=limit, gone=gone)
 
     def count_undeleted(self, dataset: str) -> int:
         """Of how many records the dataset still holds the row, and should not."""
@@ -246,7 +274,9 @@ class StoredRecords(Mapping[RecordId, Record]):
 
     def etag(self, dataset: str, key: Key) -> Etag | None:
         """As ``known``, of the one record under this key. Raises KeyError if there is none."""
-        for (etag,) in self._session.rows(_ETAG, dataset=self._number(dataset), key=key):
+        number, _ = place_of(key)
+        values = {"dataset": self._number(dataset), "number": number, "key": key}
+        for (etag,) in self._session.rows(_ETAG, **values):
             return None if etag is None else Etag(etag)
         raise KeyError(key)
 
@@ -258,11 +288,10 @@ class StoredRecords(Mapping[RecordId, Record]):
     def by_key(self, dataset: str, keys: Sequence[Key]) -> dict[Key, Record]:
         """The records that sit under these keys."""
         found: dict[Key, Record] = {}
-        for chunk in _chunks(keys):
-            for record in self._found(_BY_KEY, dataset=self._number(dataset), keys=chunk):
-                if record.key is not None:
-                    found[record.key] = record
-                    self._loaded[record.id] = record
+        for chunk in _chunks([place_of(key) for key in keys]):
+            for record in self._kept(_BY_KEY, dataset=self._number(dataset), places=chunk):
+                assert record.key is not None  # noqa: S101 - it was found by it
+                found[record.key] = record
         return found
 
     def prunable(self) -> list[Record]:
@@ -331,15 +360,37 @@ class StoredRecords(Mapping[RecordId, Record]):
         self._note_unheld(changed)
         for name, guid in dropped:
             self._session.run(_DROP, dataset=self._number(name), guid=bytes(guid))
-        self._free_keys(changed)
-        for chunk in _chunks(changed):
-            rows = [self._row(record, now) for record in chunk]
-            self._session.run_each(_SAVE, [row._asdict() for row in rows])
+        settled = [record for record in changed if self._is_news_only_here(record)]
+        here = {record.id for record in settled}
+        news = [record for record in changed if record.id not in here]
+        self._session.run_all(_HOLD, _HOLD_ORDER, [self._holding(one) for one in settled])
+        self._session.run_all(_SAVE, RecordRow._fields, [self._row(one, now) for one in news])
         self._loaded.clear()
+
+    def _is_news_only_here(self, record: Record) -> bool:
+        """Is it as it was read, but for what the dataset holds of it?"""
+        stored = self._loaded.get(record.id)
+        return stored is not None and is_same_elsewhere(stored, record)
+
+    def _holding(self, record: Record) -> tuple[object, ...]:
+        holds = self._datasets[record.dataset].holds
+        return (*holding_row(record, holds), record.position)
 
     def _row(self, record: Record, now: int) -> RecordRow:
         kept = self._datasets[record.dataset]
-        return record_row(record, self._peers, kept.number, now, kept.holds)
+        return record_row(
+            record, self._peers, kept.number, now, holds=kept.holds, naming=self._naming(kept)
+        )
+
+    def _naming(self, kept: _Dataset) -> Naming | None:
+        """What the dataset's fields are called, in their order."""
+        if kept.layout is None:
+            return None
+        names = tuple(kept.layout.fields)
+        if names not in self._naming_of:
+            self._session.run(_ADD_NAMING, names=order_bytes(names))
+            del self._namings, self._naming_of
+        return self._naming_of[names]
 
     def _add_datasets(self, names: set[str]) -> None:
         if new := names - self._datasets.keys():
@@ -363,16 +414,19 @@ class StoredRecords(Mapping[RecordId, Record]):
                 self._session.run(_NOTE_UNHELD, called=name, unheld=names_bytes(unheld))
                 self._read_datasets_again()
 
-    def _free_keys(self, changed: Sequence[Record]) -> None:
-        """Keys that change hands within one save must not collide half-way."""
-        for name in {record.dataset for record in changed}:
-            guids = [bytes(record.guid) for record in changed if record.dataset == name]
-            for chunk in _chunks(guids):
-                self._session.run(_FREE_KEYS, dataset=self._number(name), guids=chunk)
+    def _kept(self, statement: Statement, **values: object) -> list[Record]:
+        """The records found; what of them is changed is known when they are saved."""
+        found = self._found(statement, **values)
+        self._loaded.update((record.id, record) for record in found)
+        return found
 
     def _found(self, statement: Statement, **values: object) -> list[Record]:
         rows = map(RecordRow._make, self._session.rows(statement, **values))
-        return [record_of(row, self._peers, self._names[row.dataset]) for row in rows]
+        return [self._record(row) for row in rows]
+
+    def _record(self, row: RecordRow) -> Record:
+        names = None if row.naming is None else self._namings[row.naming]
+        return record_of(row, self._peers, self._names[row.dataset], names)
 
     def _number(self, dataset: str) -> int:
         kept = self._datasets.get(dataset)

@@ -69,28 +69,36 @@ link = Table(
     Column("state", LargeBinary, nullable=False),
 )
 
+naming = Table(
+    "naming",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("names", LargeBinary, nullable=False, unique=True),
+)
+
+# in the order of positions: what is new is added at the end, and what is due read in one go
 record = Table(
     "record",
     metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("dataset", Integer, nullable=False),
     Column("guid", LargeBinary, nullable=False),
-    Column("position", BigInteger, nullable=False),
     Column("key", Text),
     Column("number", BigInteger, nullable=False),
     Column("etag", LargeBinary),
-    Column("state", LargeBinary, nullable=False),
     Column("shadow", LargeBinary),
     Column("marker", LargeBinary),
     Column("unwritten", Integer, nullable=False),
+    Column("naming", Integer),
+    Column("history", LargeBinary, nullable=False),
+    Column("contents", LargeBinary, nullable=False),
     Column("prunable", Integer, nullable=False),
     Column("gone", Integer, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
-    PrimaryKeyConstraint("dataset", "guid"),
-    sqlite_with_rowid=False,
 )
-Index("record_key", record.c.dataset, record.c.key, unique=True)
-Index("record_position", record.c.position)
-# all that detection asks of the map, in the order in which it asks
+Index("record_guid", record.c.dataset, record.c.guid, unique=True)
+# all that detection asks of the map, in the order in which it asks; no two records have one key
+# of a dataset, but an index that says so would be written for each record besides this one
 Index("record_place", record.c.dataset, record.c.number, record.c.key, record.c.etag)
 # of the few records that want something done, in the order in which it is done
 for _column, _order in (

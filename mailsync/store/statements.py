@@ -12,6 +12,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import BindParameter, Dialect, Table, bindparam
@@ -52,10 +53,18 @@ class Statement:
 
     def said(self, dialect: Dialect, values: Mapping[str, object]) -> tuple[str, Parameters]:
         """Text and parameters of an execution with these values."""
+        return self._in(dialect).said(values)
+
+    def all_said(self, dialect: Dialect) -> tuple[str, Sequence[str] | None]:
+        """Text of many executions, and the order of their parameters; None: they go by name."""
+        compiled = self._in(dialect)
+        return compiled.compiler.string, compiled.order
+
+    def _in(self, dialect: Dialect) -> _Compiled:
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
             compiled = self._compiled[dialect.name] = self._compile(dialect)
-        return compiled.said(values)
+        return compiled
 
     def _compile(self, dialect: Dialect) -> _Compiled:
         compiler = self._clause.compile(dialect=dialect)
@@ -87,6 +96,18 @@ class Session:
         said = [statement.said(self._dialect, row) for row in rows]
         if said:
             self._cursor.executemany(said[0][0], [parameters for _, parameters in said])
+
+    def run_all(
+        self, statement: Statement, names: Sequence[str], rows: Iterable[Sequence[object]]
+    ) -> None:
+        """Execute the statement for each of these rows of values, which are called so."""
+        text, order = statement.all_said(self._dialect)
+        if order is None:
+            self._cursor.executemany(text, [dict(zip(names, row, strict=True)) for row in rows])
+        elif list(order) == list(names):
+            self._cursor.executemany(text, rows)
+        else:
+            self._cursor.executemany(text, map(itemgetter(*map(names.index, order)), rows))
 
 
 def parameters(table: Table, *without: str) -> dict[str, BindParameter[Any]]:

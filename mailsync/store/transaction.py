@@ -13,7 +13,7 @@ from mailsync.core.model import Link, Stream
 from mailsync.store import schema
 from mailsync.store.aliases import Aliases
 from mailsync.store.bodies import Bodies
-from mailsync.store.codec import Peers, link_of, link_state
+from mailsync.store.codec import link_of, link_state
 from mailsync.store.history import History
 from mailsync.store.inbox import Inbox
 from mailsync.store.journal import Journal
@@ -21,6 +21,7 @@ from mailsync.store.mailbox import MailboxState
 from mailsync.store.matches import Matches
 from mailsync.store.outbox import Outbox
 from mailsync.store.pauses import Pauses
+from mailsync.store.record_rows import Peers
 from mailsync.store.records import StoredRecords
 from mailsync.store.reservations import Reservations
 from mailsync.store.routes import Routes

@@ -1,0 +1,305 @@
+"""Records <-> rows of the record map.
+
+Rules
+-----
+* A row has what was written when (``history``) apart from what it says (``contents``): most
+  records of a table have the history of others, so it is read once for all of them. That is why
+  positions in it are told by their distance from the record's own.
+* The names of the fields are kept once, for records that have all fields of their dataset.
+* What the dataset holds, and what is being written to it, is kept as the difference from what
+  the record says. There is none as a rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from typing import NamedTuple
+
+import cbor2
+
+from mailsync.core.entries import DOT_STEP, Woven, as_woven, marks_of
+from mailsync.core.model import (
+    NO_MARKER,
+    Dot,
+    Etag,
+    Fields,
+    Guid,
+    Key,
+    NoMarker,
+    Record,
+    Sighting,
+    desired_fields,
+    dots_of,
+    is_alive,
+    needs_writing,
+    same_fields,
+    same_value,
+    values_of,
+)
+from mailsync.core.places import place_of
+
+NOTHING = b"-"
+"""A marker that says: a delete is being written."""
+
+SAME = b"="
+"""Fields that are those of the record. What stands behind says in what they are not."""
+
+Names = tuple[str, ...]
+
+
+class Peers:
+    """Sets of peers <-> bit masks, by the numbers of their links."""
+
+    def __init__(self, numbers: Mapping[str, int]) -> None:
+        """``numbers``: link number by peer name."""
+        self._numbers = numbers
+        self._names = {number: name for name, number in numbers.items()}
+        self._sets: dict[int, frozenset[str]] = {0: frozenset()}
+        self._masks: dict[frozenset[str], int] = {}
+
+    def mask(self, peers: frozenset[str]) -> int:
+        """The bits of these peers; a peer that has no link any more is forgotten."""
+        if peers not in self._masks:
+            known = (self._numbers[name] for name in peers if name in self._numbers)
+            self._masks[peers] = sum(1 << number for number in known)
+        return self._masks[peers]
+
+    def names(self, mask: int) -> frozenset[str]:
+        """The peers of these bits."""
+        if mask not in self._sets:
+            self._sets[mask] = frozenset(
+                name for number, name in self._names.items() if mask >> number & 1
+            )
+        return self._sets[mask]
+
+
+class HoldingRow(NamedTuple):
+    """The columns that say what the dataset holds of a record."""
+
+    key: str | None
+    number: int
+    """What the key begins with, to read the map in about the order of the dataset."""
+    etag: bytes | None
+    shadow: bytes | None
+    marker: bytes | None
+    unwritten: int
+
+
+class RecordRow(NamedTuple):
+    """The columns of a record."""
+
+    position: int
+    dataset: int
+    guid: bytes
+    key: str | None
+    number: int
+    etag: bytes | None
+    shadow: bytes | None
+    marker: bytes | None
+    unwritten: int
+    naming: int | None
+    """Which list of names it has; None: one of its own."""
+    history: bytes
+    contents: bytes
+    prunable: int
+    gone: int
+    changed_at: int
+
+
+class Naming(NamedTuple):
+    """A list of names that many records have, by its number."""
+
+    number: int
+    names: Names
+
+
+class _History(NamedTuple):
+    """What was written when, and who knows of it."""
+
+    dots: tuple[Dot, ...]
+    sightings: tuple[tuple[int | None, int], ...]
+    """Of each dot how far before the record's own position it came in, None for at none, and
+    the mask of the peers that showed it."""
+    marks: bytes | tuple[int, ...]
+    known: int
+    had: int
+    whole_for: int
+    blind_to: int
+    withdrawn: bool
+    names: Names | None
+
+
+def record_row(
+    record: Record,
+    peers: Peers,
+    dataset: int,
+    changed_at: int,
+    *,
+    holds: AbstractSet[str] | None = None,
+    naming: Naming | None = None,
+) -> RecordRow:
+    """The columns of a record; ``holds``: the fields its dataset holds at all, None for any;
+    ``naming``: what records of the dataset are called as a rule, if that is kept.
+    """
+    entries = as_woven(record.entries)
+    if naming is not None:
+        entries = _in_order(entries, naming.names)
+        if entries.names != naming.names:
+            naming = None
+    return RecordRow(
+        record.position,
+        dataset,
+        bytes(record.guid),
+        *holding_row(record, holds),
+        None if naming is None else naming.number,
+        _history_bytes(record, entries, peers, entries.names if naming is None else None),
+        cbor2.dumps(entries.contents),
+        int(record.context.keys() != dots_of(entries) or bool(record.whole_for)),
+        int(_is_spent(record) and desired_fields(record) is None),
+        changed_at,
+    )
+
+
+def holding_row(record: Record, holds: AbstractSet[str] | None = None) -> HoldingRow:
+    """The columns that say what the dataset holds; ``holds`` as in :func:`record_row`."""
+    values, marker = values_of(record.entries), record.marker
+    return HoldingRow(
+        record.key,
+        0 if record.key is None else place_of(record.key)[0],
+        record.etag,
+        None if record.shadow is None else _beside(record.shadow, values),
+        None
+        if isinstance(marker, NoMarker)
+        else NOTHING
+        if marker is None
+        else _beside(marker, values),
+        int(needs_writing(record, holds)),
+    )
+
+
+def is_same_elsewhere(stored: Record, record: Record) -> bool:
+    """Does the record differ from how it was read by what the dataset holds, if at all?"""
+    return (
+        stored.entries is record.entries
+        and stored.context is record.context
+        and stored.position == record.position
+        and stored.known == record.known
+        and stored.had == record.had
+        and stored.whole_for == record.whole_for
+        and stored.blind_to == record.blind_to
+        and stored.withdrawn == record.withdrawn
+    )
+
+
+def record_of(row: RecordRow, peers: Peers, dataset: str, names: Names | None = None) -> Record:
+    """The record of a row; ``names``: those of its naming, if it has one."""
+    history = _history(row.history)
+    names = history.names if names is None else names
+    assert names is not None  # noqa: S101 - a row without names has a naming
+    entries = Woven(names, cbor2.loads(row.contents), history.dots, history.marks)
+    return Record(
+        dataset,
+        Guid(row.guid),
+        entries,
+        {
+            dot: Sighting(0 if back is None else row.position - back, peers.names(shown))
+            for dot, (back, shown) in zip(history.dots, history.sightings, strict=True)
+        },
+        row.position,
+        peers.names(history.known),
+        peers.names(history.had),
+        peers.names(history.whole_for),
+        history.withdrawn,
+        peers.names(history.blind_to),
+        None if row.key is None else Key(row.key),
+        None if row.etag is None else Etag(row.etag),
+        None if row.shadow is None else _shown(row.shadow, entries.fields),
+        NO_MARKER
+        if row.marker is None
+        else None
+        if row.marker == NOTHING
+        else _shown(row.marker, entries.fields),
+    )
+
+
+def _in_order(entries: Woven, names: Names) -> Woven:
+    """The entries in the order of these names, if they have just these."""
+    if entries.names == names or len(entries) != len(names) or set(entries.names) != set(names):
+        return entries
+    return as_woven({name: entries[name] for name in names})
+
+
+def _history_bytes(record: Record, entries: Woven, peers: Peers, names: Names | None) -> bytes:
+    """The dots are those of the context: what wrote nothing that is left is an ancestor."""
+    position, context = record.position, record.context
+    dots = tuple(context)
+    marks = entries.marks
+    if dots != entries.dots:
+        place = {dot: number for number, dot in enumerate(dots)}
+        moved = {number: place[entries.dots[number]] - number for number in entries.used}
+        marks = marks_of([mark + moved[mark // DOT_STEP] * DOT_STEP for mark in marks])
+    told: list[int | None] = []
+    for dot, sighting in context.items():
+        back = position - sighting.position if sighting.position else None
+        told += (*dot, back, peers.mask(sighting.known))
+    return cbor2.dumps(
+        (
+            told,
+            marks,
+            peers.mask(record.known),
+            peers.mask(record.had),
+            peers.mask(record.whole_for),
+            peers.mask(record.blind_to),
+            record.withdrawn,
+            names,
+        )
+    )
+
+
+@lru_cache(maxsize=4096)
+def _history(data: bytes) -> _History:
+    told, marks, known, had, whole_for, blind_to, withdrawn, names = cbor2.loads(data)
+    columns = [iter(told)] * 5
+    each = list(zip(*columns, strict=True))
+    return _History(
+        tuple(Dot(stamp, site, number) for stamp, site, number, _, _ in each),
+        tuple((back, shown) for _, _, _, back, shown in each),
+        marks if isinstance(marks, bytes) else tuple(marks),
+        known,
+        had,
+        whole_for,
+        blind_to,
+        withdrawn,
+        None if names is None else tuple(names),
+    )
+
+
+def _is_spent(record: Record) -> bool:
+    """A tombstone or stub that may be purged one day."""
+    return not is_alive(record.entries) or record.withdrawn
+
+
+def _beside(fields: Fields, values: Fields) -> bytes:
+    """These fields, beside the values that the record has."""
+    if same_fields(fields, values):
+        return SAME
+    lacking = [name for name in values if name not in fields]
+    others = {
+        name: value
+        for name, value in fields.items()
+        if name not in values or not same_value(value, values[name])
+    }
+    return SAME + cbor2.dumps((lacking, others))
+
+
+def _shown(data: bytes, values: Fields) -> Fields:
+    """The fields of :func:`_beside`."""
+    if data == SAME:
+        return values
+    lacking, others = cbor2.loads(data[len(SAME) :])
+    shown = {**values, **others}
+    for name in lacking:
+        del shown[name]
+    return shown
