@@ -4,28 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
-
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    bindparam,
-    case,
-    delete,
-    func,
-    insert,
-    literal_column,
-    select,
-    tuple_,
-    update,
-)
-from sqlalchemy.dialects import postgresql
+from typing import NamedTuple, TypeVar
 
 from mailsync.core.drift import Layout
 from mailsync.core.model import Etag, Guid, Key, Record, RecordId
 from mailsync.core.places import place_of
 from mailsync.core.positions import Positions
-from mailsync.store import schema
 from mailsync.store.codec import (
     layout_bytes,
     layout_of,
@@ -35,7 +19,6 @@ from mailsync.store.codec import (
     order_of,
 )
 from mailsync.store.record_rows import (
-    HoldingRow,
     Names,
     Naming,
     Peers,
@@ -45,7 +28,38 @@ from mailsync.store.record_rows import (
     record_of,
     record_row,
 )
-from mailsync.store.statements import Session, Statement, parameters
+from mailsync.store.record_statements import (
+    ADD_DATASET,
+    ADD_NAMING,
+    AGE,
+    ALL,
+    ANY,
+    BETWEEN,
+    BY_GUID,
+    BY_KEY,
+    COUNT,
+    COUNT_ALL,
+    COUNT_KEYS,
+    COUNT_UNDELETED,
+    DATASETS,
+    DOUBT,
+    DROP,
+    ETAG,
+    GONE,
+    HOLD,
+    HOLD_ORDER,
+    IDS,
+    KNOWN,
+    LAY_OUT,
+    LOOKED_THROUGH,
+    NAMINGS,
+    NOTE_UNHELD,
+    OF,
+    PRUNABLE,
+    SAVE,
+    UNWRITTEN,
+)
+from mailsync.store.statements import Session, Statement
 
 CHUNK = 500
 """Records fetched or written by one statement."""
@@ -54,112 +68,6 @@ POSITION_MAX = 2**63 - 1
 NUMBER_MIN = -(2**63)
 
 _T = TypeVar("_T")
-
-_dataset, _record = schema.dataset.c, schema.record.c
-_DATASETS = Statement(
-    select(_dataset.name, _dataset.number, _dataset.layout, _dataset.renewed, _dataset.unheld)
-)
-_ADD_DATASET = Statement(insert(schema.dataset).values(name=bindparam("name")))
-_of_this_name = _dataset.name == bindparam("called")
-_LAY_OUT = Statement(
-    update(schema.dataset)
-    .where(_of_this_name)
-    .values(layout=bindparam("layout"), renewed=bindparam("renewed"))
-)
-_LOOKED_THROUGH = Statement(update(schema.dataset).where(_of_this_name).values(renewed=None))
-_NOTE_UNHELD = Statement(
-    update(schema.dataset).where(_of_this_name).values(unheld=bindparam("unheld"))
-)
-
-
-def _where(*conditions: ColumnElement[bool]) -> Select[Any]:
-    columns = (_record[name] for name in RecordRow._fields)
-    return select(*columns).where(*conditions).order_by(_record.position)
-
-
-def _among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    return column.in_(bindparam(name, expanding=True))
-
-
-_of_dataset = _record.dataset == bindparam("dataset")
-_has_key = _record.key.is_not(None)
-# written out: for a parameter, the index of such records alone is chosen anew each time
-_is_unwritten, _is_prunable, _is_gone = (
-    column == literal_column("1") for column in (_record.unwritten, _record.prunable, _record.gone)
-)
-_IDS = Statement(select(_record.dataset, _record.guid))
-_COUNT_ALL = Statement(select(func.count()).select_from(schema.record))
-_COUNT = Statement(
-    select(func.count()).select_from(schema.record).where(_of_dataset, _record.shadow.is_not(None))
-)
-_ANY = Statement(select(_record.dataset).where(_of_dataset, _record.shadow.is_not(None)).limit(1))
-_ALL = Statement(_where())
-_OF = Statement(_where(_of_dataset))
-_BY_GUID = Statement(_where(_of_dataset, _among(_record.guid, "guids")))
-_BY_KEY = Statement(
-    _where(
-        _of_dataset,
-        tuple_(_record.number, _record.key).in_(bindparam("places", expanding=True)),
-    )
-)
-_BETWEEN = Statement(_where(_record.position.between(bindparam("low"), bindparam("high"))))
-_UNWRITTEN = Statement(
-    _where(
-        _of_dataset,
-        _is_unwritten,
-        _among(_record.gone, "gone"),
-        _record.position > bindparam("after"),
-    ).limit(bindparam("limit"))
-)
-_COUNT_UNDELETED = Statement(
-    select(func.count()).select_from(schema.record).where(_of_dataset, _is_unwritten, _is_gone)
-)
-_PRUNABLE = Statement(_where(_is_prunable))
-_GONE = Statement(_where(_is_gone, _record.changed_at <= bindparam("before")))
-_AGE = Statement(
-    update(schema.record)
-    .where(_is_gone, _record.changed_at > bindparam("now"))
-    .values(changed_at=bindparam("now"))
-)
-_KNOWN = Statement(
-    select(_record.key, _record.etag)
-    .where(
-        _of_dataset,
-        _has_key,
-        tuple_(_record.number, _record.key) > tuple_(bindparam("number"), bindparam("key")),
-    )
-    .order_by(_record.number, _record.key)
-    .limit(bindparam("limit"))
-)
-_ETAG = Statement(
-    select(_record.etag).where(
-        _of_dataset, _record.number == bindparam("number"), _record.key == bindparam("key")
-    )
-)
-_COUNT_KEYS = Statement(
-    select(func.count()).select_from(schema.record).where(_of_dataset, _has_key)
-)
-_DOUBT = Statement(update(schema.record).where(_of_dataset, _has_key).values(etag=None))
-_NAMINGS = Statement(select(schema.naming.c.number, schema.naming.c.names))
-_ADD_NAMING = Statement(insert(schema.naming).values(names=bindparam("names")))
-_DROP = Statement(delete(schema.record).where(_of_dataset, _record.guid == bindparam("guid")))
-
-_new = postgresql.insert(schema.record).values(parameters(schema.record))
-_kept = {name: _new.excluded[name] for name in RecordRow._fields}
-# a record that only settles is not news: its age counts from its last change
-_moved = _new.excluded.position != _record.position
-_changed_at = case((_moved, _new.excluded.changed_at), else_=_record.changed_at)
-_SAVE = Statement(
-    _new.on_conflict_do_update(
-        index_elements=["dataset", "guid"], set_={**_kept, "changed_at": _changed_at}
-    )
-)
-_HOLD = Statement(
-    update(schema.record)
-    .where(_record.position == bindparam("at"))
-    .values({name: bindparam(name) for name in HoldingRow._fields})
-)
-_HOLD_ORDER = (*HoldingRow._fields, "at")
 
 
 class _Dataset(NamedTuple):
@@ -187,7 +95,7 @@ class StoredRecords(Mapping[RecordId, Record]):
     @cached_property
     def _datasets(self) -> dict[str, _Dataset]:
         found = {}
-        for name, number, layout_there, renewed, unheld in self._session.rows(_DATASETS):
+        for name, number, layout_there, renewed, unheld in self._session.rows(DATASETS):
             layout = None if layout_there is None else layout_of(layout_there)
             holds = None if layout is None else frozenset(layout.fields)
             found[name] = _Dataset(number, layout, holds, names_of(renewed), names_of(unheld))
@@ -206,16 +114,16 @@ class StoredRecords(Mapping[RecordId, Record]):
         return record
 
     def __iter__(self) -> Iterator[RecordId]:
-        for number, guid in self._session.rows(_IDS):
+        for number, guid in self._session.rows(IDS):
             yield RecordId(self._names[number], Guid(guid))
 
     def __len__(self) -> int:
-        ((count,),) = self._session.rows(_COUNT_ALL)
+        ((count,),) = self._session.rows(COUNT_ALL)
         return int(count)
 
     @cached_property
     def _namings(self) -> dict[int, Names]:
-        return {number: order_of(names) for number, names in self._session.rows(_NAMINGS)}
+        return {number: order_of(names) for number, names in self._session.rows(NAMINGS)}
 
     @cached_property
     def _naming_of(self) -> dict[Names, Naming]:
@@ -230,24 +138,24 @@ class StoredRecords(Mapping[RecordId, Record]):
                 wanted.setdefault(record_id.dataset, []).append(bytes(record_id.guid))
         for name, guids in wanted.items():
             for chunk in _chunks(guids):
-                self._kept(_BY_GUID, dataset=self._number(name), guids=chunk)
+                self._kept(BY_GUID, dataset=self._number(name), guids=chunk)
 
     def all(self) -> list[Record]:
         """Every record, in the order of their positions."""
-        return self._found(_ALL)
+        return self._found(ALL)
 
     def of(self, dataset: str) -> list[Record]:
         """Every record of a dataset, in the order of their positions."""
-        return self._found(_OF, dataset=self._number(dataset))
+        return self._found(OF, dataset=self._number(dataset))
 
     def outside(self, positions: Positions) -> Iterator[Record]:
         """The records whose position is not among these, in the order of their positions."""
         start = 1
         for low, high in positions.intervals:
             if low > start:
-                yield from self._found(_BETWEEN, low=start, high=low - 1)
+                yield from self._found(BETWEEN, low=start, high=low - 1)
             start = high + 1
-        yield from self._found(_BETWEEN, low=start, high=POSITION_MAX)
+        yield from self._found(BETWEEN, low=start, high=POSITION_MAX)
 
     def unwritten(
         self, dataset: str, after: int, limit: int, gone: Collection[int] = (0, 1)
@@ -256,11 +164,11 @@ class StoredRecords(Mapping[RecordId, Record]):
         something else than it should. ``gone``: 1 for those that it should not hold, 0 for others.
         """
         number, gone = self._number(dataset), list(gone)
-        return self._kept(_UNWRITTEN, dataset=number, after=after, limit=limit, gone=gone)
+        return self._kept(UNWRITTEN, dataset=number, after=after, limit=limit, gone=gone)
 
     def count_undeleted(self, dataset: str) -> int:
         """Of how many records the dataset still holds the row, and should not."""
-        ((count,),) = self._session.rows(_COUNT_UNDELETED, dataset=self._number(dataset))
+        ((count,),) = self._session.rows(COUNT_UNDELETED, dataset=self._number(dataset))
         return int(count)
 
     def known(self, dataset: str, after: Key | None, limit: int) -> list[tuple[Key, Etag | None]]:
@@ -269,54 +177,54 @@ class StoredRecords(Mapping[RecordId, Record]):
         """
         number, key = (NUMBER_MIN, "") if after is None else place_of(after)
         return self._session.rows(
-            _KNOWN, dataset=self._number(dataset), number=number, key=key, limit=limit
+            KNOWN, dataset=self._number(dataset), number=number, key=key, limit=limit
         )
 
     def etag(self, dataset: str, key: Key) -> Etag | None:
         """As ``known``, of the one record under this key. Raises KeyError if there is none."""
         number, _ = place_of(key)
         values = {"dataset": self._number(dataset), "number": number, "key": key}
-        for (etag,) in self._session.rows(_ETAG, **values):
+        for (etag,) in self._session.rows(ETAG, **values):
             return None if etag is None else Etag(etag)
         raise KeyError(key)
 
     def count_keys(self, dataset: str) -> int:
         """How many records ``known`` gives in all."""
-        ((count,),) = self._session.rows(_COUNT_KEYS, dataset=self._number(dataset))
+        ((count,),) = self._session.rows(COUNT_KEYS, dataset=self._number(dataset))
         return int(count)
 
     def by_key(self, dataset: str, keys: Sequence[Key]) -> dict[Key, Record]:
         """The records that sit under these keys."""
         found: dict[Key, Record] = {}
         for chunk in _chunks([place_of(key) for key in keys]):
-            for record in self._kept(_BY_KEY, dataset=self._number(dataset), places=chunk):
+            for record in self._kept(BY_KEY, dataset=self._number(dataset), places=chunk):
                 assert record.key is not None  # noqa: S101 - it was found by it
                 found[record.key] = record
         return found
 
     def prunable(self) -> list[Record]:
         """Records with ancestors, or fields owed whole."""
-        return self._found(_PRUNABLE)
+        return self._found(PRUNABLE)
 
     def gone(self, before: int) -> list[Record]:
         """Tombstones and stubs that have not changed since ``before``."""
-        return self._found(_GONE, before=before)
+        return self._found(GONE, before=before)
 
     def age(self, now: int) -> None:
         """The clock was set back: what changed in times to come counts as changed now."""
-        self._session.run(_AGE, now=now)
+        self._session.run(AGE, now=now)
 
     def holding(self) -> frozenset[str]:
         """The datasets that hold records, as far as we know."""
         return frozenset(
             name
             for name, kept in self._datasets.items()
-            if self._session.rows(_ANY, dataset=kept.number)
+            if self._session.rows(ANY, dataset=kept.number)
         )
 
     def count(self, dataset: str) -> int:
         """How many records the dataset holds, as far as we know."""
-        ((count,),) = self._session.rows(_COUNT, dataset=self._number(dataset))
+        ((count,),) = self._session.rows(COUNT, dataset=self._number(dataset))
         return int(count)
 
     def layout(self, dataset: str) -> Layout | None:
@@ -342,16 +250,16 @@ class StoredRecords(Mapping[RecordId, Record]):
         self._add_datasets({dataset})
         renewed |= self.renewed(dataset)
         self._session.run(
-            _LAY_OUT, called=dataset, layout=layout_bytes(layout), renewed=names_bytes(renewed)
+            LAY_OUT, called=dataset, layout=layout_bytes(layout), renewed=names_bytes(renewed)
         )
-        self._session.run(_DOUBT, dataset=self._number(dataset))
+        self._session.run(DOUBT, dataset=self._number(dataset))
         self._read_datasets_again()
         self._loaded.clear()
 
     def looked_through(self, dataset: str) -> None:
         """All of the dataset was looked at since it looks as it does."""
         if self.renewed(dataset):
-            self._session.run(_LOOKED_THROUGH, called=dataset)
+            self._session.run(LOOKED_THROUGH, called=dataset)
             self._read_datasets_again()
 
     def save(self, changed: Sequence[Record], dropped: Iterable[RecordId], now: int) -> None:
@@ -359,12 +267,12 @@ class StoredRecords(Mapping[RecordId, Record]):
         self._add_datasets({record.dataset for record in changed})
         self._note_unheld(changed)
         for name, guid in dropped:
-            self._session.run(_DROP, dataset=self._number(name), guid=bytes(guid))
+            self._session.run(DROP, dataset=self._number(name), guid=bytes(guid))
         settled = [record for record in changed if self._is_news_only_here(record)]
         here = {record.id for record in settled}
         news = [record for record in changed if record.id not in here]
-        self._session.run_all(_HOLD, _HOLD_ORDER, [self._holding(one) for one in settled])
-        self._session.run_all(_SAVE, RecordRow._fields, [self._row(one, now) for one in news])
+        self._session.run_all(HOLD, HOLD_ORDER, [self._holding(one) for one in settled])
+        self._session.run_all(SAVE, RecordRow._fields, [self._row(one, now) for one in news])
         self._loaded.clear()
 
     def _is_news_only_here(self, record: Record) -> bool:
@@ -388,13 +296,13 @@ class StoredRecords(Mapping[RecordId, Record]):
             return None
         names = tuple(kept.layout.fields)
         if names not in self._naming_of:
-            self._session.run(_ADD_NAMING, names=order_bytes(names))
+            self._session.run(ADD_NAMING, names=order_bytes(names))
             del self._namings, self._naming_of
         return self._naming_of[names]
 
     def _add_datasets(self, names: set[str]) -> None:
         if new := names - self._datasets.keys():
-            self._session.run_each(_ADD_DATASET, [{"name": name} for name in sorted(new)])
+            self._session.run_each(ADD_DATASET, [{"name": name} for name in sorted(new)])
             self._read_datasets_again()
 
     def _read_datasets_again(self) -> None:
@@ -411,7 +319,7 @@ class StoredRecords(Mapping[RecordId, Record]):
                 news[record.dataset] = noted | (record.entries.keys() - kept.holds)
         for name, unheld in news.items():
             if unheld != self._datasets[name].unheld:
-                self._session.run(_NOTE_UNHELD, called=name, unheld=names_bytes(unheld))
+                self._session.run(NOTE_UNHELD, called=name, unheld=names_bytes(unheld))
                 self._read_datasets_again()
 
     def _kept(self, statement: Statement, **values: object) -> list[Record]:

@@ -12,7 +12,7 @@ from sqlalchemy import Dialect, bindparam, create_engine, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mailsync import store
-from mailsync.store import records, schema, transaction
+from mailsync.store import record_statements, schema, transaction
 from mailsync.store.statements import Session, Statement
 
 DIALECTS: list[Dialect] = [
@@ -75,17 +75,23 @@ def test_a_value_that_is_missing_is_not_taken_for_null(session: Session) -> None
 @pytest.mark.parametrize(
     ("name", "index", "values"),
     [
-        ("_UNWRITTEN", "record_unwritten", {"dataset": 1, "after": 0, "limit": 9}),
-        ("_PRUNABLE", "record_prunable", {}),
-        ("_GONE", "record_gone", {"before": 9}),
-        ("_AGE", "record_gone", {"now": 9}),
+        ("UNWRITTEN", "record_unwritten", {"dataset": 1, "after": 0, "limit": 9, "gone": [0, 1]}),
+        ("PRUNABLE", "record_prunable", {}),
+        ("GONE", "record_gone", {"before": 9}),
+        ("AGE", "record_gone", {"now": 9}),
     ],
 )
 def test_what_every_cycle_asks_reads_only_records_that_want_something(
-    name: str, index: str, values: dict[str, int]
+    name: str, index: str, values: dict[str, object]
 ) -> None:
-    (step,) = plan(vars(records)[name], values)
+    (step,) = plan(vars(record_statements)[name], values)
     assert f"USING INDEX {index}" in step
+
+
+def test_records_are_found_by_their_keys_without_reading_others() -> None:
+    steps = plan(record_statements.BY_KEY, {"dataset": 1, "places": [(1, "[1]"), (2, "[2]")]})
+    place = "USING INDEX record_place (dataset=? AND number=? AND key=?)"
+    assert any(place in step for step in steps)
 
 
 @pytest.mark.parametrize("statement", transaction._FORGET)
@@ -94,7 +100,7 @@ def test_what_is_old_is_found_without_reading_what_is_not(statement: Statement) 
     assert "USING INDEX" in step or "outbox" in step  # which is emptied all the time
 
 
-def plan(statement: Statement, values: dict[str, int]) -> list[str]:
+def plan(statement: Statement, values: dict[str, object]) -> list[str]:
     """The steps in which SQLite would execute this."""
     engine = create_engine("sqlite://")
     schema.metadata.create_all(engine)
