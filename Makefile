@@ -17,4 +17,5 @@ lint:
 
 # Two processes; each file in one of them, so that its mail servers are started once.
 test:
+	scripts/dav-peers
 	$(AS_ROOT) pytest -n 2 --dist loadfile

@@ -163,6 +163,12 @@ class DatasetLoginRefused(DatasetError):
     exit_code = Exit.LOGIN_REFUSED
 
 
+class DatasetUntrusted(DatasetError):
+    """Name the server's own authority with tls_ca in its section; verification is never off."""
+
+    exit_code = Exit.LOGIN_REFUSED
+
+
 class DiskFull(OperatorError):
     """Free some space and run the command again; what was under way was undone whole."""
 

@@ -1,4 +1,4 @@
-"""Names of sites, peers and datasets, mail addresses, hosts: plain ASCII, safe everywhere.
+"""Names of sites, peers, datasets and this machine, mail addresses, hosts: plain ASCII.
 
 Names stand in file names, mail subjects and command lines, addresses in mail headers; so what
 is not in these strict alphabets is refused at the door, and no other place needs to escape.
@@ -11,6 +11,9 @@ from typing import Final, NamedTuple
 
 NAME_RULE: Final = "1 to 63 lower-case letters, digits, - _ or . and begin with a letter or a digit"
 """What a name must be, for a sentence that starts with "must be"."""
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Names of this machine itself: what goes there in clear text is seen by nobody else."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"

@@ -470,12 +470,32 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
             "6: [datasets.x] key: must not be empty",
         ),
         (
-            SITE + '[datasets.x]\nsource = "caldav:https://x"\n',
+            SITE + '[datasets.x]\nsource = "webdav:https://x"\n',
             (
-                "5: [datasets.x] source: caldav is not supported by this version; kinds: csv, "
-                "ical, mariadb, mariadb+mysqldb, mariadb+pymysql, postgresql+psycopg, sqlite, "
-                "vcard"
+                "5: [datasets.x] source: must begin with the kind of dataset and a colon; kinds: "
+                "caldav, carddav, csv, ical, mariadb, mariadb+mysqldb, mariadb+pymysql, "
+                "postgresql+psycopg, sqlite, vcard"
             ),
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "caldav:dav.example"\n',
+            "5: [datasets.x] source: must be of the form caldav:https://USER@HOST/PATH",
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "caldav:https://u:p@dav.example/"\n',
+            ('5: [datasets.x] source: must hold no password; use secret = { command = ["..."] }'),
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "caldav:http://u@dav.example/"\n',
+            "5: [datasets.x] source: clear text goes to this machine only; use https://",
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "caldav:https://u@dav.example/?x=1"\n',
+            "5: [datasets.x] source: must be a plain URL; what is unusual in it is written %XX",
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "vcard:x"\nsecret = { env = "X" }\n',
+            "6: [datasets.x] secret: only for carddav and caldav sources",
         ),
         (
             SITE + '[datasets.x]\nsource = "sqlite://"\ntable = "t"\n',

@@ -2,7 +2,7 @@
 
 ``settings`` holds the values, ``dataset`` those of a dataset's section, ``loading`` finds and
 reads the file, ``mistakes`` and ``lines`` say what is wrong where, ``quantities`` reads durations
-and sizes, ``secret`` fetches the mail password, ``editing`` adds a peer,
+and sizes, ``secret`` fetches passwords, ``editing`` adds a peer,
 ``asked`` reads a dataset off the command line. This package alone knows
 pydantic and TOML.
 """
@@ -14,12 +14,11 @@ from mailsync.config.dataset import EVERY_TABLE, DatasetSettings, member
 from mailsync.config.editing import add_peer
 from mailsync.config.loading import FILE_NAME, find, load, parse
 from mailsync.config.quantities import Hours, Price, format_duration, format_size
-from mailsync.config.secret import read_secret
+from mailsync.config.secret import SecretSettings, read_secret
 from mailsync.config.settings import (
     BudgetSettings,
     MailSettings,
     PeerSettings,
-    SecretSettings,
     Settings,
     SiteSettings,
 )

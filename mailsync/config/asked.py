@@ -42,6 +42,7 @@ def asked_dataset(source: str, keys: Mapping[str, object], base: Path) -> Datase
         raise UsageError(f"{kind}: {mistakes}") from error
 
 
-def asked_source(source: str, base: Path) -> str:
-    """The source alone, its path absolute. Raises UsageError."""
-    return asked_dataset(source, {"table": EVERY_TABLE, "key": (EVERY_TABLE,)}, base).source
+def asked_source(source: str, keys: Mapping[str, object], base: Path) -> DatasetSettings:
+    """The same for all that is at the source, whatever tables it has. Raises UsageError."""
+    every = {"table": EVERY_TABLE, "key": (EVERY_TABLE,)}
+    return asked_dataset(source, {**every, **keys}, base)

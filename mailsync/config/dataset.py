@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -18,16 +19,17 @@ from pydantic import (
 
 from mailsync.config.policy import ConflictPolicies, routine_place
 from mailsync.config.quantities import DeleteLimit, parse_delete_limit
-from mailsync.config.section import Section, Text, each_once
+from mailsync.config.secret import Secret
+from mailsync.config.section import FilePath, Section, Text, each_once
 from mailsync.core.mapping import Constant, Place, Source
 from mailsync.core.model import Value
+from mailsync.names import LOOPBACK
 
 PATH_KINDS = frozenset({"csv", "vcard", "ical"})
 SERVER_KINDS = frozenset({"postgresql+psycopg", "mariadb", "mariadb+mysqldb", "mariadb+pymysql"})
 DATABASE_KINDS = SERVER_KINDS | {"sqlite"}
-KINDS = PATH_KINDS | DATABASE_KINDS
-LATER_KINDS = frozenset({"carddav", "caldav"})
-"""Kinds of the public interface that this version does not have."""
+REMOTE_KINDS = frozenset({"carddav", "caldav"})
+KINDS = PATH_KINDS | DATABASE_KINDS | REMOTE_KINDS
 
 
 def _source(text: str, info: ValidationInfo) -> str:
@@ -46,10 +48,27 @@ def _source(text: str, info: ValidationInfo) -> str:
         if not re.fullmatch(r"//[^/]*/[^/]+", rest):
             raise ValueError(f"must be of the form {scheme}://USER@HOST/DATABASE")
         return text
+    if scheme in REMOTE_KINDS:
+        return f"{scheme}:{_https_url(scheme, rest)}"
     known = ", ".join(sorted(KINDS))
-    if scheme in LATER_KINDS:
-        raise ValueError(f"{scheme} is not supported by this version; kinds: {known}")
     raise ValueError(f"must begin with the kind of dataset and a colon; kinds: {known}")
+
+
+def _https_url(scheme: str, text: str) -> str:
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        port = 0
+    if port == 0 or url.scheme not in {"https", "http"} or not url.hostname:
+        raise ValueError(f"must be of the form {scheme}:https://USER@HOST/PATH")
+    if url.password is not None:
+        raise ValueError('must hold no password; use secret = { command = ["..."] }')
+    if url.query or url.fragment or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be a plain URL; what is unusual in it is written %XX")
+    if url.scheme == "http" and url.hostname not in LOOPBACK:
+        raise ValueError("clear text goes to this machine only; use https://")
+    return text
 
 
 def _kind(info: ValidationInfo) -> str:
@@ -133,6 +152,10 @@ class DatasetSettings(Section):
     match: Annotated[list[Text], Field(min_length=1)] | None = None
     """Fields that tell records apart wherever they came up; with them, sites that both hold data
     find out which records they both have before any of them travels."""
+    secret: Secret | None = None
+    """Where the password of a CardDAV or CalDAV server is, or its token if its URL has no user."""
+    tls_ca: FilePath | None = None
+    """Certificates of its own authority, PEM."""
     conflict: ConflictPolicies = Field(default="newest", validate_default=True)
     """What becomes of a value that lost against one whose author had not seen it."""
     delete_conflict: Literal["edit-wins", "delete-wins", "ask"] = "edit-wins"
@@ -156,6 +179,13 @@ class DatasetSettings(Section):
     def _for_databases(cls, given: object, info: ValidationInfo) -> object:
         if given and _kind(info) not in DATABASE_KINDS | {""}:
             raise ValueError("only for database sources")
+        return given
+
+    @field_validator("secret", "tls_ca")
+    @classmethod
+    def _for_servers_of_records(cls, given: object, info: ValidationInfo) -> object:
+        if given is not None and _kind(info) not in REMOTE_KINDS | {""}:
+            raise ValueError("only for carddav and caldav sources")
         return given
 
     @field_validator("key")

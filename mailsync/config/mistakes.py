@@ -10,12 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from mailsync.config.dataset import EVERY_TABLE, DatasetSettings, member
 from mailsync.config.lines import Path
+from mailsync.config.secret import SecretSettings
 from mailsync.config.settings import (
     EVERYTHING_ELSE,
     BudgetSettings,
     MailSettings,
     PeerSettings,
-    SecretSettings,
     Settings,
     SiteSettings,
 )

@@ -1,18 +1,49 @@
-"""Fetch the mail password from where the configuration says it is kept. It is never logged."""
+"""Where passwords are kept, and fetching them from there. None is ever logged."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Self
 
-from mailsync.config.settings import SecretSettings
+from pydantic import BeforeValidator, Field, model_validator
+
+from mailsync.config.section import FilePath, Section, Text
 from mailsync.errors import LoginRefused
 from mailsync.files import require_private
 
 COMMAND_SECONDS_MAX: Final = 30
 _BYTES_MAX = 65_536
+
+
+class SecretSettings(Section):
+    """Where a password is kept: exactly one of the three is set."""
+
+    command: Annotated[list[Text], Field(min_length=1)] | None = None
+    """Program and arguments, run without a shell; the password is what it prints."""
+    file: FilePath | None = None
+    """A file that holds the password and that only its owner can read."""
+    env: Text | None = None
+    """Name of an environment variable."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if [self.command, self.file, self.env].count(None) != 2:
+            raise ValueError("must name exactly one of command, file and env")
+        return self
+
+
+def _no_literal_secret(secret: object) -> object:
+    if isinstance(secret, str):
+        raise ValueError(  # noqa: TRY004  pydantic collects ValueErrors only
+            "a password does not belong in this file; name where it is kept: "
+            '{ command = ["pass", "show", "mail"] }, { file = "secret" } or { env = "NAME" }'
+        )
+    return secret
+
+
+Secret = Annotated[SecretSettings, BeforeValidator(_no_literal_secret)]
 
 
 def read_secret(secret: SecretSettings, base: Path) -> str:
@@ -65,7 +96,7 @@ def _from_file(path: Path) -> bytes:
 
 def _from_environment(name: str) -> bytes:
     if name not in os.environ:
-        raise LoginRefused(f"the environment variable {name} (the mail secret) is not set")
+        raise LoginRefused(f"the environment variable {name} (a secret) is not set")
     return os.fsencode(os.environ[name])
 
 
@@ -73,9 +104,9 @@ def _checked(found: bytes) -> str:
     try:
         text = found.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise LoginRefused("the mail secret is not UTF-8 text") from None
+        raise LoginRefused("the secret is not UTF-8 text") from None
     if not text:
-        raise LoginRefused("the mail secret is empty")
+        raise LoginRefused("the secret is empty")
     if len(found) > _BYTES_MAX or not text.isprintable():
-        raise LoginRefused("the mail secret is not one line of text")
+        raise LoginRefused("the secret is not one line of text")
     return text

@@ -37,6 +37,7 @@ from mailsync.config.quantities import (
     parse_rates,
     parse_size,
 )
+from mailsync.config.secret import Secret
 from mailsync.config.section import (
     DatasetName,
     FilePath,
@@ -47,9 +48,8 @@ from mailsync.config.section import (
     dataset_name,
     each_once,
 )
-from mailsync.names import is_address
+from mailsync.names import LOOPBACK, is_address
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MESSAGE_BYTES_MIN = 16_384
 THIN_BELOW_BYTES = 64_000
 """Ways that take no larger mails than this are narrow: ``profile = "auto"`` spares them."""
@@ -130,15 +130,6 @@ def _smtp_url(text: str) -> str:
     return _mail_url(text, frozenset({"smtps", "smtp+starttls"}), "smtp")
 
 
-def _no_literal_secret(secret: object) -> object:
-    if isinstance(secret, str):
-        raise ValueError(  # noqa: TRY004  pydantic collects ValueErrors only
-            "a password does not belong in this file; name where it is kept: "
-            '{ command = ["pass", "show", "mail"] }, { file = "secret" } or { env = "NAME" }'
-        )
-    return secret
-
-
 Address = Annotated[str, AfterValidator(_address)]
 StatePath = Annotated[Path, BeforeValidator(_state_path)]
 Seconds = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
@@ -169,23 +160,6 @@ Carriers = Annotated[
 ]
 
 
-class SecretSettings(Section):
-    """Where the mail password is kept: exactly one of the three is set."""
-
-    command: Annotated[list[Text], Field(min_length=1)] | None = None
-    """Program and arguments, run without a shell; the password is what it prints."""
-    file: FilePath | None = None
-    """A file that holds the password and that only its owner can read."""
-    env: Text | None = None
-    """Name of an environment variable."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if [self.command, self.file, self.env].count(None) != 2:
-            raise ValueError("must name exactly one of command, file and env")
-        return self
-
-
 class SiteSettings(Section):
     """This site."""
 
@@ -204,7 +178,7 @@ class MailSettings(Section):
     """``imaps://USER@HOST:PORT``, user name percent-encoded; ``imap://`` to loopback only."""
     smtp: Annotated[str, AfterValidator(_smtp_url)]
     """``smtps://`` or ``smtp+starttls://``; ``smtp://`` to loopback only."""
-    secret: Annotated[SecretSettings | None, BeforeValidator(_no_literal_secret)] = None
+    secret: Secret | None = None
     max_mails: Rates | None = None
     """How many mails the provider takes, each in how many seconds; None: any number."""
     folder: Text = "INBOX"

@@ -46,6 +46,7 @@ def detect_dataset(site: Site, name: str, report: Report, *, meant: int = 0) -> 
     with site.store.transaction() as transaction:
         notice(site, transaction, name, dataset, report)
         renewed = transaction.records.renewed(name)
+        site.recall(transaction, name)
     unreadable: dict[str, str] = {}
 
     def look() -> Iterator[Change]:
@@ -58,6 +59,7 @@ def detect_dataset(site: Site, name: str, report: Report, *, meant: int = 0) -> 
     if renewed:
         with site.store.transaction() as transaction:
             transaction.records.looked_through(name)
+    site.keep_notes([name])
     report.held.setdefault(name, {}).update(unreadable)
     report.read.add(name)
 

@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mailsync.config import EVERY_TABLE, DatasetSettings, Settings, member
-from mailsync.datasets.base import Dataset
-from mailsync.datasets.kinds import is_database, open_database, open_dataset
+from mailsync.config import EVERY_TABLE, DatasetSettings, Settings, member, read_secret
+from mailsync.cycle.noting import Noted
+from mailsync.datasets.base import Access, Dataset
+from mailsync.datasets.kinds import is_database, is_remote, open_database, open_dataset
 from mailsync.datasets.sqldatabase import SqlDatabase
-from mailsync.errors import BadConfiguration, MailsyncError
+from mailsync.errors import BadConfiguration, DatasetLoginRefused, LoginRefused, MailsyncError
 from mailsync.names import NAME_RULE, is_name
 
 
@@ -59,10 +60,13 @@ class Opened:
     """By their names."""
     databases: dict[str, SqlDatabase] = field(default_factory=dict)
     """By their URLs: those that datasets were opened from."""
+    notes: dict[str, Noted] = field(default_factory=dict)
+    """By dataset: what was noted of those that keep notes."""
 
     def open(self, name: str, section: DatasetSettings) -> Dataset:
         """The dataset, opened at first use. Raises DatasetError, BadConfiguration."""
         if name not in self.datasets:
+            notes = self.notes.setdefault(name, Noted()) if is_remote(section.source) else None
             self.datasets[name] = open_dataset(
                 section.source,
                 table=section.table,
@@ -72,6 +76,8 @@ class Opened:
                 databases=self.databases,
                 sources=section.map,
                 defaults=section.set,
+                access=access(section, self.base),
+                notes=notes,
             )
         return self.datasets[name]
 
@@ -90,6 +96,21 @@ class Opened:
         """Release it all."""
         for dataset in self.datasets.values():
             dataset.close()
+
+
+def access(section: DatasetSettings, base: Path) -> Access:
+    """How to get in where the section's dataset is. ``base``: what its secret is relative to."""
+    secret = section.secret
+    if secret is None:
+        return Access(authority=section.tls_ca)
+
+    def fetch() -> str:
+        try:
+            return read_secret(secret, base)
+        except LoginRefused as error:
+            raise DatasetLoginRefused(f"{section.shown}: {error}") from error
+
+    return Access(fetch, section.tls_ca)
 
 
 def has_open_group(settings: Settings) -> bool:

@@ -217,10 +217,13 @@ def _apply(site: Site, begun: _Begun, report: Report) -> list[Outcome]:
     if not batches:
         return []
     database = batches[0][0].database
-    if database is None:
-        outcomes = [dataset.apply(mine) for dataset, mine in batches]
-    else:
-        outcomes = database.apply(batches)
+    try:
+        if database is None:
+            outcomes = [dataset.apply(mine) for dataset, mine in batches]
+        else:
+            outcomes = database.apply(batches)
+    finally:
+        site.keep_notes(writes)  # also of what was written before it raised
     for name, mine in writes.items():
         report.progress(f"writing {name}", len(mine))
     return list(chain.from_iterable(outcomes))

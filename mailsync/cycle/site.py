@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
@@ -23,6 +23,7 @@ from mailsync.core.sealing import PrivateKeys, PublicKeys
 from mailsync.cycle.folder import FolderCarrier
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier
+from mailsync.cycle.noting import Noted
 from mailsync.cycle.policies import policies_of, settle
 from mailsync.datasets.base import Dataset, Reference
 from mailsync.datasets.mapped import unmapped
@@ -32,7 +33,9 @@ from mailsync.keys import load_keys, read_card
 from mailsync.store.state import StateStore
 from mailsync.store.transaction import Transaction
 
-MATCH_OF_KIND: Final[Mapping[str, tuple[str, ...]]] = {"vcard": ("uid",), "ical": ("uid",)}
+MATCH_OF_KIND: Final[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
+    ("vcard", "ical", "carddav", "caldav"), ("uid",)
+)
 """What tells records apart wherever they came up, where nothing else is declared."""
 
 
@@ -115,6 +118,8 @@ class Site:
     """Those that datasets were opened from, by their URLs."""
     direct: dict[str, dict[Kind, DirectCarrier]] = field(default_factory=dict)
     """By peer, what else than mail brings bundles to it now."""
+    notes: dict[str, Noted] = field(default_factory=dict)
+    """What adapters noted of their datasets."""
     _expansion: Expansion | None = None
     _references: dict[str, Mapping[str, str]] = field(default_factory=dict)
     _links: dict[str, tuple[Link, Link]] = field(default_factory=dict)
@@ -203,7 +208,7 @@ class Site:
 
     @property
     def _opened(self) -> Opened:
-        return Opened(self.directory, self.datasets, self.databases)
+        return Opened(self.directory, self.datasets, self.databases, self.notes)
 
     def dataset(self, name: str) -> Dataset:
         """The dataset, opened at first use. Raises DatasetError, BadConfiguration."""
@@ -224,6 +229,19 @@ class Site:
             dataset.look()
             self._references.clear()
         return dataset
+
+    def recall(self, transaction: Transaction, name: str) -> None:
+        """Give a dataset that keeps notes those that are in the store."""
+        if name in self.notes:
+            self.notes[name].recall(transaction.notes.of(name))
+
+    def keep_notes(self, names: Iterable[str]) -> None:
+        """Store what these datasets noted. Not within a transaction of the store."""
+        taken = {name: self.notes[name].taken() for name in names if name in self.notes}
+        if any(taken.values()):
+            with self.store.transaction() as transaction:
+                for name, notes in taken.items():
+                    transaction.notes.keep(name, notes)
 
     def references(self, name: str) -> Mapping[str, str]:
         """Fields that travel as GUIDs, for they hold the key of a record of a dataset whose keys

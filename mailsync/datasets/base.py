@@ -2,7 +2,7 @@
 
 A dataset is the users' own; they may change it at any moment, also while we work. So it is
 read by comparison with what we knew (``changes``) and written by compare-and-set (``apply``).
-An adapter keeps no state of ours anywhere in the dataset.
+An adapter keeps no state of ours anywhere in the dataset; it may keep ``Notes``.
 
 ``tests/datasets/conformance.py`` is the one suite that every adapter passes.
 """
@@ -10,11 +10,25 @@ An adapter keeps no state of ours anywhere in the dataset.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from mailsync.core.model import Etag, Fields, Guid, Key, Value
+
+Notes = MutableMapping[str, bytes]
+"""What an adapter wants to know again the next time, kept for it beside the record map. All of
+it may be missing: a note makes things quicker or smoother, never right."""
+
+
+class Access(NamedTuple):
+    """How to get in where a dataset is on a server."""
+
+    secret: Callable[[], str] | None = None
+    """Fetches the password, or the token that stands for user and password."""
+    authority: Path | None = None
+    """Certificates of an own authority, PEM; None: the system's."""
 
 
 class Change(NamedTuple):

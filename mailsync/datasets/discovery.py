@@ -1,4 +1,4 @@
-"""What a database, a folder or a file offers to synchronize."""
+"""What a database, a folder, a file or a DAV server offers to synchronize."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import combinations
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mailsync.datasets.base import Unreadable
+from mailsync.datasets.base import Access, Unreadable
 from mailsync.datasets.contentline import Malformed
 from mailsync.datasets.csvtext import Row, Table
 from mailsync.datasets.files import explaining, read_content
-from mailsync.datasets.kinds import is_database, open_database, open_dataset
+from mailsync.datasets.kinds import (
+    is_database,
+    is_remote,
+    open_database,
+    open_dataset,
+    open_remote,
+)
 from mailsync.datasets.offers import LeftOut, Offer
 from mailsync.datasets.sqldiscovery import tables_of
 from mailsync.errors import DatasetMissing
+
+if TYPE_CHECKING:
+    from mailsync.datasets.dav import DavDataset
 
 _TOGETHER_MAX: Final = 8
 """Columns at the beginning of a CSV file of which two may tell its rows apart."""
@@ -25,14 +34,18 @@ _TEXTS: Final = {".vcf": "vcard", ".ics": "ical"}
 _TABLES: Final = frozenset({".csv", ".tsv"})
 
 
-def discover(source: str) -> Iterator[Offer | LeftOut]:
+def discover(source: str, access: Access) -> Iterator[Offer | LeftOut]:
     """What is at ``source``, written as in a configuration with an absolute path.
 
-    Raises :class:`mailsync.errors.DatasetError`, ``BadConfiguration``.
+    ``access``: how to get in where it is on a DAV server. Raises
+    :class:`mailsync.errors.DatasetError`, ``BadConfiguration``.
     """
     if is_database(source):
         with closing(open_database(source, Path(), {})) as database:
             yield from tables_of(database, source)
+    elif is_remote(source):
+        with closing(open_remote(source, access, {})) as dataset:
+            yield from _collections(source, dataset)
     elif source.startswith("csv:"):
         yield _csv(source, Path(source.removeprefix("csv:")))
     else:
@@ -63,6 +76,16 @@ def _source_of(path: Path, suffix: str) -> list[str]:
         return [f"csv:{path}"]
     with path.open("rb") as file:
         return [f"sqlite:///{path}"] if file.read(len(_SQLITE)) == _SQLITE else []
+
+
+def _collections(source: str, dataset: DavDataset) -> Iterator[Offer]:
+    """The address books or the calendars of a user of a DAV server."""
+    scheme, _, url = source.partition(":")
+    server = url.partition("//")[2].partition("/")[0]
+    for path, title, count in dataset.offered():
+        told = "1 record" if count == 1 else f"{count} records"
+        place = f"{scheme}:{url.partition('//')[0]}//{server}{path}"
+        yield Offer(place, title, notes=(told,))
 
 
 def _texts(source: str) -> Offer:

@@ -43,7 +43,7 @@ from mailsync.datasets.files import (
     sweep,
 )
 from mailsync.datasets.memory import fields_digest
-from mailsync.datasets.texts import Document, Format, Unfit, fitting
+from mailsync.datasets.texts import Format, Unfit, fitting, only_record
 from mailsync.errors import DatasetError, DatasetMissing
 
 
@@ -147,22 +147,11 @@ class RecordFolder:
                 found = read_regular(self._path / key)
             if found is None:
                 return Change(key, None, None)
-            fields, _ = self._record(self._form.parse(found[0]))
+            fields, _ = only_record(self._form.parse(found[0]))
         except (DatasetError, Malformed) as error:
             return Unreadable(key, str(error))
         gate = status_gate(found[1], seen_at)
         return Change(key, fields, gated(gate, fields_digest(fields)))
-
-    def _record(self, document: Document) -> tuple[Fields, Key]:
-        """The one record of a file. Raises :class:`Malformed`."""
-        if document.fault:
-            raise Malformed(document.fault)
-        if len(document.records) != 1:
-            raise Malformed(f"the file holds {len(document.records)} records instead of one")
-        [(key, parsed)] = document.records.items()
-        if parsed.fault:
-            raise Malformed(parsed.fault)
-        return parsed.fields, key
 
     def _write(self, write: Write) -> Outcome:
         if not self._is_ours(write.key):
@@ -181,7 +170,7 @@ class RecordFolder:
             return Outcome(Result.REFUSED, reason=str(error))
         before = found[0] if found else None
         document = self._form.parse(before or b"")
-        present, inner = self._record(document) if found else (None, None)
+        present, inner = only_record(document) if found else (None, None)
         if not same_fields(present, write.expected):
             return Outcome(Result.CHANGED)
         if write.wanted is None:
@@ -191,7 +180,7 @@ class RecordFolder:
         wanted = fitting(self._form, write.wanted)
         inner = inner or self._form.key_for(wanted, ())
         after = document.edited({inner: wanted})
-        fields, _ = self._record(self._form.parse(after))
+        fields, _ = only_record(self._form.parse(after))
         if not self._form.settled(wanted, fields):
             raise Unfit("would not be read back as it is")
         gate = status_gate(replace(path, before, after), nanoseconds(self._clock()))

@@ -10,7 +10,6 @@ from mailsync.datasets.base import Dataset
 from mailsync.datasets.mapped import MappedDataset, Texts
 from mailsync.datasets.properties import SEVERAL, parse_path
 from mailsync.datasets.sql import SqlTable
-from mailsync.datasets.vcard import VcardFile, VcardFolder
 
 
 def mistakes(dataset: Dataset) -> Iterator[str]:
@@ -40,7 +39,7 @@ def losses(dataset: Dataset) -> Iterator[str]:
         return
     places = {place.field for place in dataset.mapping.places.values()}
     if isinstance(dataset.form, Texts):
-        yield from _of_texts(dataset, places)
+        yield from _of_texts(dataset, dataset.form, places)
     else:
         unmapped = [name for name in dataset.inner.fields or () if name not in places]
         if unmapped:
@@ -50,12 +49,12 @@ def losses(dataset: Dataset) -> Iterator[str]:
         yield from _needed(dataset.inner, places | dataset.defaults.keys())
 
 
-def _of_texts(dataset: MappedDataset, places: set[str]) -> Iterator[str]:
+def _of_texts(dataset: MappedDataset, form: Texts, places: set[str]) -> Iterator[str]:
     for name, place in dataset.mapping.places.items():
         if parse_path(place.field).name in SEVERAL:
             several = f"of several {place.field} of one record"
             yield f"{name}: {several} only one travels; the others stay here"
-    is_card = isinstance(dataset.inner, VcardFolder | VcardFile)
+    is_card = "version" in form.needed
     if is_card and "fn" not in places | dataset.defaults.keys():
         yield "new records from peers will be held: no card can be without fn; map it, or set it"
 

@@ -93,11 +93,11 @@ class Texts(Properties):
     def __init__(self, places: Collection[str], needed: Fields) -> None:
         """``needed``: what a new record needs beside its UID. Raises ValueError."""
         super().__init__(places)
-        self._needed = needed
+        self.needed: Final = needed
 
     def blank(self, guid: Guid) -> Fields:
         """With the GUID as UID: the same at every attempt."""
-        return {**self._needed, "uid": f"UID:{guid.hex()}"}
+        return {**self.needed, "uid": f"UID:{guid.hex()}"}
 
     def compared(self, present: Fields, _written: Collection[str]) -> Fields:
         """The whole text."""

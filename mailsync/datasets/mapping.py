@@ -14,9 +14,13 @@ from mailsync.datasets.properties import overlap
 from mailsync.errors import BadConfiguration
 from mailsync.routines import Routine, RoutineFailed, read_routines, routine
 
+_CARD: Final[Fields] = {"version": "VERSION:4.0", "n": "N:;;;;"}
+_ENTRY: Final[Fields] = {"component": "vevent"}
 _NEEDED: Final[Mapping[str, Fields]] = {
-    "vcard": {"version": "VERSION:4.0", "n": "N:;;;;"},
-    "ical": {"component": "vevent"},
+    "vcard": _CARD,
+    "carddav": _CARD,
+    "ical": _ENTRY,
+    "caldav": _ENTRY,
 }
 """What a new record needs that no mapping need name, by kind (RFC 2426, 3.1.2; RFC 6350, 6.7.9)."""
 

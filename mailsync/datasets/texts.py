@@ -56,6 +56,18 @@ class Format(Protocol):
         ...
 
 
+def only_record(document: Document) -> tuple[Fields, Key]:
+    """The one record of a text, and its key within. Raises :class:`Malformed`."""
+    if document.fault:
+        raise Malformed(document.fault)
+    if len(document.records) != 1:
+        raise Malformed(f"the file holds {len(document.records)} records instead of one")
+    [(key, parsed)] = document.records.items()
+    if parsed.fault:
+        raise Malformed(parsed.fault)
+    return parsed.fields, key
+
+
 class Unfit(Exception):
     """Fields that this kind of text cannot hold; the message says why."""
 

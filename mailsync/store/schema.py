@@ -113,6 +113,16 @@ for _column, _order in (
         postgresql_where=_column == 1,
     )
 
+dataset_note = Table(
+    "dataset_note",
+    metadata,
+    Column("dataset", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("dataset", "name"),
+    sqlite_with_rowid=False,
+)
+
 reservation = Table(
     "reservation",
     metadata,

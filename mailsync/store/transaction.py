@@ -19,6 +19,7 @@ from mailsync.store.inbox import Inbox
 from mailsync.store.journal import Journal
 from mailsync.store.mailbox import MailboxState
 from mailsync.store.matches import Matches
+from mailsync.store.notes import StoredNotes
 from mailsync.store.outbox import Outbox
 from mailsync.store.pauses import Pauses
 from mailsync.store.record_rows import Peers
@@ -144,6 +145,11 @@ class Transaction:
     def reservations(self) -> Reservations:
         """GUIDs that wait for their rows."""
         return Reservations(self._session)
+
+    @cached_property
+    def notes(self) -> StoredNotes:
+        """What adapters of datasets noted."""
+        return StoredNotes(self._session)
 
     @cached_property
     def aliases(self) -> Aliases:

@@ -228,8 +228,9 @@ def test_sources_are_relative_to_where_the_configuration_is(
 @pytest.mark.parametrize(
     ("place", "code", "told"),
     [
-        ("caldav:https://dav.example", Exit.USAGE, "caldav is not supported by this version"),
-        ("carddav:https://dav.example", Exit.USAGE, "carddav is not supported by this version"),
+        ("caldav:http://dav.example/", Exit.USAGE, "clear text goes to this machine only"),
+        ("carddav:https://u:hunter2@dav.example/", Exit.USAGE, "must hold no password"),
+        ("carddav:http://u@127.0.0.1:1/", Exit.TEMPORARY, "http://127.0.0.1:1"),
         ("oracle://x/y", Exit.USAGE, "must begin with the kind of dataset"),
         ("none.db", Exit.BAD_CONFIGURATION, "there is no "),
         ("sqlite:///none.db", Exit.BAD_CONFIGURATION, "there is no database file"),

@@ -86,6 +86,17 @@ class Stage:
         return found.fields
 
 
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "remove", "touch", "write", "erase", "look"]),
+        st.integers(1, 4),
+        st.integers(0, 3),
+    ),
+    max_size=20,
+)
+"""What happens to which record in which version."""
+
+
 class Conformance:
     """Derive, and define ``build``."""
 
@@ -277,16 +288,7 @@ class Conformance:
     @settings(
         max_examples=30, deadline=None, suppress_health_check=[HealthCheck.differing_executors]
     )
-    @given(
-        st.lists(
-            st.tuples(
-                st.sampled_from(["put", "remove", "touch", "write", "erase", "look"]),
-                st.integers(1, 4),
-                st.integers(0, 3),
-            ),
-            max_size=20,
-        )
-    )
+    @given(STEPS)
     def test_random_histories_agree_with_the_plain_reference(
         self, steps: list[tuple[str, int, int]]
     ) -> None:

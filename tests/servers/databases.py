@@ -9,19 +9,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-HOST = "127.0.0.1"
-_START_SECONDS = 60.0
+from tests.servers.process import HOST, free_port, own_folder, program, run, running, unprivileged
 
 
 class DatabaseServer:
@@ -63,10 +57,10 @@ def running_postgresql() -> Iterator[DatabaseServer]:
     """A server of its own, for as long as it is used."""
     import psycopg
 
-    with _folder() as folder, _port() as port:
+    with own_folder() as folder, free_port() as port:
         data = folder / "data"
         options = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
-        _run(folder, _postgres("initdb"), "-D", str(data), *options)
+        run(folder, _postgres("initdb"), "-D", str(data), *options)
         settings = {
             "port": port, "listen_addresses": HOST, "unix_socket_directories": folder,
             "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
@@ -79,7 +73,9 @@ def running_postgresql() -> Iterator[DatabaseServer]:
                 host=HOST, port=port, user="postgres", dbname=name or "postgres", autocommit=True
             )
 
-        with _running(folder, [_postgres("postgres"), "-D", str(data), *words], connect):
+        with running(
+            folder, unprivileged([_postgres("postgres"), "-D", str(data), *words]), connect
+        ):
             url = f"postgresql+psycopg://postgres@{HOST}:{port}/{{}}"
             yield DatabaseServer(url, connect, "CREATE DATABASE {}")
 
@@ -89,9 +85,9 @@ def running_mariadb() -> Iterator[DatabaseServer]:
     """A server of its own, for as long as it is used."""
     import MySQLdb
 
-    with _folder() as folder, _port() as port:
+    with own_folder() as folder, free_port() as port:
         data = folder / "data"
-        _run(folder, "mkdir", str(data))
+        run(folder, "mkdir", str(data))
         settings = [
             f"--datadir={data}", f"--port={port}", f"--bind-address={HOST}",
             f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}",
@@ -106,91 +102,13 @@ def running_mariadb() -> Iterator[DatabaseServer]:
                 autocommit=True,
             )  # fmt: skip
 
-        server = _program("mariadbd", "", "mariadb-server-core")
-        with _running(folder, [server, "--no-defaults", *settings], connect):
+        server = program("mariadbd", "", "mariadb-server-core")
+        with running(folder, unprivileged([server, "--no-defaults", *settings]), connect):
             url = f"mariadb://root@{HOST}:{port}/{{}}"
             yield DatabaseServer(url, connect, "CREATE DATABASE {} CHARACTER SET utf8mb4")
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="ms-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        if os.geteuid() == 0:
-            shutil.chown(folder, "nobody", "nogroup")
-        yield folder
-
-
-@contextlib.contextmanager
-def _port() -> Iterator[int]:
-    with socket.socket() as chosen:
-        chosen.bind((HOST, 0))
-        port = int(chosen.getsockname()[1])
-    yield port
-
-
-def _command(words: Sequence[str]) -> list[str]:
-    """The command, as nobody where we are root."""
-    if os.geteuid() != 0:
-        return list(words)
-    return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *words]
-
-
-def _run(folder: Path, *words: str) -> None:
-    log = folder / "setup.log"
-    with log.open("wb") as output:
-        done = subprocess.run(
-            _command(words), cwd=folder, stdout=output, stderr=output, check=False, env=_ENVIRONMENT
-        )
-    if done.returncode:
-        raise RuntimeError(f"{words[0]}:\n{log.read_text()[-4000:]}")
-
-
-@contextlib.contextmanager
-def _running(folder: Path, words: Sequence[str], connect: Callable[[str], Any]) -> Iterator[None]:
-    """The server, from its first answer on."""
-    log = folder / "server.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            _command(words), cwd=folder, stdout=output, stderr=output, env=_ENVIRONMENT
-        )
-    try:
-        _await(process, log, connect)
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _await(process: subprocess.Popen[bytes], log: Path, connect: Callable[[str], Any]) -> None:
-    end = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            connect("").close()
-        except Exception:  # noqa: BLE001  each driver has an error of its own
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"no server:\n{log.read_text()[-4000:]}") from None
-            time.sleep(0.05)
-        else:
-            return
 
 
 def _postgres(name: str) -> str:
     """A program of the newest PostgreSQL; Debian keeps it off the path."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda one: one.parent.name)
-    return _program(name, os.pathsep.join(map(str, reversed(folders))), "postgresql")
-
-
-def _program(name: str, folders: str, package: str) -> str:
-    found = shutil.which(name, path=os.pathsep.join([folders, *_PATH]))
-    if found is None:
-        pytest.fail(f"no {name}; run: apt-get install -y {package}", pytrace=False)
-    return found
-
-
-_PATH = [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]
-_ENVIRONMENT = {"PATH": os.pathsep.join(_PATH), "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}
+    return program(name, os.pathsep.join(map(str, reversed(folders))), "postgresql")
