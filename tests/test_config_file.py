@@ -117,7 +117,7 @@ def test_secret_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ("code", "message"),
     [
         ("raise SystemExit(3)", "failed with exit code 3"),
-        ("pass", "the mail secret is empty"),
+        ("pass", "the secret is empty"),
         ("import sys; sys.stdout.buffer.write(b'\\xff')", "not UTF-8 text"),
         ("print('user\\rX-Header: x')", "not one line"),
         ("print('x' * 100000)", "not one line"),
