@@ -69,12 +69,6 @@ ANY = Statement(select(_record.dataset).where(_of_dataset, _record.shadow.is_not
 ALL = Statement(_where())
 OF = Statement(_where(_of_dataset))
 BY_GUID = Statement(_where(_of_dataset, _among(_record.guid, "guids")))
-BY_KEY = Statement(
-    _where(
-        _of_dataset,
-        tuple_(_record.number, _record.key).in_(bindparam("places", expanding=True)),
-    )
-)
 BETWEEN = Statement(_where(_record.position.between(bindparam("low"), bindparam("high"))))
 UNWRITTEN = Statement(
     _where(
@@ -104,11 +98,10 @@ KNOWN = Statement(
     .order_by(_record.number, _record.key)
     .limit(bindparam("limit"))
 )
-ETAG = Statement(
-    select(_record.etag).where(
-        _of_dataset, _record.number == bindparam("number"), _record.key == bindparam("key")
-    )
-)
+_is_at = (_of_dataset, _record.number == bindparam("number"), _record.key == bindparam("key"))
+ETAG = Statement(select(_record.etag).where(*_is_at))
+BY_KEY = Statement(_where(*_is_at))
+BY_KEY_ORDER = ("dataset", "number", "key")
 COUNT_KEYS = Statement(select(func.count()).select_from(schema.record).where(_of_dataset, _has_key))
 DOUBT = Statement(update(schema.record).where(_of_dataset, _has_key).values(etag=None))
 NAMINGS = Statement(select(schema.naming.c.number, schema.naming.c.names))

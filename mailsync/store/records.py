@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mailsync.core.drift import Layout
 from mailsync.core.model import Etag, Guid, Key, Record, RecordId
@@ -37,6 +37,7 @@ from mailsync.store.record_statements import (
     BETWEEN,
     BY_GUID,
     BY_KEY,
+    BY_KEY_ORDER,
     COUNT,
     COUNT_ALL,
     COUNT_KEYS,
@@ -195,12 +196,10 @@ class StoredRecords(Mapping[RecordId, Record]):
 
     def by_key(self, dataset: str, keys: Sequence[Key]) -> dict[Key, Record]:
         """The records that sit under these keys."""
-        found: dict[Key, Record] = {}
-        for chunk in _chunks([place_of(key) for key in keys]):
-            for record in self._kept(BY_KEY, dataset=self._number(dataset), places=chunk):
-                assert record.key is not None  # noqa: S101 - it was found by it
-                found[record.key] = record
-        return found
+        number = self._number(dataset)
+        places = [(number, *place_of(key)) for key in keys]
+        found = self._keeping(self._session.rows_for_all(BY_KEY, BY_KEY_ORDER, places))
+        return {record.key: record for record in found if record.key is not None}
 
     def prunable(self) -> list[Record]:
         """Records with ancestors, or fields owed whole."""
@@ -324,13 +323,18 @@ class StoredRecords(Mapping[RecordId, Record]):
 
     def _kept(self, statement: Statement, **values: object) -> list[Record]:
         """The records found; what of them is changed is known when they are saved."""
-        found = self._found(statement, **values)
+        return self._keeping(self._session.rows(statement, **values))
+
+    def _keeping(self, rows: Iterable[Sequence[Any]]) -> list[Record]:
+        found = self._records(rows)
         self._loaded.update((record.id, record) for record in found)
         return found
 
     def _found(self, statement: Statement, **values: object) -> list[Record]:
-        rows = map(RecordRow._make, self._session.rows(statement, **values))
-        return [self._record(row) for row in rows]
+        return self._records(self._session.rows(statement, **values))
+
+    def _records(self, rows: Iterable[Sequence[Any]]) -> list[Record]:
+        return [self._record(row) for row in map(RecordRow._make, rows)]
 
     def _record(self, row: RecordRow) -> Record:
         names = None if row.naming is None else self._namings[row.naming]

@@ -55,7 +55,7 @@ class Statement:
         """Text and parameters of an execution with these values."""
         return self._in(dialect).said(values)
 
-    def all_said(self, dialect: Dialect) -> tuple[str, Sequence[str] | None]:
+    def said_often(self, dialect: Dialect) -> tuple[str, Sequence[str] | None]:
         """Text of many executions, and the order of their parameters; None: they go by name."""
         compiled = self._in(dialect)
         return compiled.compiler.string, compiled.order
@@ -101,13 +101,29 @@ class Session:
         self, statement: Statement, names: Sequence[str], rows: Iterable[Sequence[object]]
     ) -> None:
         """Execute the statement for each of these rows of values, which are called so."""
-        text, order = statement.all_said(self._dialect)
+        text, values = self._each_said(statement, names, rows)
+        self._cursor.executemany(text, values)
+
+    def rows_for_all(
+        self, statement: Statement, names: Sequence[str], rows: Iterable[Sequence[object]]
+    ) -> list[Any]:
+        """All rows of a query for each of these rows of values, which are called so."""
+        found: list[Any] = []
+        text, values = self._each_said(statement, names, rows)
+        for each in values:
+            self._cursor.execute(text, each)
+            found += self._cursor.fetchall()
+        return found
+
+    def _each_said(
+        self, statement: Statement, names: Sequence[str], rows: Iterable[Sequence[object]]
+    ) -> tuple[str, Iterable[Parameters]]:
+        text, order = statement.said_often(self._dialect)
         if order is None:
-            self._cursor.executemany(text, [dict(zip(names, row, strict=True)) for row in rows])
-        elif list(order) == list(names):
-            self._cursor.executemany(text, rows)
-        else:
-            self._cursor.executemany(text, map(itemgetter(*map(names.index, order)), rows))
+            return text, [dict(zip(names, row, strict=True)) for row in rows]
+        if tuple(order) == tuple(names):
+            return text, rows
+        return text, map(itemgetter(*map(names.index, order)), rows)
 
 
 def parameters(table: Table, *without: str) -> dict[str, BindParameter[Any]]:
