@@ -1,7 +1,8 @@
 """Two-way synchronization of datasets between sites whose only link is e-mail.
 
-The library's face: :class:`Site`, :class:`Conflict`, :class:`Plan`, :class:`Report`,
-:class:`SyncResult` (see :mod:`mailsync.library`) and the errors of :mod:`mailsync.errors`.
+The library's face: :class:`Site`, :class:`Conflict`, :class:`Finding`, :class:`Plan`,
+:class:`Report`, :class:`SyncResult` (see :mod:`mailsync.library`) and the errors of
+:mod:`mailsync.errors`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mailsync.library import Conflict, Plan, Report, Site, SyncResult
+    from mailsync.library import Conflict, Finding, Plan, Report, Site, SyncResult
 
-__all__ = ["Conflict", "Plan", "Report", "Site", "SyncResult"]
+__all__ = ["Conflict", "Finding", "Plan", "Report", "Site", "SyncResult"]
 
 
 def __getattr__(name: str) -> object:

@@ -17,16 +17,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mailsync.core.proving import Finding
 from mailsync.cycle import conflicts
 from mailsync.cycle.conflicts import Conflict, list_conflicts
 from mailsync.cycle.planning import Plan, plan_sync
 from mailsync.cycle.report import Report
-from mailsync.cycle.run import Extent, run_cycle
+from mailsync.cycle.run import Extent, run_cycle, run_verification
 from mailsync.cycle.site import Site as OpenSite
 from mailsync.cycle.site import open_site
 from mailsync.errors import UsageError
 
-__all__ = ["Conflict", "Plan", "Report", "Site", "SyncResult"]
+__all__ = ["Conflict", "Finding", "Plan", "Report", "Site", "SyncResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,17 @@ class Site:
         with self._site.store.lock():
             report = await run_cycle(self._site, extent, Report())
         return SyncResult(report, await self.conflicts())
+
+    async def verify(self, *peers: str, repair: bool = False) -> dict[str, Finding | None]:
+        """Ask these peers (none: all) whether they hold the same, with one whole cycle.
+
+        Answers come by mail: None as long as one is awaited; call it again after later syncs. An
+        answer is given once, then the peer is asked anew. ``repair``: mend what differs. Raises
+        Locked; problems of the cycle are as after a :meth:`sync`.
+        """
+        with self._site.store.lock():
+            shown = await run_verification(self._site, self._chosen(peers), Report(), repair=repair)
+        return {name: None if one is None else one.finding for name, one in shown.items()}
 
     async def conflicts(self) -> list[Conflict]:
         """The open conflicts, oldest first."""

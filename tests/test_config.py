@@ -75,7 +75,7 @@ def test_least_configuration_has_the_documented_defaults() -> None:
     assert (peer.card, peer.address) == (Path("/place/peers/hub.card"), None)
     assert (peer.datasets, peer.poll, peer.max_message) == (None, 900, 9_500_000)
     assert (peer.profile, peer.seal, peer.acknowledge_after) == ("robust", True, 3_600)
-    assert (peer.resend_after, peer.retention) == (86_400, 2_592_000)
+    assert (peer.resend_after, peer.retention, peer.verify) == (86_400, 2_592_000, None)
     assert (dataset.source, dataset.table) == ("sqlite:////place/pms.db", "defects")
     assert (dataset.keys, dataset.conflict) == (None, {"*": "newest"})
 

@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "log": "mailsync.cli.status:log",
         "conflicts": "mailsync.cli.conflicts:conflicts",
         "held": "mailsync.cli.held:held",
+        "verify": "mailsync.cli.verify:verify",
         "bundle": "mailsync.cli.bundle:bundle",
         "reconcile": "mailsync.cli.reconcile:reconcile",
         "doctor": "mailsync.cli.doctor:doctor",

@@ -15,6 +15,7 @@ from mailsync.errors import UsageError
 
 if TYPE_CHECKING:
     from mailsync.cli.output import Output
+    from mailsync.core.proving import Finding
     from mailsync.cycle.site import Site
     from mailsync.store.history import Event
     from mailsync.store.transaction import Transaction
@@ -154,6 +155,7 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
             refusing=link.refusing,
             held=[[name, guid.hex()] for name, guid in sorted(link.held)],
             reason=link.refusal,
+            proof=_proof(link.proof),
         )
     rows = [
         (
@@ -179,6 +181,12 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
     if ahead:
         output.show(f"! Some site's clock is {ahead // 60_000} minutes ahead: its edits win.")
         output.line("clock", ahead_seconds=ahead // 1000)
+
+
+def _proof(found: Finding | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    return {"at": moment(found.at), "equal": found.equal, "differing": found.differing}
 
 
 def _prices(

@@ -90,8 +90,8 @@ def chosen_peers(site: Site, names: Iterable[str]) -> frozenset[str] | None:
     return chosen or None
 
 
-def show_report(output: Output, site: Site, report: Report) -> None:
-    """What a cycle did, in words or as JSON lines; the last one is the summary."""
+def show_problems(output: Output, report: Report) -> None:
+    """What stopped a part of a cycle, in words or as JSON lines."""
     for problem in report.problems:
         output.say(f"mailsync: error: {problem}\n{problem.advice}")
         output.line(
@@ -100,6 +100,11 @@ def show_report(output: Output, site: Site, report: Report) -> None:
             message=str(problem),
             advice=problem.advice,
         )
+
+
+def show_report(output: Output, site: Site, report: Report) -> None:
+    """What a cycle did, in words or as JSON lines; the last one is the summary."""
+    show_problems(output, report)
     for words in report.warnings:
         output.say(f"warning: {words}")
         output.line("warning", text=words)

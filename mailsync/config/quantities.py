@@ -11,6 +11,7 @@ from cronsim import CronSim, CronSimError
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([smhdw])")
 _DURATION_UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_INTERVALS = {"daily": "1d", "weekly": "1w", "monthly": "30d"}
 _DURATION_SECONDS_MAX = 3_650 * 86_400
 
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([A-Za-z]{1,3})")
@@ -96,6 +97,11 @@ def parse_duration(text: object) -> int:
     if not 1 <= seconds <= _DURATION_SECONDS_MAX:
         raise ValueError("must be a duration from 1s to 3650d")
     return seconds
+
+
+def parse_interval(text: object) -> int:
+    """Seconds in "daily", "weekly", "monthly" or a duration. Raises ValueError."""
+    return parse_duration(_INTERVALS.get(text, text) if isinstance(text, str) else text)
 
 
 def format_duration(seconds: int) -> str:

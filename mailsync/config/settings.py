@@ -31,6 +31,7 @@ from mailsync.config.quantities import (
     format_rates,
     format_size,
     parse_duration,
+    parse_interval,
     parse_poll,
     parse_price,
     parse_quiet,
@@ -133,6 +134,7 @@ def _smtp_url(text: str) -> str:
 Address = Annotated[str, AfterValidator(_address)]
 StatePath = Annotated[Path, BeforeValidator(_state_path)]
 Seconds = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
+Interval = Annotated[int, BeforeValidator(parse_interval), PlainSerializer(format_duration)]
 Bytes = Annotated[
     int,
     BeforeValidator(parse_size),
@@ -255,6 +257,8 @@ class PeerSettings(Section):
     """Seconds an acknowledgement waits for data to ride on."""
     resend_after: Seconds = Field(default="1d", validate_default=True)
     """Seconds until something unconfirmed is sent again."""
+    verify: Interval | None = None
+    """Seconds between two questions whether both sites hold the same; None: only when asked."""
     retention: Seconds = Field(default="30d", validate_default=True)
     """Seconds a silent peer holds back the purge of tombstones and history."""
 

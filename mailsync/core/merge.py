@@ -5,6 +5,8 @@ Rules
 * Field by field the greater dot wins: associative, commutative, idempotent. There is no other
   decision by clock anywhere.
 * If neither side had seen the other's write and the values differ, the loser is a conflict.
+* One write has one value. Where a damaged store says otherwise, the greater one stays, as written
+  out, at all sites, and the other is a conflict.
 * A delete that meets an edit it had not seen loses, and that is a conflict too.
 * A conflict becomes a *note*: a record of the built-in dataset ``conflicts``. Its GUID is made
   of what it says, so that the same conflict, noticed at many sites, is noted once.
@@ -58,7 +60,11 @@ def join(
         if our is None:
             merged[name] = their
         elif our.dot == their.dot:
-            merged[name] = our._replace(killed=our.killed or their.killed)
+            winner = our
+            if not same_written(our, their):
+                winner, loser = sorted((our, their), key=_spelled, reverse=True)
+                losses.append(Loss(name, loser, winner))
+            merged[name] = winner._replace(killed=our.killed or their.killed)
         else:
             winner, loser = (our, their) if our.dot > their.dot else (their, our)
             merged[name] = winner
@@ -66,6 +72,16 @@ def join(
             if unseen and not same_value(our.value, their.value):
                 losses.append(Loss(name, loser, winner))
     return merged, losses
+
+
+def same_written(one: Entry, other: Entry) -> bool:
+    """Do both say that the write wrote the same?"""
+    return same_value(one.value, other.value) or _spelled(one) == _spelled(other)
+
+
+def _spelled(entry: Entry) -> tuple[str, str]:
+    """Type and value: in an order, and a NaN equal to itself."""
+    return type(entry.value).__name__, repr(entry.value)
 
 
 def killed(entries: Mapping[str, Entry]) -> dict[str, Entry]:

@@ -2,7 +2,6 @@
 
 Rules
 -----
-* Nothing here does I/O, reads a clock or draws a random number; those arrive as arguments.
 * A *dot* names one write. It is never reused, not even by a site restored from a backup, and
   a write always gets a dot greater than every dot its author had seen.
 * A record exists while some entry of it is not killed. A delete kills exactly the entries its
@@ -27,6 +26,7 @@ from mailsync.core.entries import Fields as Fields
 from mailsync.core.entries import Value as Value
 from mailsync.core.entries import Woven
 from mailsync.core.positions import NOWHERE, Positions
+from mailsync.core.proofs import Proof
 
 Guid = NewType("Guid", bytes)
 """Globally unique identifier of a record, made by mailsync (``identifiers``)."""
@@ -38,8 +38,7 @@ Etag = NewType("Etag", bytes)
 """A dataset's own cheap fingerprint of one record as last seen; opaque to everybody else."""
 
 CONFLICTS: Final = "conflicts"
-"""Name of the built-in dataset whose records are the conflict notes. It lives in the state
-store only, and travels by the very rules it documents."""
+"""The built-in dataset of conflict notes: in the state store alone, it travels as others do."""
 
 
 class Sighting(NamedTuple):
@@ -209,7 +208,8 @@ class Bundle:
     ask: bool = False
     """The sender was restored and needs an answer."""
     words: tuple[Word, ...] = ()
-    """Match digests before a first synchronization."""
+    proofs: tuple[Proof, ...] = ()
+    """Match digests before a first synchronization; whether both sites hold the same."""
 
     @property
     def items(self) -> tuple[Extraction | DeleteOrder, ...]:

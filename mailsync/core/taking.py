@@ -17,7 +17,15 @@ from dataclasses import replace
 
 from mailsync.core.delivery import carries, has, is_known, is_wanted, other_holders
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import delete_note, field_note, join, killed, newest_dot, revived
+from mailsync.core.merge import (
+    delete_note,
+    field_note,
+    join,
+    killed,
+    newest_dot,
+    revived,
+    same_written,
+)
 from mailsync.core.model import (
     CONFLICTS,
     Bundle,
@@ -110,9 +118,11 @@ def _merge(
     )
     if not is_alive(record.entries) and is_alive(entries):
         merged = revived(merged)
-    shows_less = newest and _shows_less(record, link, item, theirs)
-    if shows_less:
+    if newest and _shows_less(record, link, item, theirs):
         merged = replace(merged, whole_for=merged.whole_for | {peer})
+    if any(loss.entry.dot == loss.winner.dot for loss in losses):
+        # all others have seen that write, and would not be told what it wrote
+        merged = replace(merged, whole_for=merged.whole_for | merged.had)
     same = _is_same(merged, link, item, theirs) and is_wanted(link, merged)
     if news:
         ledger.bump(merged, {peer} if same else ())
@@ -181,7 +191,9 @@ def _is_same(
             sighting = record.context[entry.dot]
             if whole or entry.killed or not is_known(sighting, link.peer, link.acked):
                 return False
-        elif (their.dot, their.killed) != (entry.dot, entry.killed):
+        elif (their.dot, their.killed) != (entry.dot, entry.killed) or not same_written(
+            their, entry
+        ):
             return False
     return True
 

@@ -13,7 +13,7 @@ Rules
     content  = preface [size noise] packed            packed: body, or a zstd frame of it
     noise    = size noise vector-noise*               see ``noise`` and ``vectors``
     body     = flags stream [stream] mark history [confirmed] [holes] cover [last] [lacking]
-               [refused] [stripped] [held] [manifest] [full-seen] [words] form sections
+               [refused] [stripped] [held] [manifest] [full-seen] [words] [proofs] form sections
                                                       a sequence of CBOR scalars
     stream   = generation nonce                       the sender's; the one acknowledged
     history  = count mark*
@@ -22,12 +22,13 @@ Rules
     refused  = count name*
     lacking, held, manifest = count (name count guid*)*
     words    = count word*                            see ``words``
+    proofs   = count proof*                           see ``testimony``
     sections = count section*                         form 1: rows, 2: columns; others are free
     section  = name count rows / columns              see ``rows`` and ``columns``
 
     flags    1 stream acknowledged  2 confirmed  4 holes     8 last         16 lacking
              32 refused             64 stripped  128 manifest 256 full-seen 512 an answer is needed
-             1024 words             2048 held
+             1024 words             2048 held    8192 proofs
 
 What is optional is there if its flag is set. What stays the same from bundle to bundle stands at
 the beginning, and is found whole in the prior.
@@ -54,8 +55,8 @@ from mailsync.core.positions import NOWHERE
 from mailsync.core.preface import Preface, check_of, written
 from mailsync.core.preface import read as preface_of
 from mailsync.core.rows import RANDOM, TAGS, Row
+from mailsync.core.testimony import ProofReader, ProofWriter
 from mailsync.core.varints import Octets, sized
-from mailsync.core.words import WordReader, WordWriter
 from mailsync.errors import BadBundle, BadFormat, OurError
 
 ROWS: Final = 1
@@ -202,9 +203,10 @@ class _Flag(IntFlag):
     ASK = 512
     WORDS = 1024
     HELD = 2048
+    PROOFS = 8192
 
 
-_EVERY_FLAG: Final = 2 * _Flag.HELD
+_EVERY_FLAG: Final = _Flag(sum(_Flag))
 
 
 def _flags_of(bundle: Bundle) -> _Flag:
@@ -222,11 +224,12 @@ def _flags_of(bundle: Bundle) -> _Flag:
         _Flag.ASK: bundle.ask,
         _Flag.WORDS: bool(bundle.words),
         _Flag.HELD: bool(told.held),
+        _Flag.PROOFS: bool(bundle.proofs),
     }
     return _Flag(sum(flag for flag, is_there in there.items() if is_there))
 
 
-class _BundleWriter(WordWriter):
+class _BundleWriter(ProofWriter):
     def bundle(self, bundle: Bundle, form: int) -> None:
         told = bundle.acknowledgement
         self.number(int(_flags_of(bundle)))
@@ -248,6 +251,8 @@ class _BundleWriter(WordWriter):
             self.number(bundle.full_seen, TAGS)
         if bundle.words:
             self.words(bundle.words)
+        if bundle.proofs:
+            self.proofs(bundle.proofs)
         self._sections(bundle, form)
 
     def _told(self, told: Acknowledgement) -> None:
@@ -291,9 +296,11 @@ class _BundleWriter(WordWriter):
             write(rows)
 
 
-class _BundleReader(WordReader):
+class _BundleReader(ProofReader):
     def bundle(self) -> Bundle:
-        flags = _Flag(self.number(_EVERY_FLAG))
+        flags = _Flag(self.number(_EVERY_FLAG + 1))
+        if flags & ~_EVERY_FLAG:
+            raise BadFormat("a bundle says what this mailsync does not know: update it")
         stream = self._stream()
         acknowledged = self._stream() if _Flag.ACKNOWLEDGED in flags else None
         mark = self.mark()
@@ -304,6 +311,7 @@ class _BundleReader(WordReader):
         manifest = self._listing() if _Flag.MANIFEST in flags else None
         full_seen = self.number(TAGS) if _Flag.FULL_SEEN in flags else None
         words = self.words() if _Flag.WORDS in flags else ()
+        proofs = self.proofs() if _Flag.PROOFS in flags else ()
         rows = self._sections()
         return Bundle(
             stream,
@@ -318,6 +326,7 @@ class _BundleReader(WordReader):
             full_seen,
             _Flag.ASK in flags,
             words,
+            proofs,
         )
 
     def _told(self, flags: _Flag, stream: Stream | None) -> Acknowledgement:

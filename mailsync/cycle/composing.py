@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 from mailsync.core import container, delivery, outbound, sealing, wire
@@ -17,7 +18,8 @@ from mailsync.core.merge import subject_of
 from mailsync.core.model import CONFLICTS, Bundle, Link, RecordId
 from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
 from mailsync.core.positions import Positions
-from mailsync.cycle import matching
+from mailsync.core.proofs import Proof
+from mailsync.cycle import matching, verifying
 from mailsync.cycle.budget import Choice, allowance, fits_no_day, share
 from mailsync.cycle.partly import forget_parts, label_of, receipts_for
 from mailsync.cycle.pending import Pending, owed_before
@@ -110,6 +112,7 @@ def _recall(site: Site, transaction: Transaction, peer: Peer, due_by: int) -> No
     if recalled:
         ground(site, transaction, recalled)
         transaction.matches.unsaid(peer.name)
+        transaction.proofs.unsaid(peer.name)
     # what has not left yet is not overdue, however long a server holds it up
     waiting = [item for item in items if item not in recalled]
     if waiting:
@@ -170,12 +173,19 @@ class _Desk:
         self.rank = pending.rank
         self._abridgement = matching.Abridgement(site, transaction, pending.standings)
         self._words = pending.words(transaction, pending.resend_before(self.link))
+        self._due = pending.count_due(self.links, pending.resend_before(self.link))
         self._tag = site.surroundings.bits(32)
         self.name = site.surroundings.octets(BUNDLE_SIZE)
         self._receipts, self.still_owed = receipts_for(site, transaction, peer, self.link, self.now)
         self._manifest = _manifest(transaction) if self.link.stale else None
         self.preface, self._prior = transaction.bodies.next(peer.name)
         self._route = transaction.routes.get(peer.name)
+
+    @cached_property
+    def _proofs(self) -> tuple[Proof, ...]:
+        """Said behind all that is due: only then can the peer compare."""
+        pending = self._pending
+        return verifying.proofs_due(self.transaction, pending.peer, self.link, self.now)
 
     def draft(self, size_limit: int, rank: outbound.Rank) -> _Draft:
         """The bundle of this size, bytes before compression."""
@@ -194,7 +204,12 @@ class _Desk:
             manifest=self._manifest,
         )
         told = replace(bundle.acknowledgement, stripped=self._route.stripped)
-        bundle = replace(bundle, acknowledgement=told, words=self._words)
+        bundle = replace(
+            bundle,
+            acknowledgement=told,
+            words=self._words,
+            proofs=self._proofs if len(bundle.items) >= self._due else (),
+        )
         written = wire.encode(bundle, self.preface, self._prior)
         containers = _containers(
             pending.site, pending.peer, written.content, self._route, self.name, self._receipts
@@ -223,6 +238,7 @@ def _compose_one(pending: Pending, transaction: Transaction) -> Composed | None:
     transaction.save_links({peer.name: draft.link})
     transaction.bodies.sent(peer.name, desk.preface.serial, draft.body)
     matching.note_said(transaction, peer.name, draft.bundle.words, desk.now)
+    verifying.note_said(transaction, peer.name, draft.bundle.proofs, desk.now)
     _queue(site, transaction, peer, draft.bundle, draft.containers, label_of(desk.name))
     _log(transaction, peer, draft.bundle, desk.now)
     return Composed(
@@ -376,6 +392,8 @@ def _log(transaction: Transaction, peer: Peer, bundle: Bundle, now: int) -> None
     what = f"{records} records, {len(bundle.deletes)} deletes"
     if bundle.words:
         what = f"match digests, {what}"
+    elif bundle.proofs:
+        what = f"a check of equality, {what}"
     elif not bundle.extractions and not bundle.deletes:
         what = "an acknowledgement"
     transaction.history.log(Event(now, "composed", peer.name, None, what))

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from mailsync.core.delivery import awaited_from, in_flight, is_pending, without
 from mailsync.core.model import Link, RecordId
 from mailsync.core.positions import Positions
+from mailsync.core.proving import Finding
 from mailsync.cycle.site import Site
+from mailsync.cycle.verifying import in_words, last_proof
 from mailsync.store.transaction import Transaction
 
 SILENT_FACTOR = 4
@@ -48,12 +50,18 @@ class LinkHealth:
     """Datasets the peer offers that we do not take."""
     held: frozenset[RecordId]
     """Records that wait at the peer, for its datasets do not take them."""
+    proof: Finding | None
+    """What was last found out of whether both hold the same."""
 
     @property
     def troubled(self) -> bool:
         """Is there something an operator should look at?"""
         stuck = self.silent or self.stale or self.refusal
-        return bool(stuck or self.refused or self.refusing or self.held)
+        return bool(stuck or self.refused or self.refusing or self.held or self._differs)
+
+    @property
+    def _differs(self) -> bool:
+        return self.proof is not None and not self.proof.equal and not self.proof.mending
 
     def sentences(self) -> Iterator[str]:
         """What there is to say, one thing a sentence."""
@@ -74,6 +82,8 @@ class LinkHealth:
             yield f"{self.peer} offers {name}, which has no section here."
         for name, count in sorted(Counter(one.dataset for one in self.held).items()):
             yield f"{self.peer} holds {count} records of {name}: see mailsync held list there."
+        if self.proof is not None:
+            yield f"{self.peer} {in_words(self.proof)}, as of {moment(self.proof.at)}."
 
     def _open(self) -> str:
         if self.oldest_unconfirmed is None:
@@ -128,6 +138,7 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
         refused=link.refused,
         refusing=link.refusing,
         held=link.held,
+        proof=last_proof(transaction, link.peer),
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mailsync.core import delivery, outbound
 from mailsync.core.digests import Word
 from mailsync.core.model import Link, Record
-from mailsync.cycle import matching
+from mailsync.cycle import matching, verifying
 from mailsync.cycle.budget import Choice
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
@@ -59,13 +59,25 @@ class Pending:
         link = links[self.peer.name]
         if matching.has_words(transaction, link, self.report.read, resend_before):
             return True
+        if verifying.has_proofs(transaction, self.peer, link, now):
+            return True
         return outbound.is_due(
             links,
             self.peer.name,
-            (record for record in self.candidates if self.rank(record) is not None),
+            self._ranked(),
             resend_before=resend_before,
             owed_before=owed_before(self.peer, now),
         )
+
+    def count_due(self, links: Mapping[str, Link], resend_before: int) -> int:
+        """How many records that were not found too large a bundle would hold, were it large
+        enough.
+        """
+        due = outbound.due(links, self.peer.name, self._ranked(), resend_before=resend_before)
+        return sum(1 for _ in due)
+
+    def _ranked(self) -> Iterator[Record]:
+        return (record for record in self.candidates if self.rank(record) is not None)
 
 
 def owed_before(peer: Peer, now: int) -> int:

@@ -22,7 +22,7 @@ from mailsync.core.inbound import Received, Verdict, receive
 from mailsync.core.model import CONFLICTS, Bundle
 from mailsync.core.preface import Preface
 from mailsync.core.preface import read as preface_of
-from mailsync.cycle import matching, pairing
+from mailsync.cycle import matching, pairing, verifying
 from mailsync.cycle.budget import day_of
 from mailsync.cycle.holding import log_held
 from mailsync.cycle.partly import forget_parts, owe_receipt, send_missing
@@ -279,6 +279,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         link = step_up(transaction, received.links[waiting.peer], stripped, now)
         if received.verdict is Verdict.EXPECTED:
             link = matching.hear(transaction, ledger, link, bundle, now)
+            verifying.hear(transaction, link, bundle)
         log_held(transaction, links[waiting.peer], link, now)
         if link.acked != links[waiting.peer].acked:
             transaction.warnings.drop(f"route {waiting.peer}")
@@ -324,6 +325,8 @@ def _log_received(
     words = f"{received.upserts} records, {received.deletes} deletes, {conflicts} conflicts"
     if bundle.words:
         words = f"match digests, {words}"
+    elif bundle.proofs:
+        words = f"a check of equality, {words}"
     elif not bundle.extractions and not bundle.deletes:
         words = "an acknowledgement"
     if received.verdict is not Verdict.EXPECTED:

@@ -9,6 +9,8 @@ from pathlib import Path
 from mailsync.carriers.base import Kind
 from mailsync.carriers.folder import arrivals_in
 from mailsync.core.model import CONFLICTS
+from mailsync.core.proving import Inquiry
+from mailsync.cycle import verifying
 from mailsync.cycle.composing import ALWAYS, compose_for
 from mailsync.cycle.conflicts import count_waiting
 from mailsync.cycle.detecting import detect_datasets
@@ -118,6 +120,7 @@ async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
     if extent.receiving:
         await _collect(site, extent, report)
     _apply(site, usable, report, meant=extent.allow_delete)
+    verifying.verify(site, report)
     if extent.sending:
         await _send(site, extent, report)
     tidy(site)
@@ -140,6 +143,22 @@ async def _collect(site: Site, extent: Extent, report: Report) -> None:
                         settled = transaction.mailbox.settled()
                     await take_arrivals(site, mailbox, settled, report)
                     await dispose(site, mailbox)
+
+
+async def run_verification(
+    site: Site, peers: frozenset[str] | None, report: Report, *, repair: bool
+) -> dict[str, Inquiry | None]:
+    """Ask these peers (None: all) whether they hold the same, in one cycle, unless an answer is
+    there that was not shown yet. How far each question has come.
+
+    The caller holds the store's lock. What stops the cycle is in the report.
+    """
+    names = _chosen(site, peers)
+    for name in names:
+        verifying.ask(site, name, repair=repair)
+    if any(verifying.is_awaited(site, name) for name in names):
+        await run_cycle(site, Extent(peers=peers), report)
+    return {name: verifying.show(site, name) for name in names}
 
 
 def _apply(site: Site, usable: Sequence[str], report: Report, *, meant: int = 0) -> None:

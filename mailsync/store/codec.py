@@ -9,6 +9,7 @@ Rules
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -28,6 +29,8 @@ from mailsync.core.model import (
     Value,
 )
 from mailsync.core.positions import Positions
+from mailsync.core.proofs import Cut, Digest
+from mailsync.core.proving import Finding, Inquiry, Reply, Streams
 
 
 def link_state(link: Link) -> bytes:
@@ -144,6 +147,43 @@ def order_bytes(names: tuple[str, ...]) -> bytes:
 def order_of(data: bytes) -> tuple[str, ...]:
     """The names of :func:`order_bytes`."""
     return tuple(cbor2.loads(data))
+
+
+def proof_bytes(state: Inquiry | Reply | None) -> bytes | None:
+    """A question of ours, or our answer to one."""
+    return None if state is None else cbor2.dumps(asdict(state))
+
+
+def inquiry_of(data: bytes | None) -> Inquiry | None:
+    """The question of :func:`proof_bytes`."""
+    if data is None:
+        return None
+    kept = cbor2.loads(data)
+    finding = kept.pop("finding")
+    if finding is not None:
+        finding["records"] = tuple(RecordId(name, Guid(guid)) for name, guid in finding["records"])
+        finding = Finding(**finding)
+    return Inquiry(**_proof(kept, "theirs"), finding=finding)
+
+
+def reply_of(data: bytes | None) -> Reply | None:
+    """The answer of :func:`proof_bytes`."""
+    return None if data is None else Reply(**_proof(cbor2.loads(data), "asked", "digest"))
+
+
+def _proof(kept: dict[str, Any], *digests: str) -> dict[str, Any]:
+    """What questions and answers have in common."""
+    if kept["streams"] is not None:
+        out, inbound = kept["streams"]
+        kept["streams"] = Streams(Stream(*out), None if inbound is None else Stream(*inbound))
+    if kept["cut"] is not None:
+        top, cover = kept["cut"]
+        kept["cut"] = Cut(top, _positions(cover["intervals"]))
+    if kept["lacking"] is not None:
+        kept["lacking"] = tuple(kept["lacking"])
+    for name in digests:
+        kept[name] = None if kept[name] is None else Digest(*kept[name])
+    return kept
 
 
 def value_bytes(value: Value | Absent) -> bytes:

@@ -70,6 +70,7 @@ ALL = Statement(_where())
 OF = Statement(_where(_of_dataset))
 BY_GUID = Statement(_where(_of_dataset, _among(_record.guid, "guids")))
 BETWEEN = Statement(_where(_record.position.between(bindparam("low"), bindparam("high"))))
+BEYOND = Statement(_where(_record.position > bindparam("after")).limit(bindparam("limit")))
 UNWRITTEN = Statement(
     _where(
         _of_dataset,

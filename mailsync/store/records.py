@@ -35,6 +35,7 @@ from mailsync.store.record_statements import (
     ALL,
     ANY,
     BETWEEN,
+    BEYOND,
     BY_GUID,
     BY_KEY,
     BY_KEY_ORDER,
@@ -64,6 +65,9 @@ from mailsync.store.statements import Session, Statement
 
 CHUNK = 500
 """Records fetched or written by one statement."""
+
+PAGE = 2_000
+"""Records read at once where all are."""
 
 POSITION_MAX = 2**63 - 1
 NUMBER_MIN = -(2**63)
@@ -144,6 +148,13 @@ class StoredRecords(Mapping[RecordId, Record]):
     def all(self) -> list[Record]:
         """Every record, in the order of their positions."""
         return self._found(ALL)
+
+    def each(self) -> Iterator[Record]:
+        """The same, one by one: memory holds a page of them."""
+        after = 0
+        while page := self._found(BEYOND, after=after, limit=PAGE):
+            yield from page
+            after = page[-1].position
 
     def of(self, dataset: str) -> list[Record]:
         """Every record of a dataset, in the order of their positions."""
@@ -251,8 +262,12 @@ class StoredRecords(Mapping[RecordId, Record]):
         self._session.run(
             LAY_OUT, called=dataset, layout=layout_bytes(layout), renewed=names_bytes(renewed)
         )
-        self._session.run(DOUBT, dataset=self._number(dataset))
+        self.doubt(dataset)
         self._read_datasets_again()
+
+    def doubt(self, dataset: str) -> None:
+        """Every record of the dataset is to be looked at again, whatever its etag says."""
+        self._session.run(DOUBT, dataset=self._number(dataset))
         self._loaded.clear()
 
     def looked_through(self, dataset: str) -> None:

@@ -169,6 +169,14 @@ likeness = Table(
 )
 Index("likeness_guid", likeness.c.dataset, likeness.c.guid)
 
+proof = Table(
+    "proof",
+    metadata,
+    Column("peer", Text, primary_key=True),
+    Column("inquiry", LargeBinary),
+    Column("reply", LargeBinary),
+)
+
 alias = Table(
     "alias",
     metadata,

@@ -22,6 +22,7 @@ from mailsync.store.matches import Matches
 from mailsync.store.notes import StoredNotes
 from mailsync.store.outbox import Outbox
 from mailsync.store.pauses import Pauses
+from mailsync.store.proofs import Proofs
 from mailsync.store.record_rows import Peers
 from mailsync.store.records import StoredRecords
 from mailsync.store.reservations import Reservations
@@ -52,7 +53,7 @@ _STALE = {
 }
 _RETIRE = [
     Statement(delete(table).where(table.c.peer.not_in(bindparam("peers", expanding=True))))
-    for table in (schema.outbox, schema.body, schema.match, schema.likeness)
+    for table in (schema.outbox, schema.body, schema.match, schema.likeness, schema.proof)
 ]
 _FORGET = [Statement(delete(table).where(stale)) for table, stale in _STALE.items()]
 
@@ -160,6 +161,11 @@ class Transaction:
     def matches(self) -> Matches:
         """First synchronizations."""
         return Matches(self._session)
+
+    @cached_property
+    def proofs(self) -> Proofs:
+        """Proofs of equality."""
+        return Proofs(self._session)
 
     @cached_property
     def pauses(self) -> Pauses:

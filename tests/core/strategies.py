@@ -18,6 +18,7 @@ from mailsync.core.model import (
     Stream,
 )
 from mailsync.core.positions import Positions
+from mailsync.core.proofs import Alike, Cut, Digest, Lacking, MoreSymbols, Proof, Question, Sketch
 
 counters = st.integers(0, 2**53 - 1) | st.integers(0, 50)
 random_64 = st.integers(0, 2**64 - 1) | st.integers(0, 2)
@@ -103,6 +104,17 @@ words = (
     | st.builds(Matched, names, tags, positions)
 )
 
+digests = st.builds(Digest, counters, st.integers(0, 2**128 - 1))
+proofs = (
+    st.builds(Question, tags, st.booleans(), digests)
+    | st.builds(Alike, tags)
+    | st.builds(
+        Sketch, tags, st.builds(Cut, counters, positions), digests, counters, st.binary(max_size=40)
+    )
+    | st.builds(MoreSymbols, tags, counters)
+    | st.builds(Lacking, tags, st.lists(tags, max_size=4).map(tuple))
+)
+
 
 def by_position(
     row: DeleteOrder | Extraction,
@@ -128,6 +140,7 @@ def _bundle(
     full_seen: int | None,
     ask: bool,  # noqa: FBT001  as in a bundle
     said: list[Word],
+    proven: list[Proof],
 ) -> Bundle:
     return Bundle(
         stream,
@@ -142,6 +155,7 @@ def _bundle(
         full_seen,
         ask,
         tuple(said),
+        tuple(proven),
     )
 
 
@@ -158,4 +172,5 @@ bundles = st.builds(
     st.none() | tags,
     st.booleans(),
     st.lists(words, max_size=3),
+    st.lists(proofs, max_size=2),
 )

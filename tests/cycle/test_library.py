@@ -54,3 +54,21 @@ async def test_a_conflict_is_restored_at_both_ends(tmp_path: Path) -> None:
     await settle()
     assert sites.contents("alice") == sites.contents("bob") == [[("age", 37), ("name", "Ada")]]
     assert await alice.conflicts() == await bob.conflicts() == []
+
+
+async def test_a_question_is_answered_after_later_syncs(tmp_path: Path) -> None:
+    sites = pair(tmp_path)
+    alice, bob = face(sites, "alice"), face(sites, "bob")
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    for _ in range(2):
+        for site in (alice, bob):
+            await site.sync()
+            sites.network.deliver_all()
+    assert await alice.verify("bob") == {"bob": None}
+    sites.network.deliver_all()
+    await bob.sync()
+    sites.network.deliver_all()
+    found = (await alice.verify("bob"))["bob"]
+    assert found is not None
+    assert (found.equal, found.differing) == (True, 0)
+    assert await alice.verify("bob") == {"bob": None}
