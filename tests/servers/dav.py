@@ -62,6 +62,7 @@ class DavCollection:
 
     def __init__(self, server: DavServer, scheme: str, path: str) -> None:
         self.server = server
+        self.scheme = scheme
         self.path = path
         host = server.url.replace("://", f"://{USER}@")
         self.source = f"{scheme}:{host}{path}"
