@@ -16,6 +16,7 @@ import os
 import re
 from base64 import b32decode, b32encode, b64decode, b64encode
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -137,6 +138,36 @@ def read_card(text: str) -> Card:
     if not (is_name(site) and is_address(address) and _can_seal(public)):
         raise BadCard("the card was made by something else than mailsync")
     return Card(site, address, public)
+
+
+def blank_certificate() -> bytes:
+    """A certificate that says nothing, for TLS of which nobody believes it; with its key, PEM.
+
+    ECDSA with SHA-256, so that RFC 5929 (4.1) says by which hash a connection is bound to it.
+    """
+    from cryptography import x509  # noqa: PLC0415  slow, and for links alone
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    nobody = x509.Name([])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(nobody)
+        .issuer_name(nobody)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime(2000, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2999, 1, 1, tzinfo=UTC))
+        .sign(key, SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private + certificate.public_bytes(Encoding.PEM)
 
 
 def fingerprint(one: PublicKeys, other: PublicKeys) -> str:

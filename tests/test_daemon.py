@@ -22,16 +22,17 @@ from mailsync.carriers.memory import MemorySender, Network
 from mailsync.core.model import Key
 from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.report import Report
+from mailsync.cycle.run import run_cycle
 from mailsync.cycle.sending import MailNotTaken
 from mailsync.cycle.site import Site
 from mailsync.daemon import service as module
 from mailsync.daemon import watching
 from mailsync.daemon.service import (
+    DUE,
     Daemon,
     did_something,
     is_failure,
     only_daemon,
-    run_due_cycle,
     standing,
 )
 from mailsync.daemon.signals import heard
@@ -137,10 +138,10 @@ async def test_a_mail_not_taken_is_tried_again_only_when_it_is_due(sites: Sites)
     sites.network.judge = judge
     sites.rows("alice")[Key("1")] = {"name": "Ada"}
     for _ in range(3):
-        await run_due_cycle(site, Report())
+        await run_cycle(site, DUE, Report())
     assert attempts == 1
     sites.clock.now += HOUR
-    await run_due_cycle(site, Report())
+    await run_cycle(site, DUE, Report())
     assert attempts == 2
 
 
@@ -149,7 +150,7 @@ async def test_what_could_not_be_sent_for_weeks_goes_as_one_set(sites: Sites) ->
     sites.network.judge = lambda _: Retry("the antenna is down")
     for day in range(21):
         sites.rows("alice")[Key(f"{day % 3}")] = {"day": day}
-        await run_due_cycle(site, Report())
+        await run_cycle(site, DUE, Report())
         with site.store.transaction() as transaction:
             queued = max(queued, len(transaction.outbox.items()))
         sites.clock.now += HOUR // 60
@@ -157,10 +158,10 @@ async def test_what_could_not_be_sent_for_weeks_goes_as_one_set(sites: Sites) ->
     sites.network.judge = lambda letter: Sent(len(letter.container))
     sites.clock.now += 24 * HOUR
     report = Report()
-    await run_due_cycle(site, report)
+    await run_cycle(site, DUE, report)
     assert report.peers["bob"].sent.mails == 1
     sites.network.deliver_all()
-    await run_due_cycle(sites.sites["bob"], Report())
+    await run_cycle(sites.sites["bob"], DUE, Report())
     assert sites.contents("bob") == sites.contents("alice")
 
 

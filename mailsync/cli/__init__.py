@@ -38,6 +38,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "held": "mailsync.cli.held:held",
         "verify": "mailsync.cli.verify:verify",
         "bundle": "mailsync.cli.bundle:bundle",
+        "link": "mailsync.cli.link:link",
         "reconcile": "mailsync.cli.reconcile:reconcile",
         "doctor": "mailsync.cli.doctor:doctor",
         "demo": "mailsync.cli.demo:demo",

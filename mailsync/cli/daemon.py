@@ -15,6 +15,7 @@ from mailsync.cli.sync import by_others
 if TYPE_CHECKING:
     from mailsync.cycle.report import Report
     from mailsync.cycle.site import Site
+    from mailsync.daemon.linking import Happening
     from mailsync.daemon.service import Daemon
 
 
@@ -26,12 +27,13 @@ def daemon(invocation: Invocation) -> None:
 
     from mailsync.daemon.service import Daemon  # noqa: PLC0415
 
-    told = _Telling(invocation.output)
-    asyncio.run(_serve(Daemon(invocation.configuration_path(), told.tell, told.show)))
+    told = Telling(invocation.output)
+    serving = Daemon(invocation.configuration_path(), told.tell, told.show, hear=told.hear)
+    asyncio.run(serve(serving))
     invocation.output.line("summary", cycles=told.cycles)
 
 
-async def _serve(serving: Daemon) -> None:
+async def serve(serving: Daemon) -> None:
     """Serve until SIGTERM or SIGINT."""
     import asyncio  # noqa: PLC0415  slow, as all that follows
     import signal  # noqa: PLC0415
@@ -56,7 +58,7 @@ async def _serve(serving: Daemon) -> None:
 
 
 @dataclass(slots=True)
-class _Telling:
+class Telling:
     """Says what the daemon does, each remark with its time."""
 
     output: Output
@@ -68,6 +70,14 @@ class _Telling:
 
         now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         self.output.say(f"{now} {text}")
+
+    def hear(self, happening: Happening) -> None:
+        """Something about links."""
+        peer = f" with {happening.peer}" if happening.peer else ""
+        self.tell(f"link{peer} {happening.state}: {happening.words}")
+        self.output.line(
+            "link", state=happening.state, peer=happening.peer or None, what=happening.words
+        )
 
     def show(self, site: Site, report: Report) -> None:
         """A cycle that did something."""

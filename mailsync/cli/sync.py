@@ -16,6 +16,7 @@ from mailsync.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from mailsync.config import PeerSettings, Settings
     from mailsync.cycle.planning import Plan
     from mailsync.cycle.report import PeerReport, Report
     from mailsync.cycle.site import Site
@@ -84,10 +85,17 @@ def plan(ctx: click.Context, peers: tuple[str, ...]) -> None:
 def chosen_peers(site: Site, names: Iterable[str]) -> frozenset[str] | None:
     """These peers; None for all. Raises UsageError for an unknown name."""
     chosen = frozenset(names)
-    for name in sorted(chosen - site.peers.keys()):
-        known = ", ".join(sorted(site.peers)) or "none yet"
-        raise UsageError(f"there is no peer {name} in {site.settings.path}; peers: {known}")
+    for name in sorted(chosen):
+        known_peer(site.settings, name)
     return chosen or None
+
+
+def known_peer(settings: Settings, name: str) -> PeerSettings:
+    """The section of a peer. Raises UsageError for an unknown name."""
+    if name not in settings.peers:
+        known = ", ".join(sorted(settings.peers)) or "none yet"
+        raise UsageError(f"there is no peer {name} in {settings.path}; peers: {known}")
+    return settings.peers[name]
 
 
 def show_problems(output: Output, report: Report) -> None:

@@ -12,7 +12,13 @@ from typing import Final
 from pydantic import ValidationError
 
 from mailsync.config.lines import key_lines, line_of
-from mailsync.config.mistakes import Mistake, mistakes_in, unfit_tables, unknown_datasets
+from mailsync.config.mistakes import (
+    Mistake,
+    mistakes_in,
+    unfit_tables,
+    unknown_datasets,
+    unlinked_peers,
+)
 from mailsync.config.settings import Settings
 from mailsync.errors import BadConfiguration, NotInitialised
 
@@ -57,7 +63,11 @@ def parse(content: bytes, path: Path) -> Settings:
     """
     text = _decoded(content, path)
     document = _parsed(text, path)
-    mistakes = [*unknown_datasets(document), *unfit_tables(document)]
+    mistakes = [
+        *unknown_datasets(document),
+        *unfit_tables(document),
+        *unlinked_peers(document),
+    ]
     if "path" in document:  # an attribute of Settings, but not a key of the file
         mistakes.append(Mistake(("path",), "unknown section"))
     absolute = path.absolute()

@@ -26,7 +26,7 @@ LATER: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     SiteSettings: frozenset({"guid", "units", "image"}),
     MailSettings: frozenset({"auth", "push", "token_command"}),
     SecretSettings: frozenset({"keyring", "credential"}),
-    PeerSettings: frozenset({"push", "link", "send", "receive"}),
+    PeerSettings: frozenset({"push", "send", "receive"}),
     DatasetSettings: frozenset(
         {
             "direction",
@@ -97,6 +97,20 @@ def unknown_datasets(document: Mapping[str, object]) -> Iterator[Mistake]:
             if not _is_known(name, datasets):
                 text = f'there is no section [datasets.{name}] for "{name}"'
                 yield Mistake(("peers", peer, *path), text + _suggestion(name, datasets))
+
+
+def unlinked_peers(document: Mapping[str, object]) -> Iterator[Mistake]:
+    """Peers whose link nobody would ever make."""
+    site, peers = document.get("site", {}), document.get("peers", {})
+    if not isinstance(peers, dict) or (isinstance(site, dict) and "listen" in site):
+        return
+    for name, section in peers.items():
+        if not isinstance(section, dict) or "link" in section:
+            continue
+        carrier = section.get("carrier")
+        if carrier == "tcp" or (isinstance(carrier, list) and "tcp" in carrier):
+            text = '"tcp" needs link, where the peer listens, or listen under [site]'
+            yield Mistake(("peers", name, "carrier"), text)
 
 
 def unfit_tables(document: Mapping[str, object]) -> Iterator[Mistake]:

@@ -49,7 +49,7 @@ from mailsync.config.section import (
     dataset_name,
     each_once,
 )
-from mailsync.names import LOOPBACK, is_address
+from mailsync.names import LOOPBACK, HostPort, host_port, is_address
 
 MESSAGE_BYTES_MIN = 16_384
 THIN_BELOW_BYTES = 64_000
@@ -57,7 +57,7 @@ THIN_BELOW_BYTES = 64_000
 BUDGET_BYTES_MIN = 4_000
 """Room for one mail and a change."""
 EVERYTHING_ELSE = "*"
-CARRIERS = frozenset({"mail", "folder"})
+CARRIERS = frozenset({"mail", "tcp", "folder"})
 
 
 def _address(text: str) -> str:
@@ -88,13 +88,19 @@ def _ranked(name: str) -> str:
     return name if name == EVERYTHING_ELSE else dataset_name(name)
 
 
+def _host_port(text: object) -> HostPort:
+    if isinstance(text, HostPort):
+        return text
+    return host_port(text if isinstance(text, str) else "")
+
+
 def _carriers(value: object) -> tuple[str, ...]:
     """In the order in which they are tried; after one named alone comes mail."""
     if isinstance(value, str) and value in CARRIERS:
         return (value,) if value == "mail" else (value, "mail")
     named = list(value) if isinstance(value, list | tuple) else []
     if not named or not all(isinstance(one, str) and one in CARRIERS for one in named):
-        raise ValueError('must be "mail", "folder", or a list of these')
+        raise ValueError('must be "mail", "tcp", "folder", or a list of these')
     return tuple(each_once(named))
 
 
@@ -157,8 +163,9 @@ Rates = Annotated[
 Poll = Annotated[int | str, BeforeValidator(parse_poll), PlainSerializer(format_poll)]
 
 
+Endpoint = Annotated[HostPort, PlainValidator(_host_port), PlainSerializer(str)]
 Carriers = Annotated[
-    tuple[Literal["mail", "folder"], ...], PlainValidator(_carriers), PlainSerializer(list)
+    tuple[Literal["mail", "tcp", "folder"], ...], PlainValidator(_carriers), PlainSerializer(list)
 ]
 
 
@@ -170,6 +177,8 @@ class SiteSettings(Section):
     """The state store's file."""
     keys: FilePath = Field(default="keys", validate_default=True)
     """Directory of the site's private keys."""
+    listen: Endpoint | None = None
+    """Where the daemon waits for peers' links; None: nowhere."""
 
 
 class MailSettings(Section):
@@ -240,6 +249,10 @@ class PeerSettings(Section):
     """Bytes of the largest whole mail the way to the peer takes."""
     carrier: Carriers = Field(default="mail", validate_default=True)
     """What takes bundles to the peer: each in this order, if it is there now."""
+    link: Endpoint | None = None
+    """Where the peer listens; None: it is waited for."""
+    link_poll: Seconds = Field(default="10s", validate_default=True)
+    """Seconds between two looks at the datasets while the link is up."""
     folder_out: FilePath | None = None
     """Where bundles for the peer are laid down, whenever it is there."""
     folder_in: FilePath | None = None

@@ -213,8 +213,11 @@ async def _send_mails(site: Site, peers: Collection[str], extent: Extent, report
 async def _send_directly(site: Site, name: str, kind: Kind, extent: Extent, report: Report) -> bool:
     """False if the carrier is not there, or ceased to take what is due."""
     peer = by_direct(site.peers[name])
+    carrier = site.direct[name].get(kind)  # a link may be down by now
+    if carrier is None:
+        return False
     with report.noting():
-        async with site.direct[name][kind].sender() as sender:
+        async with carrier.sender() as sender:
             _compose(site, peer, extent, report)
             return await deliver_directly(site, peer, kind, sender, report)
     return False

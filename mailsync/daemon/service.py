@@ -17,7 +17,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -27,6 +27,7 @@ from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.cycle.sending import MailNotTaken
 from mailsync.cycle.site import Site, open_site
+from mailsync.daemon.linking import Happening, Lines, Linking, configured
 from mailsync.daemon.polling import jittered, next_due, patience
 from mailsync.daemon.watching import Watch
 from mailsync.errors import (
@@ -51,6 +52,9 @@ LOCK_SECONDS: Final = 600.0
 """How long a cycle waits for another process to release the store."""
 LOCK_POLL_SECONDS: Final = 0.2
 
+DUE: Final = Extent(due_by=0)
+"""A cycle that hands over only what is due by now."""
+
 Problems = Mapping[tuple[type[MailsyncError], str], MailsyncError]
 """What is wrong, by its kind and place: other words for the same are no news."""
 Held = Mapping[str, Mapping[str, str]]
@@ -71,6 +75,11 @@ class Daemon:
     """Seconds since 1970."""
     chance: Callable[[], float] = random.random
     """From 0 to 1."""
+    lines: Lines | None = None
+    """Serve these links and nothing else; None: those of the configuration, beside the others."""
+    hear: Callable[[Happening], None] = lambda _: None
+    """Told of links."""
+    _linking: Linking | None = None
     _reload: asyncio.Event = field(default_factory=asyncio.Event)
     _problems: Problems = field(default_factory=dict)
     _held: Held = field(default_factory=dict)
@@ -85,7 +94,8 @@ class Daemon:
         """
         opened = _open(self.path)
         try:
-            with only_daemon(opened.site.settings.site.state):
+            state = opened.site.settings.site.state
+            with only_daemon(state) if self.lines is None else nullcontext():
                 self.tell(f"{opened.site.name}: at work")
                 while True:
                     await self.work(opened.site)
@@ -99,30 +109,54 @@ class Daemon:
 
     async def work(self, site: Site) -> None:
         """Cycle after cycle, until a reload is wanted."""
+        if self.lines is not None:
+            site.carrier = None
+            site.direct.clear()
         watch = Watch(site)
+        self._linking = Linking(site, self.hear)
+        links = asyncio.create_task(self._linking.run(self.lines or configured(site.settings)))
         try:
             while not self._reload.is_set():
                 await self._cycle(site)
-                await self._rest(site, watch)
+                await self._rest(site, watch, links)
                 await watch.close()  # the cycle has a connection of its own; some count them
         finally:
+            links.cancel()
+            await asyncio.gather(links, return_exceptions=True)
             await watch.close()
 
     async def _cycle(self, site: Site) -> None:
-        report = Report()
+        """Everything that is due."""
+        report = await self._perform(site, DUE)
+        if any(isinstance(problem, LoginRefused) for problem in report.problems):
+            _forget_password(site)
+        self._note(report)
+        self._goes_on_at = report.goes_on_at
+        self._show(site, report)
+
+    async def _live_cycle(self, site: Site, linking: Linking) -> None:
+        """What the links bring and take; what else was wrong before still is."""
+        report = await self._perform(site, linking.extent())
+        found = {_kind(problem): problem for problem in report.problems}
+        for kind in found.keys() - self._problems.keys():
+            self.tell(_one_line(f"{found[kind]} ({found[kind].advice})"))
+        self._problems = {**self._problems, **found}
+        self._show(site, report)
+
+    async def _perform(self, site: Site, extent: Extent) -> Report:
+        report = Report() if self._linking is None else self._linking.begin()
         try:
             async with _locked(site):
-                await run_due_cycle(site, report)
+                await run_cycle(site, extent, report)
         except MailsyncError as problem:
             report.problems.append(problem)
         except Exception as error:  # noqa: BLE001  a defect must not end the service
             _log.info("a cycle ended early", exc_info=True)
             words = f"a cycle ended early: {type(error).__name__}: {error}"
             report.problems.append(OurError(words))
-        if any(isinstance(problem, LoginRefused) for problem in report.problems):
-            _forget_password(site)
-        self._note(report)
-        self._goes_on_at = report.goes_on_at
+        return report
+
+    def _show(self, site: Site, report: Report) -> None:
         held = {dataset: reasons for dataset, reasons in report.held.items() if reasons}
         if did_something(report) or held != self._held:
             self.show(site, report)
@@ -138,8 +172,12 @@ class Daemon:
         self._problems = problems
         self._failures = self._failures + 1 if any(map(is_failure, report.problems)) else 0
 
-    async def _rest(self, site: Site, watch: Watch) -> None:
-        """Return when the next cycle is due, mail is announced, or a reload is wanted."""
+    async def _rest(
+        self, site: Site, watch: Watch, links: asyncio.Task[None] | None = None
+    ) -> None:
+        """Return when the next cycle is due, mail is announced, or a reload is wanted; meanwhile
+        serve the links that are up. Raises what ended the task of the links.
+        """
         last = self.clock()
         polls = [peer.poll for peer in site.settings.peers.values()]
         due = next_due(polls, last, self._failures)
@@ -152,11 +190,39 @@ class Daemon:
             asyncio.create_task(self._reload.wait()),
         ]
         try:
-            await self._first_of(reasons, due, due - last)
+            awaited = [*reasons, links] if links else reasons
+            await self._serve_links(site, awaited, due, due - last)
         finally:
             for reason in reasons:
                 reason.cancel()
             await asyncio.gather(*reasons, return_exceptions=True)
+        if links is not None and links.done():
+            links.result()
+
+    async def _serve_links(
+        self, site: Site, reasons: Collection[asyncio.Task[Any]], due: float, seconds: float
+    ) -> None:
+        """Live cycles until there is a reason, as :meth:`_first_of` waits for one."""
+        linking, took = self._linking, 0.0
+        if linking is None:
+            await self._first_of(reasons, due, seconds)
+            return
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while (left := min(due - self.clock(), end - loop.time())) > 0:
+            pause = linking.pause(took)
+            live = left if pause is None else min(left, pause)
+            news = asyncio.create_task(linking.lull())
+            try:
+                await self._first_of([*reasons, news], self.clock() + live, live)
+            finally:
+                news.cancel()
+            if any(one.done() for one in reasons):
+                return
+            if live < left or news.done():
+                begun = loop.time()
+                await self._live_cycle(site, linking)
+                took = loop.time() - begun
 
     async def _first_of(
         self, reasons: Collection[asyncio.Task[Any]], due: float, seconds: float
@@ -189,11 +255,6 @@ class Daemon:
         before.stack.close()
         self.tell("configuration read again")
         return after
-
-
-async def run_due_cycle(site: Site, report: Report) -> None:
-    """One cycle that hands over only what is due by now."""
-    await run_cycle(site, Extent(due_by=0), report)
 
 
 def did_something(report: Report) -> bool:

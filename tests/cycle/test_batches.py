@@ -13,7 +13,7 @@ from mailsync.carriers.smtp import SmtpSender
 from mailsync.core.model import Key
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
-from mailsync.daemon.service import run_due_cycle
+from mailsync.daemon.service import DUE
 from tests.cycle.sites import HOUR, Sites
 from tests.faults.post import Carrier
 from tests.servers.stub import smtp_stub
@@ -92,13 +92,13 @@ async def test_the_daemon_sends_new_and_late_mails_over_one_connection(sites: Si
     async with smtp_stub({"RCPT": lambda _: next(answers, b"250 well\r\n")}) as stub:
         submit_to(sites, stub.endpoint)
         sites.rows("alice")[Key("1")] = {"name": "Ada"}
-        await run_due_cycle(site, Report())
+        await run_cycle(site, DUE, Report())
         assert (len(stub.connections), len(stub.mails)) == (1, 2)
         sites.clock.now += HOUR
         sites.rows("alice", "parts")[Key("1")] = {"name": "bolt"}
         report = Report()
-        await run_due_cycle(site, report)
+        await run_cycle(site, DUE, report)
         assert (len(stub.connections), len(stub.mails)) == (2, 5)  # bob's at last, two new ones
-        await run_due_cycle(site, Report())
+        await run_cycle(site, DUE, Report())
     assert not report.problems
     assert len(stub.connections) == 2  # nothing to say, nobody to call

@@ -30,7 +30,7 @@ from mailsync.core.sealing import PrivateKeys
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.cycle.site import Peer, Site, Surroundings
-from mailsync.daemon.service import run_due_cycle
+from mailsync.daemon.service import DUE
 from mailsync.datasets.base import Field, Newcomer, Outcome, Write
 from mailsync.datasets.memory import MemoryDataset
 from mailsync.errors import Unreachable
@@ -240,7 +240,7 @@ class Machine:
             if self.cycles % 2:
                 _run(run_cycle(self.site, Extent(), report))
             else:
-                _run(run_due_cycle(self.site, report))
+                _run(run_cycle(self.site, DUE, report))
         except Crash:
             self.stop()
             return None
