@@ -15,7 +15,7 @@ import pytest
 from benchmarks import apply as apply_benchmark
 from benchmarks import bytes as bytes_benchmark
 from benchmarks import detect as detect_benchmark
-from benchmarks import joining, two_sites
+from benchmarks import joining, load, two_sites
 from benchmarks.material import KINDS, Edit, Material, carry_out, generated, legislators
 from benchmarks.rivals import rivals
 from benchmarks.two_sites import TwoSites
@@ -208,3 +208,10 @@ def test_detection_and_writing_are_measured_beside_what_the_driver_takes(
     (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert line["writes"] == 20
     assert 0 < line["table_alone"] < line["ratio"]
+
+
+def test_a_first_load_is_measured_step_by_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """It ends the run itself if a record is missing."""
+    load.main(["--rows", "60", "--json"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["step"] for line in lines] == ["enter", "compose", "take"]

@@ -10,6 +10,8 @@ Rules
   can never bring back an older state.
 * Records take the room in the order of their rank, then of their positions. Whatever is left out
   is a hole like others: it stays pending, and holds up nothing.
+* The holes of all bundles of a cycle follow from one survey, which keeps positions, not records:
+  of a first load one interval. A bundle looks at no more records than it has room for.
 * Fields are left out only where nothing of the record is killed and the peer keeps the record;
   otherwise the record goes whole.
 * A record outside the peer's filter that the peer had is withdrawn. Deletes are never filtered.
@@ -19,8 +21,11 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import groupby
+from operator import itemgetter, or_
 
 from mailsync.core.delivery import (
     acknowledgement,
@@ -51,7 +56,7 @@ from mailsync.core.model import (
     dots_of,
     is_alive,
 )
-from mailsync.core.positions import Positions
+from mailsync.core.positions import NOWHERE, Gathering, Positions
 
 SIZE_LIMIT = 2 * 1024 * 1024
 """Default bound on a bundle's values, in bytes before compression. What is beyond goes in the
@@ -71,37 +76,97 @@ def whole_text(extraction: Extraction) -> Extraction:
     return extraction
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a peer lacks, as positions."""
+
+    unsettled: Positions
+    """What a bundle must not settle, but for what the records in it need."""
+    shared: Mapping[int, frozenset[int]]
+    """Of that, what several records need: the positions of these records."""
+    ranked: Mapping[int, Positions]
+    """The records that may go, or are on their way, by their rank."""
+
+    @property
+    def pending(self) -> Positions:
+        """The records of all ranks."""
+        return reduce(or_, self.ranked.values(), NOWHERE)
+
+    def holes(self, needs: Mapping[int, Iterable[int]]) -> Positions:
+        """What a bundle leaves open that holds records at these positions, which need those."""
+        settled = Gathering()
+        for needed in needs.values():
+            for position in needed:
+                if self.shared.get(position, frozenset()) <= needs.keys():
+                    settled.add(position)
+        return self.unsettled - settled.positions()
+
+
+def survey(
+    links: Mapping[str, Link], peer: str, candidates: Iterable[Record], rank: Rank = equal_rank
+) -> Survey:
+    """What ``peer`` lacks. ``candidates``: at least every record that may be pending; each is
+    looked at once, and they are best in the order of their positions.
+    """
+    link = links[peer]
+    own = Gathering()
+    moved: list[tuple[int, int]] = []
+    ranked: dict[int, Gathering] = {}
+    for record in candidates:
+        if not is_pending(link, record):
+            continue
+        own.add(record.position)
+        moved += [(one, record.position) for one in _earlier(link, record)]
+        place = None if is_held_back(links, peer, record) else rank(record)
+        if place is not None:
+            ranked.setdefault(place, Gathering()).add(record.position)
+    moved.sort()
+    unsettled = own.positions()
+    shared = {}
+    for position, pairs in groupby(moved, itemgetter(0)):
+        needing = {record for _, record in pairs}
+        if position in unsettled:
+            needing.add(position)
+        if len(needing) > 1:
+            shared[position] = frozenset(needing)
+    return Survey(
+        unsettled | Positions.of(position for position, _ in moved),
+        shared,
+        {place: ranked[place].positions() for place in sorted(ranked)},
+    )
+
+
 def compose(
     ledger: Ledger,
     links: Mapping[str, Link],
     peer: str,
+    surveyed: Survey,
     candidates: Iterable[Record],
     *,
     now: int,
     resend_before: int,
     tag: int,
     size_limit: int = SIZE_LIMIT,
-    rank: Rank = equal_rank,
     abridge: Callable[[Extraction], Extraction] = whole_text,
     manifest: frozenset[RecordId] | None = None,
 ) -> tuple[Bundle, Link]:
     """The next bundle for ``peer``, and its link afterwards. Commit both, then send.
 
-    ``candidates``: at least every record that may be pending. What was sent after
-    ``resend_before`` (milliseconds since 1970) counts as on its way. ``tag``: 32 random bits.
-    ``abridge`` leaves out of an extraction record what the peer can add by itself.
+    ``candidates``: what may go, in the order in which it takes the room; no more of them are
+    read than there is room for. What was sent after ``resend_before`` (milliseconds since 1970)
+    counts as on its way. ``tag``: 32 random bits. ``abridge`` leaves out of an extraction record
+    what the peer can add by itself.
     """
     link = links[peer]
     flying = in_flight(link, resend_before)
     deletes: list[DeleteOrder] = []
     extractions: list[Extraction] = []
-    holes: list[int] = []
+    needs: dict[int, list[int]] = {}
     room = size_limit
-    for place, record in _in_order(link, candidates, rank):
-        full = room <= 0 or place is None
-        if full or record.position in flying or is_held_back(links, peer, record):
-            holes.extend(_unsettled(link, record))
+    for record in candidates if room > 0 else ():
+        if record.position in flying or not _may_go(links, peer, record):
             continue
+        needs[record.position] = [record.position, *_earlier(link, record)]
         order = _set_item(ledger, link, record)
         if isinstance(order, Extraction):
             order = abridge(order)
@@ -109,12 +174,14 @@ def compose(
         else:
             deletes.append(order)
         room -= _weight(order.entries)
+        if room <= 0:
+            break
     bundle = Bundle(
         stream=link.out,
         mark=next_mark(link, ledger.site.position, tag),
         history=history(link),
         confirmed=link.acked_last,
-        holes=Positions.of(holes),
+        holes=surveyed.holes(needs),
         deletes=tuple(deletes),
         extractions=tuple(extractions),
         acknowledgement=acknowledgement(link),
@@ -122,41 +189,18 @@ def compose(
         full_seen=link.full_seen,
         ask=link.rejoin,
     )
-    positions = Positions.of(item.position for item in bundle.items)
-    return bundle, sent(link, bundle, positions, now)
+    return bundle, sent(link, bundle, Positions.of(needs), now)
 
 
-def is_due(
-    links: Mapping[str, Link],
-    peer: str,
-    candidates: Iterable[Record],
-    *,
-    resend_before: int,
-    owed_before: int,
-) -> bool:
-    """Is there anything to tell the peer now? An acknowledgement alone only if it has been due
-    since before ``owed_before`` (milliseconds since 1970).
+def is_due(link: Link, pending: Positions, *, resend_before: int, owed_before: int) -> bool:
+    """Is there anything to tell the peer now, if it lacks the records at these positions? An
+    acknowledgement alone only if it has been due since before ``owed_before`` (milliseconds
+    since 1970).
     """
-    link = links[peer]
     owed = link.owe_since is not None and link.owe_since <= owed_before
     if owed or is_question_due(link, resend_before):
         return True
-    return any(True for _ in due(links, peer, candidates, resend_before=resend_before))
-
-
-def due(
-    links: Mapping[str, Link], peer: str, candidates: Iterable[Record], *, resend_before: int
-) -> Iterator[Record]:
-    """The records that a bundle composed now would hold, were it large enough."""
-    link = links[peer]
-    flying = in_flight(link, resend_before)
-    return (
-        record
-        for record in candidates
-        if is_pending(link, record)
-        and record.position not in flying
-        and not is_held_back(links, peer, record)
-    )
+    return not pending <= in_flight(link, resend_before)
 
 
 def is_held_back(links: Mapping[str, Link], peer: str, record: Record) -> bool:
@@ -166,22 +210,16 @@ def is_held_back(links: Mapping[str, Link], peer: str, record: Record) -> bool:
     )
 
 
-def _in_order(
-    link: Link, candidates: Iterable[Record], rank: Rank
-) -> list[tuple[int | None, Record]]:
-    """What is pending, with its rank, by rank and position; what is left out comes last."""
-    ranked = [(rank(record), record) for record in candidates if is_pending(link, record)]
-    return sorted(ranked, key=lambda one: (one[0] is None, one[0] or 0, one[1].position))
+def _may_go(links: Mapping[str, Link], peer: str, record: Record) -> bool:
+    return is_pending(links[peer], record) and not is_held_back(links, peer, record)
 
 
-def _unsettled(link: Link, record: Record) -> Iterator[int]:
-    """The positions that a bundle without this record must not settle: the record's own, and
-    those at which writes came in that the peer has not seen, for it would not get them again.
+def _earlier(link: Link, record: Record) -> set[int]:
+    """Positions besides the record's own that a bundle without it must not settle: there writes
+    came in that the peer has not seen, and it would not get them again.
     """
-    yield record.position
-    for sighting in record.context.values():
-        if sighting.position and not is_known(sighting, link.peer, link.acked):
-            yield sighting.position
+    seen = (each for each in record.context.values() if not is_known(each, link.peer, link.acked))
+    return {each.position for each in seen} - {0, record.position}
 
 
 def _set_item(ledger: Ledger, link: Link, record: Record) -> Extraction | DeleteOrder:

@@ -95,5 +95,26 @@ class Positions:
         return self.intervals[0][1] if self.intervals and self.intervals[0][0] == 1 else 0
 
 
+class Gathering:
+    """Positions gathered one by one, in any order; it costs least where they ascend."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._runs: list[tuple[int, int]] = []
+
+    def add(self, number: int) -> None:
+        """One more; it may be there already."""
+        if self._runs:
+            low, high = self._runs[-1]
+            if low <= number <= high + 1:
+                self._runs[-1] = (low, max(high, number))
+                return
+        self._runs.append((number, number))
+
+    def positions(self) -> Positions:
+        """All of them."""
+        return Positions.covering(self._runs)
+
+
 NOWHERE: Final = Positions()
 """The empty set."""

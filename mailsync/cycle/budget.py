@@ -124,7 +124,7 @@ def share(site: Site, transaction: Transaction, peer: Peer, items: Iterable[Queu
     waiting: list[Queued] = []
     step = transaction.routes.get(peer.name).step
     for item in items:
-        size = queued_size(site, peer, item, step)
+        size = queued_size(site, transaction, peer, item, step)
         if size <= left:
             going.append(item)
             left -= size
@@ -152,7 +152,7 @@ def fits_no_day(site: Site, transaction: Transaction, peer: Peer, item: Queued) 
     if budget is None or budget.per_day is None:
         return False
     step = transaction.routes.get(peer.name).step
-    return queued_size(site, peer, item, step) > budget.per_day
+    return queued_size(site, transaction, peer, item, step) > budget.per_day
 
 
 # --- what goes first -------------------------------------------------------------------------
@@ -173,15 +173,20 @@ class Choice:
     _weight: int | None = None
     """What is as heavy as this stays out."""
 
-    def rank(self, record: Record) -> int | None:
+    def rank(self, record: Record) -> int:
         """As :data:`mailsync.core.outbound.Rank`: by priority, deletes first."""
-        if self.budget is None:
-            return 0
+        return 0 if self.budget is None else 2 * self._place(record) + is_alive(record.entries)
+
+    @property
+    def has_left_out(self) -> bool:
+        """Was any found too large?"""
+        return bool(self._out)
+
+    def fits(self, record: Record) -> bool:
+        """Was it not found too large, nor others that are as heavy?"""
         if record.position in self._out:
-            return None
-        if self._weight is not None and outbound.weight_of(self.link, record) >= self._weight:
-            return None
-        return 2 * self._place(record) + is_alive(record.entries)
+            return False
+        return self._weight is None or outbound.weight_of(self.link, record) < self._weight
 
     def note_least(self, size: int) -> None:
         """Even without a record the mails would be of ``size`` bytes, and do not fit."""

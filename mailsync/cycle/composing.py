@@ -6,27 +6,27 @@ A bundle is committed with its parts in the outbox, before anything is handed to
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
-from mailsync.core import container, delivery, outbound, sealing, wire
+from mailsync.core import delivery, outbound, wire
 from mailsync.core.ledger import Ledger
 from mailsync.core.matching import is_alike
 from mailsync.core.merge import subject_of
-from mailsync.core.model import CONFLICTS, Bundle, Link, RecordId
-from mailsync.core.parts import BUNDLE_SIZE, sign_part, split
-from mailsync.core.positions import Positions
+from mailsync.core.model import CONFLICTS, Bundle, Link, Record, RecordId
+from mailsync.core.parts import BUNDLE_SIZE
+from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.proofs import Proof
 from mailsync.cycle import matching, verifying
-from mailsync.cycle.budget import Choice, allowance, fits_no_day, share
+from mailsync.cycle.budget import allowance, fits_no_day, share
+from mailsync.cycle.packing import containers, room_for
 from mailsync.cycle.partly import forget_parts, label_of, receipts_for
-from mailsync.cycle.pending import Pending, owed_before
+from mailsync.cycle.pending import Pending, look_for
 from mailsync.cycle.pricing import mail_sizes
 from mailsync.cycle.report import Report, Waiting
 from mailsync.cycle.site import Peer, Site
-from mailsync.cycle.ways import largest_mail
 from mailsync.store.history import Event
 from mailsync.store.outbox import Queued
 from mailsync.store.routes import Route
@@ -35,14 +35,11 @@ from mailsync.store.transaction import Transaction
 ALWAYS = 1 << 62
 """A time by which everything is due."""
 
-MAIL_OVERHEAD = 2_048
-"""Bytes of a mail around its attachment, at most."""
-
-BASE64_GROWTH = 1.3685
-"""Of base64 in lines of 76 characters (RFC 2045, 6.8)."""
-
 COMPRESSION_MAX = 16
 """A set hardly ever shrinks more than so many times; it costs time to try larger ones."""
+
+FILL = 0.9
+"""Of a mail is aimed at: sets of one size do not shrink to one size."""
 
 
 class Composed(NamedTuple):
@@ -67,20 +64,14 @@ def compose_for(
     ``due_by`` (milliseconds since 1970) or there is more to tell by now: after an outage one
     up-to-date set goes, not its history. What the peer's budget holds back is in the report.
     """
-    start = site.surroundings.now()
     with site.store.transaction() as transaction:
-        _recall_oversized(site, transaction, peer, start)
-        links = site.links(transaction)
+        _recall_oversized(site, transaction, peer, site.surroundings.now())
         if everything:
-            flying = delivery.in_flight(links[peer.name], 0)
-            links[peer.name] = delivery.carried(links[peer.name], flying, 0)
-            transaction.save_links({peer.name: links[peer.name]})
-        candidates = list(transaction.records.outside(links[peer.name].acked))
-        matching.decide(site, transaction, peer, candidates, report.read)
-        standings = matching.standings(site, transaction, peer, candidates, start)
-        choice = Choice(links[peer.name], peer.settings.budget, site.settings.section_of)
-        pending = Pending(site, peer, report, candidates, start, choice, standings, everything)
-        more = pending.is_due(transaction, start, resend_before=0)
+            link = site.links(transaction)[peer.name]
+            link = delivery.carried(link, delivery.in_flight(link, 0), 0)
+            transaction.save_links({peer.name: link})
+        pending = look_for(site, transaction, peer, report, everything=everything)
+        more = pending.is_due(transaction, pending.surveyed.pending, resend_before=0)
         if allowance(site, transaction, peer).left != 0:
             _recall(site, transaction, peer, ALWAYS if more else due_by)
     while True:
@@ -126,9 +117,9 @@ def _recall(site: Site, transaction: Transaction, peer: Peer, due_by: int) -> No
 
 def _recall_oversized(site: Site, transaction: Transaction, peer: Peer, now: int) -> None:
     """Take back what was composed for a carrier of larger containers, which is not there now."""
-    limit = _room(peer, Route(), now)
+    limit = room_for(peer, Route(), now)
     items = transaction.outbox.items(peer.name)
-    labels = {item.label for item in items if len(item.container) > limit}
+    labels = {item.label for item in items if item.size > limit}
     if labels:
         ground(site, transaction, [item for item in items if item.label in labels])
         transaction.matches.unsaid(peer.name)
@@ -159,6 +150,26 @@ class _Draft(NamedTuple):
         """How many records it holds."""
         return len(self.bundle.extractions) + len(self.bundle.deletes)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all containers."""
+        return sum(map(len, self.containers))
+
+
+class _Window:
+    """Records read one by one as somebody wants to see more of them, and kept."""
+
+    def __init__(self, source: Iterator[Record]) -> None:
+        """None is read yet."""
+        self._source = source
+        self._read: list[Record] = []
+
+    def __iter__(self) -> Iterator[Record]:
+        yield from self._read
+        for record in self._source:
+            self._read.append(record)
+            yield record
+
 
 class _Desk:
     """Where one bundle is drafted, smaller and smaller, until it fits. Nothing is written."""
@@ -170,16 +181,17 @@ class _Desk:
         self.now = max(site.surroundings.now(), pending.start + 1)
         self.links = site.links(transaction)
         self.link = self.links[peer.name]
-        self.rank = pending.rank
+        self.window = _Window(pending.fitting(transaction))
         self._abridgement = matching.Abridgement(site, transaction, pending.standings)
         self._words = pending.words(transaction, pending.resend_before(self.link))
-        self._due = pending.count_due(self.links, pending.resend_before(self.link))
+        self._due = pending.count_fitting(transaction)
         self._tag = site.surroundings.bits(32)
         self.name = site.surroundings.octets(BUNDLE_SIZE)
         self._receipts, self.still_owed = receipts_for(site, transaction, peer, self.link, self.now)
         self._manifest = _manifest(transaction) if self.link.stale else None
         self.preface, self._prior = transaction.bodies.next(peer.name)
         self._route = transaction.routes.get(peer.name)
+        self.room = room_for(peer, self._route, site.surroundings.now()) - len(self._receipts)
 
     @cached_property
     def _proofs(self) -> tuple[Proof, ...]:
@@ -187,19 +199,19 @@ class _Desk:
         pending = self._pending
         return verifying.proofs_due(self.transaction, pending.peer, self.link, self.now)
 
-    def draft(self, size_limit: int, rank: outbound.Rank) -> _Draft:
+    def draft(self, size_limit: int, records: Iterable[Record]) -> _Draft:
         """The bundle of this size, bytes before compression."""
         pending, ledger = self._pending, self.transaction.ledger()
         bundle, changed = outbound.compose(
             ledger,
             self.links,
             pending.peer.name,
-            pending.candidates,
+            pending.surveyed,
+            records,
             now=self.now,
             resend_before=pending.resend_before(self.link),
             tag=self._tag,
             size_limit=size_limit,
-            rank=rank,
             abridge=self._abridgement.of,
             manifest=self._manifest,
         )
@@ -211,11 +223,10 @@ class _Desk:
             proofs=self._proofs if len(bundle.items) >= self._due else (),
         )
         written = wire.encode(bundle, self.preface, self._prior)
-        containers = _containers(
-            pending.site, pending.peer, written.content, self._route, self.name, self._receipts
-        )
+        packed = containers(pending.site, pending.peer, written.content, self.name, self.room)
+        packed[0] += self._receipts
         link = replace(changed, owe_since=self.still_owed)
-        return _Draft(bundle, ledger, link, written.body, containers)
+        return _Draft(bundle, ledger, link, written.body, packed)
 
     def price(self, draft: _Draft) -> int:
         """Bytes of the whole mails that would carry it."""
@@ -231,7 +242,8 @@ def _compose_one(pending: Pending, transaction: Transaction) -> Composed | None:
     if left == 0:
         return None
     desk = _Desk(pending, transaction)
-    draft = _fullest(desk) if left is None else _affordable(desk, pending, left)
+    largest = min(desk.room * COMPRESSION_MAX, outbound.SIZE_LIMIT)
+    draft = _fullest(desk, pending, largest) if left is None else _affordable(desk, pending, left)
     if draft is None:
         return None
     transaction.save(draft.ledger, desk.now)
@@ -259,25 +271,30 @@ def _left(pending: Pending, transaction: Transaction) -> int | None:
     return share(pending.site, transaction, peer, items).allowance.left
 
 
-def _fullest(desk: _Desk, size_limit: int = outbound.SIZE_LIMIT) -> _Draft:
+def _fullest(desk: _Desk, pending: Pending, size_limit: int) -> _Draft:
     """What fits into one mail: that is confirmed, and if lost sent again, on its own."""
+    size_limit = min(size_limit, pending.size_limit)
     while True:
-        draft = desk.draft(size_limit, desk.rank)
-        if len(draft.containers) == 1 or draft.records <= 1:
+        draft = desk.draft(size_limit, filter(pending.choice.fits, desk.window))
+        if not draft.records:
             return draft
         weight = min(size_limit, outbound.weight(draft.bundle))
-        size_limit = max(weight * 2 // (3 * len(draft.containers)), 1)
+        fitting = max(int(weight * FILL * desk.room / draft.size), 1)
+        if len(draft.containers) == 1 or draft.records == 1:
+            pending.size_limit = fitting
+            return draft
+        size_limit = min(fitting, weight - 1)
 
 
 def _affordable(desk: _Desk, pending: Pending, left: int) -> _Draft | None:
     """As much as fits into so many bytes of whole mails; None if nothing that is due does."""
-    empty = desk.price(desk.draft(0, desk.rank))
+    empty = desk.price(desk.draft(0, ()))
     if empty > left:
         pending.choice.note_least(empty)
         return None
     size_limit = largest = min(left * COMPRESSION_MAX, outbound.SIZE_LIMIT)
     while pending.is_due_now(desk.transaction):
-        draft = _fullest(desk, size_limit)
+        draft = _fullest(desk, pending, size_limit)
         price = desk.price(draft)
         if price <= left:
             return draft
@@ -286,7 +303,7 @@ def _affordable(desk: _Desk, pending: Pending, left: int) -> _Draft | None:
             size_limit = max(weight * 9 * (left - empty) // (10 * (price - empty)), 1)
         else:
             position = draft.bundle.items[0].position
-            alone = next(one for one in pending.candidates if one.position == position)
+            alone = next(one for one in desk.window if one.position == position)
             pending.choice.leave_out(alone, price)
             size_limit = largest
     return None
@@ -297,19 +314,11 @@ def _waiting(pending: Pending, transaction: Transaction) -> Waiting | None:
     site, peer = pending.site, pending.peer
     shares = share(site, transaction, peer, transaction.outbox.items(peer.name))
     desk = _Desk(pending, transaction)
-    resend_before = pending.resend_before(desk.link)
-    candidates = [one for one in pending.candidates if not pending.hold(one)]
-    due = outbound.due(desk.links, peer.name, candidates, resend_before=resend_before)
+    due = pending.due(transaction)
     records = Counter(subject_of(each.dataset, each.entries) or each.dataset for each in due)
     mails, size = len(shares.waiting), shares.waiting_bytes
-    if records or outbound.is_due(
-        desk.links,
-        peer.name,
-        (),
-        resend_before=resend_before,
-        owed_before=owed_before(peer, desk.now),
-    ):
-        sample = desk.draft(outbound.SIZE_LIMIT, outbound.equal_rank)
+    if records or pending.is_due(transaction, NOWHERE, pending.resend_before(desk.link)):
+        sample = desk.draft(outbound.SIZE_LIMIT, pending.due(transaction))
         size += desk.price(sample) * max(records.total(), 1) // max(sample.records, 1)
     elif not mails:
         return None
@@ -321,44 +330,6 @@ def _waiting(pending: Pending, transaction: Transaction) -> Waiting | None:
 
 def _manifest(transaction: Transaction) -> frozenset[RecordId]:
     return frozenset(i for i in transaction.records if i.dataset != CONFLICTS)
-
-
-def _containers(
-    site: Site, peer: Peer, content: bytes, route: Route, name: bytes, receipts: bytes
-) -> list[bytes]:
-    """A bundle as it travels: one container, or one for each part; receipts lie with the first.
-
-    ``name``: 8 bytes that the parts are known by.
-    """
-    if peer.settings.seal:
-        message = sealing.seal(
-            content,
-            sender=site.keys,
-            recipient=peer.public,
-            ephemeral=site.surroundings.octets(sealing.KEY_SIZE),
-            nonce=site.surroundings.octets(sealing.NONCE_SIZE),
-        )
-    else:
-        message = sealing.sign(content, sender=site.keys, recipient=peer.public)
-    limit = _room(peer, route, site.surroundings.now()) - len(receipts)
-    whole = container.frame(container.Kind.BUNDLE, message)
-    if len(whole) <= limit:
-        return [whole + receipts]
-    pieces = [
-        container.frame(
-            container.Kind.PART, sign_part(part, sender=site.keys, recipient=peer.public)
-        )
-        for part in split(message, name, limit - 256)
-    ]
-    return [pieces[0] + receipts, *pieces[1:]]
-
-
-def _room(peer: Peer, route: Route, now: int) -> int:
-    """Bytes of the largest container that goes to the peer."""
-    if peer.largest is not None:
-        return peer.largest
-    largest = largest_mail(route, peer.settings.max_message, now)
-    return int((largest - MAIL_OVERHEAD) / BASE64_GROWTH)
 
 
 def _queue(
@@ -379,11 +350,12 @@ def _queue(
                 label=label,
                 part=number,
                 parts=len(containers),
-                container=content,
+                size=len(content),
                 positions=positions,
                 message_id=site.message_id(),
                 next_attempt_at=0,
-            )
+            ),
+            content,
         )
 
 

@@ -61,9 +61,10 @@ async def _hand_over(
 ) -> bool:
     with site.store.transaction() as transaction:
         transaction.outbox.begin_attempt(item.number)
+        container = transaction.outbox.container(item.number)
     letter = Letter(
         recipient=peer.address,
-        container=item.container,
+        container=container,
         message_id=item.message_id,
         label=item.label,
         part=item.part,

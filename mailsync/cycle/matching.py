@@ -12,7 +12,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from mailsync.core import delivery
@@ -96,39 +96,25 @@ def _hear_matched(transaction: Transaction, match: Match, word: Matched, now: in
     return replace(match, waiting=False, keeping=False, matched_at=now)
 
 
-def decide(
-    site: Site,
-    transaction: Transaction,
-    peer: Peer,
-    candidates: Sequence[Record],
-    readable: Collection[str],
-) -> None:
+def decide(site: Site, transaction: Transaction, peer: Peer, readable: Collection[str]) -> None:
     """Make our digests, and find out which of the peer's records we hold alike.
 
-    ``candidates``: at least every record that may be pending. Raises DatasetError.
+    Raises DatasetError.
     """
     link = site.links(transaction)[peer.name]
     for match in transaction.matches.of(peer.name).values():
         if match.waiting and match.dataset in readable and match.dataset in link.datasets:
-            records = [
-                record
-                for record in candidates
-                if record.dataset == match.dataset
-                and is_alive(record.entries)
-                and delivery.is_pending(link, record)
-            ]
-            transaction.matches.save(_decided(site, transaction, peer, match, records))
+            transaction.matches.save(_decided(site, transaction, peer, match))
 
 
-def _decided(
-    site: Site, transaction: Transaction, peer: Peer, match: Match, records: Sequence[Record]
-) -> Match:
+def _decided(site: Site, transaction: Transaction, peer: Peer, match: Match) -> Match:
+    link = site.links(transaction)[peer.name]
     if not match.wanted:
-        match = _made(site, transaction, match, records)
+        match = _made(site, transaction, match, _digests_of(site, transaction, link, match))
     if match.heard_tag is None:
         return match
     if _keeps(transaction, peer, match):
-        return _matched(site, transaction, match, records)
+        return _matched(site, transaction, match, _digests_of(site, transaction, link, match))
     return replace(match, answered_tag=match.heard_tag)
 
 
@@ -137,14 +123,20 @@ def _keeps(transaction: Transaction, peer: Peer, match: Match) -> bool:
     return keeps(ours, Standing(match.heard_shared, peer.public.site_number))
 
 
-def _digests_of(site: Site, transaction: Transaction, records: Sequence[Record]) -> dict[Guid, int]:
+def _digests_of(site: Site, transaction: Transaction, link: Link, match: Match) -> dict[Guid, int]:
+    """Of the records that the peer lacks."""
     contents = Contents(site, transaction.ledger())
-    return {record.guid: contents.digest(record) for record in records}
+    return {
+        record.guid: contents.digest(record)
+        for record in transaction.records.outside(link.acked)
+        if record.dataset == match.dataset
+        and is_alive(record.entries)
+        and delivery.is_pending(link, record)
+    }
 
 
-def _made(site: Site, transaction: Transaction, match: Match, records: Sequence[Record]) -> Match:
+def _made(site: Site, transaction: Transaction, match: Match, digests: Mapping[Guid, int]) -> Match:
     """With digests of our own."""
-    digests = _digests_of(site, transaction, records)
     transaction.matches.replace(
         match,
         (
@@ -163,12 +155,11 @@ def _made(site: Site, transaction: Transaction, match: Match, records: Sequence[
 
 
 def _matched(
-    site: Site, transaction: Transaction, match: Match, records: Sequence[Record]
+    site: Site, transaction: Transaction, match: Match, digests: Mapping[Guid, int]
 ) -> Match:
     """We are the keeper: which of the peer's records do we hold alike? Unless it takes more
     symbols to tell.
     """
-    digests = _digests_of(site, transaction, records)
     elements = dict(ranked(digests))
     have = len(match.heard) // SYMBOL_SIZE
     found = difference(elements, match.heard)
@@ -213,11 +204,8 @@ class Standings:
         return record.dataset in self.waiting or record.id in self.expected
 
 
-def standings(
-    site: Site, transaction: Transaction, peer: Peer, candidates: Iterable[Record], now: int
-) -> Standings:
-    """As they are after :func:`decide`; ``candidates`` as there. What is settled is forgotten."""
-    pending = {record.id for record in candidates}
+def standings(site: Site, transaction: Transaction, peer: Peer, now: int) -> Standings:
+    """As they are after :func:`decide`. What is settled is forgotten."""
     link = site.links(transaction)[peer.name]
     patience = 2 * delivery.patience(link, peer.settings.resend_after * 1000)
     expected: set[RecordId] = set()
@@ -227,10 +215,11 @@ def standings(
         if match.waiting or not match.matched_at:
             continue
         alike = transaction.matches.alike(match)
+        places = transaction.matches.positions(match)
         ours = {
-            record_id: one
+            RecordId(match.dataset, one.guid): one
             for one in alike
-            if (record_id := RecordId(match.dataset, one.guid)) in pending
+            if one.guid in places and places[one.guid] not in link.acked
         }
         if len(ours) < len(alike):
             transaction.matches.replace(match, ours.values())

@@ -1,13 +1,21 @@
-"""What may be due to a peer in one cycle, and what of it waits."""
+"""What may be due to a peer in one cycle, and what of it waits.
+
+Rules
+-----
+* Of everything that may be due only positions are kept. The records themselves are read when it
+  is their turn, a few at once, so that memory does not grow with what there is to send.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailsync.core import delivery, outbound
 from mailsync.core.digests import Word
 from mailsync.core.model import Link, Record
+from mailsync.core.outbound import Survey
+from mailsync.core.positions import Positions
 from mailsync.cycle import matching, verifying
 from mailsync.cycle.budget import Choice
 from mailsync.cycle.report import Report
@@ -15,18 +23,20 @@ from mailsync.cycle.site import Peer, Site
 from mailsync.store.transaction import Transaction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pending:
     """What may be due to a peer in one cycle."""
 
     site: Site
     peer: Peer
     report: Report
-    candidates: Sequence[Record]
     start: int
+    everything: bool
     choice: Choice
     standings: matching.Standings
-    everything: bool
+    surveyed: Survey
+    size_limit: int = outbound.SIZE_LIMIT
+    """What is worth trying to put into one mail, as earlier ones of the cycle tell."""
 
     def resend_before(self, link: Link) -> int:
         """What was sent before this has been on its way for too long."""
@@ -34,13 +44,23 @@ class Pending:
             return self.start
         return self.start - delivery.patience(link, self.peer.settings.resend_after * 1000)
 
-    def rank(self, record: Record) -> int | None:
-        """As :data:`mailsync.core.outbound.Rank`."""
-        return None if self.hold(record) else self.choice.rank(record)
+    def due(self, transaction: Transaction) -> Iterator[Record]:
+        """The records that are to go now, in the order in which they take the room."""
+        link = self.site.links(transaction)[self.peer.name]
+        flying = delivery.in_flight(link, self.resend_before(link))
+        for positions in self.surveyed.ranked.values():
+            yield from transaction.records.at(positions - flying)
 
-    def hold(self, record: Record) -> bool:
-        """Must the record wait, though the peer lacks it?"""
-        return record.id in self.report.doubtful or self.standings.hold(record)
+    def fitting(self, transaction: Transaction) -> Iterator[Record]:
+        """Those of them that were not found too large."""
+        return (record for record in self.due(transaction) if self.choice.fits(record))
+
+    def count_fitting(self, transaction: Transaction) -> int:
+        """How many of those there are."""
+        if self.choice.has_left_out:
+            return sum(1 for _ in self.fitting(transaction))
+        link = self.site.links(transaction)[self.peer.name]
+        return len(self.surveyed.pending - delivery.in_flight(link, self.resend_before(link)))
 
     def words(self, transaction: Transaction, resend_before: int) -> tuple[Word, ...]:
         """What a first synchronization has to say now."""
@@ -48,36 +68,45 @@ class Pending:
         return matching.words_due(transaction, link, self.report.read, resend_before)
 
     def is_due_now(self, transaction: Transaction) -> bool:
-        """Is there anything to tell, but for what is on its way?"""
-        now = max(self.site.surroundings.now(), self.start + 1)
-        link = self.site.links(transaction)[self.peer.name]
-        return self.is_due(transaction, now, self.resend_before(link))
+        """Is there anything to tell that was not found too large, but for what is on its way?"""
+        resend_before = self.resend_before(self.site.links(transaction)[self.peer.name])
+        first = next(self.fitting(transaction), None)
+        positions = Positions.of(() if first is None else (first.position,))
+        return self.is_due(transaction, positions, resend_before)
 
-    def is_due(self, transaction: Transaction, now: int, resend_before: int) -> bool:
-        """Is there anything to tell that was not found too large?"""
-        links = self.site.links(transaction)
-        link = links[self.peer.name]
+    def is_due(self, transaction: Transaction, positions: Positions, resend_before: int) -> bool:
+        """Is there anything to tell if the peer lacks the records at these positions?"""
+        link = self.site.links(transaction)[self.peer.name]
         if matching.has_words(transaction, link, self.report.read, resend_before):
             return True
+        now = max(self.site.surroundings.now(), self.start + 1)
         if verifying.has_proofs(transaction, self.peer, link, now):
             return True
-        return outbound.is_due(
-            links,
-            self.peer.name,
-            self._ranked(),
-            resend_before=resend_before,
-            owed_before=owed_before(self.peer, now),
-        )
+        owed = owed_before(self.peer, now)
+        return outbound.is_due(link, positions, resend_before=resend_before, owed_before=owed)
 
-    def count_due(self, links: Mapping[str, Link], resend_before: int) -> int:
-        """How many records that were not found too large a bundle would hold, were it large
-        enough.
-        """
-        due = outbound.due(links, self.peer.name, self._ranked(), resend_before=resend_before)
-        return sum(1 for _ in due)
 
-    def _ranked(self) -> Iterator[Record]:
-        return (record for record in self.candidates if self.rank(record) is not None)
+def look_for(
+    site: Site, transaction: Transaction, peer: Peer, report: Report, *, everything: bool
+) -> Pending:
+    """All that may be due to the peer from now on.
+
+    ``everything``: also what is on its way and not confirmed yet. Raises DatasetError.
+    """
+    start = site.surroundings.now()
+    matching.decide(site, transaction, peer, report.read)
+    standings = matching.standings(site, transaction, peer, start)
+    links = site.links(transaction)
+    link = links[peer.name]
+    choice = Choice(link, peer.settings.budget, site.settings.section_of)
+
+    def rank(record: Record) -> int | None:
+        if record.id in report.doubtful or standings.hold(record):
+            return None
+        return choice.rank(record)
+
+    surveyed = outbound.survey(links, peer.name, transaction.records.outside(link.acked), rank)
+    return Pending(site, peer, report, start, everything, choice, standings, surveyed)
 
 
 def owed_before(peer: Peer, now: int) -> int:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from mailsync.carriers.base import NAME_SIZE, Letter, name_of_mail
 from mailsync.cycle.site import Peer, Site
 from mailsync.store.outbox import Queued
+from mailsync.store.transaction import Transaction
 
 _NOW = datetime(2000, 1, 1, tzinfo=UTC)
 """Every date takes the same room."""
@@ -22,9 +23,10 @@ def mail_sizes(site: Site, peer: Peer, containers: Sequence[bytes], step: int) -
     ]
 
 
-def queued_size(site: Site, peer: Peer, item: Queued, step: int) -> int:
+def queued_size(site: Site, transaction: Transaction, peer: Peer, item: Queued, step: int) -> int:
     """Bytes of the whole mail that would carry this part."""
-    return _mail_size(site, peer, item.container, item.part, item.parts, step)
+    container = transaction.outbox.container(item.number)
+    return _mail_size(site, peer, container, item.part, item.parts, step)
 
 
 def _mail_size(site: Site, peer: Peer, container: bytes, part: int, parts: int, step: int) -> int:

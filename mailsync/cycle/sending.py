@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from mailsync.carriers.base import Letter, Refused, Retry, Sender, SendResult, Sent
 from mailsync.cycle.budget import day_of, within_budgets
-from mailsync.cycle.composing import BASE64_GROWTH, MAIL_OVERHEAD, ground
+from mailsync.cycle.composing import ground
 from mailsync.cycle.direct import note_taken
 from mailsync.cycle.pacing import cleared, pause_route, resume_route, sending
+from mailsync.cycle.packing import BASE64_GROWTH, MAIL_OVERHEAD
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
 from mailsync.cycle.ways import learn_size, note_announced, note_size_taken
@@ -76,9 +77,10 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
         begun_at = site.surroundings.now()
         transaction.routes.dispatch(item.message_id, item.peer, _mail_size(item), begun_at)
         step = transaction.routes.get(item.peer).step
+        container = transaction.outbox.container(item.number)
     letter = Letter(
         recipient=peer.address,
-        container=item.container,
+        container=container,
         message_id=item.message_id,
         label=item.label,
         part=item.part,
@@ -136,4 +138,4 @@ def _meter(site: Site, transaction: Transaction, peer: str, size: int, now: int)
 
 def _mail_size(item: Queued) -> int:
     """Bytes of the whole mail, about."""
-    return int(len(item.container) * BASE64_GROWTH) + MAIL_OVERHEAD
+    return int(item.size * BASE64_GROWTH) + MAIL_OVERHEAD

@@ -32,6 +32,10 @@ from mailsync.core.positions import Positions
 from mailsync.core.proofs import Cut, Digest
 from mailsync.core.proving import Finding, Inquiry, Reply, Streams
 
+REMEMBERED_MAX = 2_048
+"""Bytes of a link's state that is remembered decoded: one with a first load under way is larger,
+and changes with every bundle."""
+
 
 def link_state(link: Link) -> bytes:
     """A link's own state; what comes from the configuration is left out."""
@@ -67,9 +71,17 @@ def link_state(link: Link) -> bytes:
     )
 
 
-@lru_cache(maxsize=1024)  # the links change far more seldom than they are read
 def link_of(peer: str, state: bytes) -> Link:
     """The link of its state, carrying no dataset yet."""
+    return _remembered(peer, state) if len(state) <= REMEMBERED_MAX else _link_of(peer, state)
+
+
+@lru_cache(maxsize=1024)  # the links change far more seldom than they are read
+def _remembered(peer: str, state: bytes) -> Link:
+    return _link_of(peer, state)
+
+
+def _link_of(peer: str, state: bytes) -> Link:
     kept = cbor2.loads(state)
     return Link(
         peer=peer,

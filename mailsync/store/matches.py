@@ -31,6 +31,10 @@ _rank = _likeness.rank == bindparam("rank")
 _LIKENESSES = Statement(
     select(_likeness.rank, _likeness.guid, _likeness.digest).where(*_this).order_by(_likeness.rank)
 )
+_is_there = (schema.dataset.c.name == _likeness.dataset) & (
+    (schema.record.c.dataset == schema.dataset.c.number) & (schema.record.c.guid == _likeness.guid)
+)
+_POSITIONS = Statement(select(_likeness.guid, schema.record.c.position).where(*_this, _is_there))
 _AT = Statement(select(_likeness.rank, _likeness.guid, _likeness.digest).where(*_this, _rank))
 _ADD = Statement(postgresql.insert(schema.likeness).values(parameters(schema.likeness)))
 _CLEAR = Statement(delete(schema.likeness).where(*_this))
@@ -116,6 +120,11 @@ class Matches:
     def alike(self, match: Match) -> list[Alike]:
         """The records of its digests, by rank."""
         return [*map(_alike, self._session.rows(_LIKENESSES, **_place(match)))]
+
+    def positions(self, match: Match) -> dict[Guid, int]:
+        """Where those of them are by now that are still there."""
+        rows = self._session.rows(_POSITIONS, **_place(match))
+        return {Guid(guid): position for guid, position in rows}
 
     def at(self, peer: str, dataset: str, rank: int) -> Alike | None:
         """The record of this rank."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from mailsync.core.positions import Positions
 from mailsync.store import schema
@@ -23,7 +23,8 @@ class Queued:
     """Names the bundle; the same for all its parts."""
     part: int
     parts: int
-    container: bytes
+    size: int
+    """Bytes of its container."""
     positions: Positions
     """What the whole bundle holds."""
     message_id: str
@@ -40,7 +41,8 @@ class Queued:
 _outbox = schema.outbox.c
 _same = _outbox.number == bindparam("same")
 _ADD = Statement(insert(schema.outbox).values(parameters(schema.outbox, "number", "sent_at")))
-_items = select(*(_outbox[each.name] for each in fields(Queued))).order_by(_outbox.number)
+_shown = {**dict(_outbox.items()), "size": func.length(_outbox.container)}
+_items = select(*(_shown[each.name] for each in fields(Queued))).order_by(_outbox.number)
 _waiting, _of = _outbox.sent_at.is_(None), _outbox.peer == bindparam("peer")
 _ITEMS = Statement(_items.where(_waiting))
 _ITEMS_OF = Statement(_items.where(_waiting, _of))
@@ -68,6 +70,7 @@ _FAIL_ATTEMPT = Statement(
     .values({name: bindparam(name) for name in ("next_attempt_at", "reason", "perhaps_taken")})
 )
 _REMOVE = Statement(delete(schema.outbox).where(_same))
+_CONTAINER = Statement(select(_outbox.container).where(_same))
 
 
 class Outbox:
@@ -77,13 +80,14 @@ class Outbox:
         """Within the session's open transaction."""
         self._session = session
 
-    def add(self, item: Queued) -> None:
+    def add(self, item: Queued, container: bytes) -> None:
         """Put one part into the outbox."""
         values = asdict(item) | {
+            "container": container,
             "positions": positions_bytes(item.positions),
             "perhaps_taken": int(item.perhaps_taken),
         }
-        del values["number"]
+        del values["number"], values["size"]
         self._session.run(_ADD, **values)
 
     def items(self, peer: str | None = None) -> list[Queued]:
@@ -91,6 +95,12 @@ class Outbox:
         if peer is None:
             return [_queued(row) for row in self._session.rows(_ITEMS)]
         return [_queued(row) for row in self._session.rows(_ITEMS_OF, peer=peer)]
+
+    def container(self, number: int) -> bytes:
+        """What one part carries. Raises KeyError if it is not there any more."""
+        for (content,) in self._session.rows(_CONTAINER, same=number):
+            return bytes(content)
+        raise KeyError(number)
 
     def begin_attempt(self, number: int) -> None:
         """Count an attempt before it is made: from now on it is not certain that it failed."""

@@ -69,7 +69,9 @@ ANY = Statement(select(_record.dataset).where(_of_dataset, _record.shadow.is_not
 ALL = Statement(_where())
 OF = Statement(_where(_of_dataset))
 BY_GUID = Statement(_where(_of_dataset, _among(_record.guid, "guids")))
-BETWEEN = Statement(_where(_record.position.between(bindparam("low"), bindparam("high"))))
+BETWEEN = Statement(
+    _where(_record.position.between(bindparam("low"), bindparam("high"))).limit(bindparam("limit"))
+)
 BEYOND = Statement(_where(_record.position > bindparam("after")).limit(bindparam("limit")))
 UNWRITTEN = Statement(
     _where(

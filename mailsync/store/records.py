@@ -69,6 +69,9 @@ CHUNK = 500
 PAGE = 2_000
 """Records read at once where all are."""
 
+AHEAD = 100
+"""Records read at once where nobody may want the rest."""
+
 POSITION_MAX = 2**63 - 1
 NUMBER_MIN = -(2**63)
 
@@ -160,14 +163,19 @@ class StoredRecords(Mapping[RecordId, Record]):
         """Every record of a dataset, in the order of their positions."""
         return self._found(OF, dataset=self._number(dataset))
 
+    def at(self, positions: Positions) -> Iterator[Record]:
+        """The records at these positions, in their order; read as they are asked for."""
+        for low, high in positions.intervals:
+            start = low
+            while page := self._found(BETWEEN, low=start, high=high, limit=AHEAD):
+                yield from page
+                start = page[-1].position + 1
+                if len(page) < AHEAD or start > high:
+                    break
+
     def outside(self, positions: Positions) -> Iterator[Record]:
         """The records whose position is not among these, in the order of their positions."""
-        start = 1
-        for low, high in positions.intervals:
-            if low > start:
-                yield from self._found(BETWEEN, low=start, high=low - 1)
-            start = high + 1
-        yield from self._found(BETWEEN, low=start, high=POSITION_MAX)
+        return self.at(Positions.up_to(POSITION_MAX) - positions)
 
     def unwritten(
         self, dataset: str, after: int, limit: int, gone: Collection[int] = (0, 1)

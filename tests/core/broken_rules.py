@@ -5,7 +5,7 @@ Nothing of this is in the product: functions of it are replaced while a history 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,6 @@ from mailsync.core import outbound, record_map, taking
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import (
     NO_MARKER,
-    Link,
     NoMarker,
     Record,
     desired_fields,
@@ -70,10 +69,7 @@ def compare_with_the_merged_record() -> Patches:
 
 
 def settle_what_was_left_out() -> Patches:
-    def unsettled(_link: Link, record: Record) -> Iterator[int]:
-        yield record.position
-
-    return [swapped(outbound, "_unsettled", unsettled)]
+    return [swapped(outbound, "_earlier", lambda _link, _record: set())]
 
 
 def send_nothing_whole_again() -> Patches:

@@ -24,7 +24,7 @@ from mailsync.core.model import (
     Sighting,
     Stream,
 )
-from mailsync.core.outbound import compose
+from mailsync.core.outbound import compose, survey
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.errors import BadFormat
 
@@ -146,7 +146,8 @@ def test_a_sender_of_which_hundreds_of_bundles_were_lost_still_remembers_the_las
 
 
 def composed(working: Ledger, known: Link) -> Extraction:
-    (item,) = compose(
-        working, {"hub": known}, "hub", list(working.all()), now=NOW, resend_before=0, tag=3
-    )[0].extractions
+    links, records = {"hub": known}, list(working.all())
+    found = survey(links, "hub", records)
+    bundle, _ = compose(working, links, "hub", found, records, now=NOW, resend_before=0, tag=3)
+    (item,) = bundle.extractions
     return item

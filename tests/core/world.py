@@ -237,13 +237,9 @@ class World:
 
     def wants_to_send(self, name: str, peer: str) -> bool:
         site = self.sites[name]
-        return outbound.is_due(
-            site.links,
-            peer,
-            site.records.values(),
-            resend_before=self.now + 1,
-            owed_before=self.now + 1,
-        )
+        pending = outbound.survey(site.links, peer, site.records.values()).pending
+        later = self.now + 1
+        return outbound.is_due(site.links[peer], pending, resend_before=later, owed_before=later)
 
     def send(self, name: str, peer: str, *, increment: bool = False, limit: int = 10**6) -> Letter:
         site, ledger = self.sites[name], self.ledger(name)
@@ -254,7 +250,8 @@ class World:
             ledger,
             site.links,
             peer,
-            list(site.records.values()),
+            outbound.survey(site.links, peer, site.records.values()),
+            sorted(site.records.values(), key=lambda record: record.position),
             now=self.now,
             resend_before=0 if increment else self.now + 1,
             tag=self.random.getrandbits(32),

@@ -6,6 +6,7 @@ import asyncio
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from itertools import chain
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -423,16 +424,25 @@ def test_what_has_no_rank_is_a_hole_and_the_rest_goes_by_rank(
     with site.store.transaction() as transaction:
         candidates = list(transaction.records.outside(NOWHERE))
         left_out, *others = (record.position for record in candidates)
-        bundle, _ = outbound.compose(
-            transaction.ledger(),
-            site.links(transaction),
+        links = site.links(transaction)
+        surveyed = outbound.survey(
+            links,
             "bob",
             candidates,
+            lambda one: None if one.position == left_out else -one.position,
+        )
+        assert list(surveyed.ranked) == sorted(-one for one in others)
+        ranked = chain.from_iterable(surveyed.ranked.values())
+        bundle, _ = outbound.compose(
+            transaction.ledger(),
+            links,
+            "bob",
+            surveyed,
+            (next(transaction.records.at(Positions.of([one]))) for one in ranked),
             now=NOON,
             resend_before=0,
             tag=1,
             size_limit=size_limit,
-            rank=lambda one: None if one.position == left_out else -one.position,
         )
     sent = sorted(others)[-count:]
     assert sorted(item.position for item in bundle.items) == sent

@@ -17,11 +17,9 @@ def test_what_was_kept_for_a_peer_that_is_no_more_goes(tmp_path: Path) -> None:
     sites.rows("alice")[Key("1")] = {"name": "Ada"}
     sites.sync("alice")
     alice = sites.sites["alice"]
-    doubtful = Queued(
-        "bob", "aabbccdd", 1, 1, b"?", NOWHERE, "<1@example.org>", 0, perhaps_taken=True
-    )
+    doubtful = Queued("bob", "aabbccdd", 1, 1, 1, NOWHERE, "<1@example.org>", 0, perhaps_taken=True)
     with alice.store.transaction() as transaction:
-        transaction.outbox.add(doubtful)
+        transaction.outbox.add(doubtful, b"?")
     tidy(alice)
     with alice.store.transaction() as transaction:
         assert transaction.outbox.items()

@@ -20,8 +20,8 @@ from mailsync.carriers.smtp import SmtpSender
 from mailsync.config.quantities import parse_rates
 from mailsync.core.container import Kind, frame
 from mailsync.core.model import Key
-from mailsync.cycle.composing import BASE64_GROWTH, MAIL_OVERHEAD
 from mailsync.cycle.health import examine_links
+from mailsync.cycle.packing import BASE64_GROWTH, MAIL_OVERHEAD
 from mailsync.cycle.run import Extent
 from mailsync.cycle.sending import RETRY_AFTER_MS
 from mailsync.errors import BadCertificate, Exit, LoginRefused

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from mailsync.carriers.base import Letter, Refused, Retry, SendResult, Sent
-from mailsync.cycle.composing import BASE64_GROWTH, MAIL_OVERHEAD
+from mailsync.cycle.packing import BASE64_GROWTH, MAIL_OVERHEAD
 from tests.simulation.machine import Machine, address
 from tests.simulation.world import World
 

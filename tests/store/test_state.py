@@ -154,12 +154,18 @@ def test_keys_can_change_hands_in_one_save(store: StateStore) -> None:
     assert {key: item.guid[-1] for key, item in held.items()} == {"a": 2, "b": 1}
 
 
-def test_records_outside_confirmed_positions_are_found(store: StateStore) -> None:
+@pytest.mark.parametrize("page", [1, 2, 3, 100])
+def test_records_are_found_by_positions_however_many_are_read_at_once(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr("mailsync.store.records.AHEAD", page)
     save(store, *(record(number, number) for number in range(1, 10)))
     confirmed = Positions.of([1, 2, 5, 6])
     with store.transaction() as transaction:
-        found = [item.position for item in transaction.records.outside(confirmed)]
-    assert found == [3, 4, 7, 8, 9]
+        outside = [item.position for item in transaction.records.outside(confirmed)]
+        inside = [item.position for item in transaction.records.at(confirmed | Positions.of([99]))]
+    assert outside == [3, 4, 7, 8, 9]
+    assert inside == [1, 2, 5, 6]
 
 
 def test_a_record_that_only_settles_does_not_grow_younger(store: StateStore) -> None:

@@ -1,0 +1,135 @@
+"""What a bundle leaves open follows from one survey, whichever records it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailsync.core.ledger import Ledger, SiteState
+from mailsync.core.model import (
+    Dot,
+    Entry,
+    Flight,
+    Guid,
+    Link,
+    Mark,
+    Record,
+    Sighting,
+    Stream,
+)
+from mailsync.core.outbound import compose, is_due, survey
+from mailsync.core.positions import NOWHERE, Positions
+
+NOW = 1_790_000_000_000
+TOP = 30
+
+
+def link(*, acked: Positions = NOWHERE) -> Link:
+    return Link("hub", frozenset({"people"}), Stream(1, 3), acked=acked)
+
+
+def record(position: int, seen_at: Sequence[int]) -> Record:
+    """A record whose writes came in at these positions, the last one at its own or before."""
+    context = {Dot(one + 1, 7, position): Sighting(one) for one in seen_at}
+    entries = {f"field {dot.stamp}": Entry(dot, "x") for dot in context}
+    return Record("people", Guid(position.to_bytes(16)), entries, context, position)
+
+
+@st.composite
+def some_records(draw: st.DrawFn) -> list[Record]:
+    """At positions of their own; a write may have come in where another record is by now."""
+    places = draw(st.sets(st.integers(2, TOP), min_size=1, max_size=8))
+    seen = st.lists(st.integers(1, TOP), min_size=1, max_size=3)
+    return [record(place, [min(one, place) for one in draw(seen)]) for place in sorted(places)]
+
+
+def needed(known: Link, one: Record) -> set[int]:
+    """What must stay open as long as the peer lacks the record."""
+    earlier = {sighting.position for sighting in one.context.values()}
+    return {one.position, *(place for place in earlier if place not in known.acked)}
+
+
+@given(some_records(), st.sets(st.integers(1, TOP), max_size=4), st.data())
+def test_a_bundle_leaves_open_what_records_need_that_are_not_in_it(
+    records: list[Record], acked: set[int], data: st.DataObject
+) -> None:
+    known = link(acked=Positions.of(acked))
+    links, pending = {"hub": known}, [one for one in records if one.position not in acked]
+    surveyed = survey(links, "hub", records)
+    assert surveyed.pending == Positions.of(one.position for one in pending)
+    going = data.draw(st.lists(st.sampled_from(pending), unique_by=id) if pending else st.just([]))
+    working = Ledger(SiteState(1, TOP), {one.id: one for one in records})
+    bundle, after = compose(working, links, "hub", surveyed, going, now=NOW, resend_before=0, tag=1)
+    assert [item.position for item in bundle.items] == [one.position for one in going]
+    left_out = (one for one in pending if one not in going)
+    assert bundle.holes == Positions.of({place for one in left_out for place in needed(known, one)})
+    flying = Positions.of(one.position for one in going)
+    due = is_due(after, surveyed.pending, resend_before=0, owed_before=0)
+    assert due == bool((surveyed.pending - flying).intervals)
+
+
+@given(some_records(), st.integers(0, 3))
+def test_records_are_read_as_far_as_there_is_room(records: list[Record], count: int) -> None:
+    links = {"hub": link()}
+    read: list[int] = []
+
+    def watched() -> object:
+        for one in records:
+            read.append(one.position)
+            yield one
+
+    working = Ledger(SiteState(1, TOP), {one.id: one for one in records})
+    size = 24 + len("field 1") + 1
+    bundle, _ = compose(
+        working,
+        links,
+        "hub",
+        survey(links, "hub", records),
+        watched(),  # type: ignore[arg-type]
+        now=NOW,
+        resend_before=0,
+        tag=1,
+        size_limit=size * count,
+    )
+    assert [item.position for item in bundle.items] == read
+    assert len(read) <= count
+    assert bool(read) == bool(count)
+
+
+@given(some_records(), st.integers(1, 4))
+def test_records_are_ranked_and_those_without_rank_stay_open(
+    records: list[Record], ranks: int
+) -> None:
+    links = {"hub": link()}
+    surveyed = survey(
+        links,
+        "hub",
+        records,
+        lambda one: None if one.position % ranks == 0 else one.position % ranks,
+    )
+    assert all(one < other for one, other in pairwise(surveyed.ranked))
+    for rank, positions in surveyed.ranked.items():
+        assert positions == Positions.of(
+            one.position for one in records if one.position % ranks == rank
+        )
+    unranked = Positions.of(one.position for one in records) - surveyed.pending
+    assert unranked <= surveyed.unsettled
+
+
+def test_what_is_on_its_way_is_not_due_and_no_record_of_a_bundle() -> None:
+    one, other = record(2, [2]), record(3, [3])
+    flight = Flight(Mark(2, 1), Positions.of([2]), NOW, again=False)
+    known = Link("hub", frozenset({"people"}), Stream(1, 3), flights=(flight,))
+    links = {"hub": known}
+    surveyed = survey(links, "hub", [one, other])
+    assert is_due(known, surveyed.pending, resend_before=0, owed_before=0)
+    assert not is_due(known, Positions.of([2]), resend_before=0, owed_before=0)
+    working = Ledger(SiteState(1, TOP), {})
+    bundle, _ = compose(
+        working, links, "hub", surveyed, [one, other], now=NOW, resend_before=0, tag=1
+    )
+    assert [item.position for item in bundle.items] == [3]
+    assert bundle.holes == Positions.of([2])
