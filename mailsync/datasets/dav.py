@@ -30,7 +30,15 @@ from mailsync.datasets.base import (
 )
 from mailsync.datasets.contentline import Malformed
 from mailsync.datasets.davhttp import Answer, Server
-from mailsync.datasets.davnotes import Mark, as_made, as_meant, moved, note_rewriting, sum_of
+from mailsync.datasets.davnotes import (
+    Mark,
+    as_made,
+    as_meant,
+    moved,
+    note_rewriting,
+    note_sent,
+    sum_of,
+)
 from mailsync.datasets.davplace import collection_at, places_at
 from mailsync.datasets.davverbs import (
     TOGETHER_MAX,
@@ -43,7 +51,7 @@ from mailsync.datasets.davverbs import (
 from mailsync.datasets.davverbs import Collection as DavCollection
 from mailsync.datasets.davxml import precondition
 from mailsync.datasets.texts import Format, Unfit, fitting, only_record
-from mailsync.errors import DatasetReadOnly
+from mailsync.errors import DatasetReadOnly, MailsyncError
 
 _OVERTAKEN = frozenset({412})
 _ONE_RECORD = frozenset({400, 403, 405, 409, 413, 415, 422, 423, 500})
@@ -163,16 +171,21 @@ class DavDataset:
         """Carry out the writes, each on its own; what the server made of them is read back."""
         outcomes: dict[int, Outcome] = {}
         sent: dict[int, _Sent] = {}
-        for number, write in enumerate(writes):
-            done = self._write(write)
-            if isinstance(done, Outcome):
-                outcomes[number] = done
-                continue
-            sent[number] = done
-            if len(sent) == TOGETHER_MAX or not done.etag:
-                outcomes |= self._settled(sent)
-                sent = {}
-        outcomes |= self._settled(sent)
+        try:
+            for number, write in enumerate(writes):
+                done = self._write(write)
+                if isinstance(done, Outcome):
+                    outcomes[number] = done
+                    continue
+                sent[number] = done
+                if len(sent) == TOGETHER_MAX or not done.etag:
+                    outcomes |= self._settled(sent)
+                    sent.clear()
+            outcomes |= self._settled(sent)
+        except MailsyncError:
+            for one in sent.values():
+                note_sent(self._notes, one.write.key, one.meant, one.etag)
+            raise
         return [outcomes[number] for number in range(len(writes))]
 
     def look(self) -> None:
@@ -200,7 +213,7 @@ class DavDataset:
         except Malformed as error:
             return Unreadable(key, str(error))
         etag = Etag(found.etag.encode()) if found.etag else None
-        return Change(key, as_meant(self._notes, key, made), etag)
+        return Change(key, as_meant(self._notes, key, made, found.etag), etag)
 
     def _write(self, write: Write) -> Outcome | _Sent:
         """What becomes of a write, or that the server took it."""
@@ -222,7 +235,7 @@ class DavDataset:
 
     def _compare_and_set(self, write: Write) -> Outcome | _Sent:
         present = self._present(write.key)
-        shown = None if present is None else as_meant(self._notes, write.key, present.made)
+        shown = None if present is None else self._shown(write.key, present)
         if not same_fields(shown, write.expected):
             return Outcome(Result.CHANGED)
         if present is None:
@@ -239,6 +252,9 @@ class DavDataset:
         if not self._form.settled(made, fields):
             raise Unfit("would not be read back as it is")
         return self._put(write, data, wanted, present.etag)
+
+    def _shown(self, key: Key, present: _Present) -> Fields:
+        return as_meant(self._notes, key, present.made, present.etag)
 
     def _present(self, key: Key) -> _Present | None:
         """What is there. Raises :class:`Malformed`."""

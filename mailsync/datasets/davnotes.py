@@ -5,6 +5,8 @@ Rules
 * Servers rewrite what they are given: they sort, escape, add, and some drop what they do not
   know. That is nobody's edit. Of each field that came back otherwise it is noted what was meant
   and what was made of it; as long as the server shows just that, it means what was meant.
+* Where it could not be read back, what was sent is noted with the etag the server gave for it: by
+  that it is known again when the server can be reached.
 * What a server says has changed since a token is all that has only for somebody who knows what
   there was then. So the token is kept with a sum over all keys and etags of that moment, and is
   used by nobody who knows anything else: after a crash, a restore, another source, all is listed.
@@ -15,11 +17,11 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from hashlib import blake2b
 from operator import xor
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from mailsync.core.model import Etag, Fields, Key
 from mailsync.datasets.base import Notes
@@ -80,9 +82,19 @@ def note_rewriting(notes: Notes, key: Key, meant: Fields, made: Fields) -> None:
     _keep(notes, key, found)
 
 
-def as_meant(notes: Notes, key: Key, made: Fields) -> Fields:
+def note_sent(notes: Notes, key: Key, meant: Fields, etag: str) -> None:
+    """Note what was written and could not be read back."""
+    _keep(notes, key, [etag, dict(meant)])
+
+
+def as_meant(notes: Notes, key: Key, made: Fields, etag: str) -> Fields:
     """What the fields that a server shows mean. What it shows otherwise by now is forgotten."""
-    noted = dict(_noted(notes, key))
+    sent = _read(notes, key)
+    if isinstance(sent, list):
+        notes.pop(key)
+        if sent[0] == etag:
+            note_rewriting(notes, key, sent[1], made)
+    noted = _noted(notes, key)
     if not noted:
         return made
     still = {name: one for name, one in noted.items() if _digest(made, name) == one[0]}
@@ -95,7 +107,7 @@ def as_meant(notes: Notes, key: Key, made: Fields) -> Fields:
 def as_made(notes: Notes, key: Key, wanted: Mapping[str, str], made: Fields) -> dict[str, str]:
     """The wanted fields, in the server's form where they mean what it shows already."""
     kept = dict(wanted)
-    for name, (digest, value) in _noted(notes, key):
+    for name, (digest, value) in _noted(notes, key).items():
         if value == wanted.get(name) and digest == _digest(made, name):
             kept.pop(name, None)
             if name in made:
@@ -103,16 +115,21 @@ def as_made(notes: Notes, key: Key, wanted: Mapping[str, str], made: Fields) -> 
     return kept
 
 
-def _noted(notes: Notes, key: Key) -> Iterator[tuple[str, tuple[str, str | None]]]:
+def _noted(notes: Notes, key: Key) -> Rewritten:
+    found = _read(notes, key)
+    return found if isinstance(found, dict) else {}
+
+
+def _read(notes: Notes, key: Key) -> Rewritten | list[Any] | None:
+    """What was rewritten of a record, or what was sent of it and not read back."""
     note = notes.get(key)
-    if note is not None:
-        yield from json.loads(zlib.decompress(note)).items()
+    return None if note is None else cast("Rewritten", json.loads(zlib.decompress(note)))
 
 
-def _keep(notes: Notes, key: Key, rewritten: Rewritten) -> None:
+def _keep(notes: Notes, key: Key, noted: Rewritten | list[Any]) -> None:
     notes.pop(key, None)
-    if rewritten:
-        notes[key] = zlib.compress(json.dumps(rewritten, ensure_ascii=False).encode())
+    if noted:
+        notes[key] = zlib.compress(json.dumps(noted, ensure_ascii=False).encode())
 
 
 def _digest(fields: Fields, name: str) -> str:
