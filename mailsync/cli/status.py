@@ -16,6 +16,7 @@ from mailsync.errors import UsageError
 if TYPE_CHECKING:
     from mailsync.cli.output import Output
     from mailsync.core.proving import Finding
+    from mailsync.core.requests import Asked
     from mailsync.cycle.site import Site
     from mailsync.store.history import Event
     from mailsync.store.transaction import Transaction
@@ -156,6 +157,8 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
             held=[[name, guid.hex()] for name, guid in sorted(link.held)],
             reason=link.refusal,
             proof=_proof(link.proof),
+            asking=_inquiry(link.asking),
+            asked=_inquiry(link.asked),
         )
     rows = [
         (
@@ -187,6 +190,18 @@ def _proof(found: Finding | None) -> dict[str, object] | None:
     if found is None:
         return None
     return {"at": moment(found.at), "equal": found.equal, "differing": found.differing}
+
+
+def _inquiry(inquiry: Asked | None) -> dict[str, object] | None:
+    """What was asked for, and when it was answered."""
+    if inquiry is None:
+        return None
+    return {
+        "datasets": sorted(inquiry.request.datasets),
+        "deletes": inquiry.request.deletes,
+        "at": moment(inquiry.at),
+        "answered": None if inquiry.answered_at is None else moment(inquiry.answered_at),
+    }
 
 
 def _prices(

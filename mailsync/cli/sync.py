@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     metavar="N",
     help="So many records of a dataset may be deleted at once.",
 )
+@click.option("--ask", metavar="PEER", help="Ask this peer to synchronize in its next cycle.")
+@click.option("--datasets", metavar="A,B", help="With --ask: only these; otherwise all.")
 @click.pass_context
 def sync(
     ctx: click.Context,
@@ -43,6 +45,8 @@ def sync(
     no_receive: bool,
     full: bool,
     allow_delete: int,
+    ask: str | None,
+    datasets: str | None,
 ) -> None:
     """Run one whole cycle: recover, receive, apply, determine, send."""
     import asyncio  # noqa: PLC0415  slow, as all that follows
@@ -52,12 +56,16 @@ def sync(
     from mailsync.cycle.site import open_site  # noqa: PLC0415
 
     invocation: Invocation = ctx.obj
+    if (datasets is not None and ask is None) or (ask is not None and no_send):
+        raise UsageError("--datasets goes with --ask, and --ask not with --no-send")
     with open_site(invocation.configuration_path()) as site, site.store.lock():
+        if ask is not None:
+            _ask(site, ask, datasets, allow_delete)
         extent = Extent(
             receiving=not no_receive,
             sending=not no_send,
             everything=full,
-            peers=chosen_peers(site, peers),
+            peers=chosen_peers(site, (*peers, ask) if peers and ask else peers),
             allow_delete=allow_delete,
         )
         with Bars(invocation.output) as bars:
@@ -80,6 +88,14 @@ def plan(ctx: click.Context, peers: tuple[str, ...]) -> None:
         planned = plan_sync(site, chosen_peers(site, peers))
         _show_plan(invocation.output, site, planned)
     ctx.exit(exit_of(planned.problems))
+
+
+def _ask(site: Site, peer: str, datasets: str | None, deletes: int) -> None:
+    from mailsync.cycle import asking  # noqa: PLC0415  slow
+
+    chosen_peers(site, [peer])
+    names = [] if datasets is None else [name.strip() for name in datasets.split(",")]
+    asking.ask(site, peer, names, deletes)
 
 
 def chosen_peers(site: Site, names: Iterable[str]) -> frozenset[str] | None:

@@ -27,6 +27,7 @@ from mailsync.core.entries import Value as Value
 from mailsync.core.entries import Woven
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.proofs import Proof
+from mailsync.core.requests import Asked, Request
 
 Guid = NewType("Guid", bytes)
 """Globally unique identifier of a record, made by mailsync (``identifiers``)."""
@@ -210,6 +211,9 @@ class Bundle:
     words: tuple[Word, ...] = ()
     proofs: tuple[Proof, ...] = ()
     """Match digests before a first synchronization; whether both sites hold the same."""
+    request: Request | None = None
+    answered: int | None = None
+    """Number of the reader's request that this answers."""
 
     @property
     def items(self) -> tuple[Extraction | DeleteOrder, ...]:
@@ -284,6 +288,9 @@ class Link:
     full_seen: int | None = None
     rejoin: bool = False
     """We were restored and the peer has not answered yet."""
+    asking: Asked | None = None
+    """What we asked the peer for last, and what the peer asked us for."""
+    asked: Asked | None = None
     asked_at: int | None = None
     """When a question still open, full bundle or ``ask``, last went (milliseconds since 1970)."""
 

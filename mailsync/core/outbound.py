@@ -27,6 +27,7 @@ from functools import reduce
 from itertools import groupby
 from operator import itemgetter, or_
 
+from mailsync.core.answering import said, to_say
 from mailsync.core.delivery import (
     acknowledgement,
     history,
@@ -176,6 +177,7 @@ def compose(
         room -= _weight(order.entries)
         if room <= 0:
             break
+    asks, answers = to_say(link)
     bundle = Bundle(
         stream=link.out,
         mark=next_mark(link, ledger.site.position, tag),
@@ -188,8 +190,10 @@ def compose(
         manifest=manifest if link.stale else None,
         full_seen=link.full_seen,
         ask=link.rejoin,
+        request=asks,
+        answered=answers,
     )
-    return bundle, sent(link, bundle, Positions.of(needs), now)
+    return bundle, said(sent(link, bundle, Positions.of(needs), now), bundle, now)
 
 
 def is_due(link: Link, pending: Positions, *, resend_before: int, owed_before: int) -> bool:

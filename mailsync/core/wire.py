@@ -13,7 +13,8 @@ Rules
     content  = preface [size noise] packed            packed: body, or a zstd frame of it
     noise    = size noise vector-noise*               see ``noise`` and ``vectors``
     body     = flags stream [stream] mark history [confirmed] [holes] cover [last] [lacking]
-               [refused] [stripped] [held] [manifest] [full-seen] [words] [proofs] form sections
+               [refused] [stripped] [held] [manifest] [full-seen] [words] [requests] [proofs]
+               form sections
                                                       a sequence of CBOR scalars
     stream   = generation nonce                       the sender's; the one acknowledged
     history  = count mark*
@@ -21,14 +22,14 @@ Rules
     holes, cover = count (gap length)*                each interval: gap and length, less one
     refused  = count name*
     lacking, held, manifest = count (name count guid*)*
-    words    = count word*                            see ``words``
+    words, requests                                   see ``words``
     proofs   = count proof*                           see ``testimony``
     sections = count section*                         form 1: rows, 2: columns; others are free
     section  = name count rows / columns              see ``rows`` and ``columns``
 
     flags    1 stream acknowledged  2 confirmed  4 holes     8 last         16 lacking
              32 refused             64 stripped  128 manifest 256 full-seen 512 an answer is needed
-             1024 words             2048 held    8192 proofs
+             1024 words             2048 held    4096 requests 8192 proofs
 
 What is optional is there if its flag is set. What stays the same from bundle to bundle stands at
 the beginning, and is found whole in the prior.
@@ -203,6 +204,7 @@ class _Flag(IntFlag):
     ASK = 512
     WORDS = 1024
     HELD = 2048
+    REQUESTS = 4096
     PROOFS = 8192
 
 
@@ -224,6 +226,7 @@ def _flags_of(bundle: Bundle) -> _Flag:
         _Flag.ASK: bundle.ask,
         _Flag.WORDS: bool(bundle.words),
         _Flag.HELD: bool(told.held),
+        _Flag.REQUESTS: bundle.request is not None or bundle.answered is not None,
         _Flag.PROOFS: bool(bundle.proofs),
     }
     return _Flag(sum(flag for flag, is_there in there.items() if is_there))
@@ -232,7 +235,8 @@ def _flags_of(bundle: Bundle) -> _Flag:
 class _BundleWriter(ProofWriter):
     def bundle(self, bundle: Bundle, form: int) -> None:
         told = bundle.acknowledgement
-        self.number(int(_flags_of(bundle)))
+        flags = _flags_of(bundle)
+        self.number(int(flags))
         self._stream(bundle.stream)
         if told.stream is not None:
             self._stream(told.stream)
@@ -251,6 +255,8 @@ class _BundleWriter(ProofWriter):
             self.number(bundle.full_seen, TAGS)
         if bundle.words:
             self.words(bundle.words)
+        if _Flag.REQUESTS in flags:
+            self.requests(bundle.request, bundle.answered)
         if bundle.proofs:
             self.proofs(bundle.proofs)
         self._sections(bundle, form)
@@ -311,6 +317,7 @@ class _BundleReader(ProofReader):
         manifest = self._listing() if _Flag.MANIFEST in flags else None
         full_seen = self.number(TAGS) if _Flag.FULL_SEEN in flags else None
         words = self.words() if _Flag.WORDS in flags else ()
+        request, answered = self.requests() if _Flag.REQUESTS in flags else (None, None)
         proofs = self.proofs() if _Flag.PROOFS in flags else ()
         rows = self._sections()
         return Bundle(
@@ -327,6 +334,8 @@ class _BundleReader(ProofReader):
             _Flag.ASK in flags,
             words,
             proofs,
+            request,
+            answered,
         )
 
     def _told(self, flags: _Flag, stream: Stream | None) -> Acknowledgement:

@@ -1,8 +1,10 @@
-"""Words: what sites say to each other before a first synchronization, within a bundle's body.
+"""What sites say to each other besides records, within a bundle's body: words before a first
+synchronization, and requests.
 
 Rules
 -----
-* A word names its dataset and its digests' tag, so that it can come late, or twice.
+* A word names its dataset and its digests' tag, so that it can come late, or twice. A request has a
+  number for the same reason.
 
 ::
 
@@ -10,6 +12,8 @@ Rules
     word    = 1 name tag shared size start symbols    digests; symbols: see ``reconciliation``
             | 2 name tag have                         they were not enough
             | 3 name tag ranks                        what the sender holds alike: intervals
+    requests = kind [number deletes count name*] [number]
+                                                      kind: 1 a request, 2 an answer, 3 both
 """
 
 from __future__ import annotations
@@ -19,10 +23,13 @@ from typing import Final
 
 from mailsync.core.columns import ColumnReader, ColumnWriter
 from mailsync.core.digests import Digests, Matched, MoreDigests, Word
+from mailsync.core.requests import Request
 from mailsync.core.rows import TAGS
 from mailsync.errors import BadFormat
 
 _KINDS: Final = (Digests, MoreDigests, Matched)
+_ASKS: Final = 1
+_ANSWERS: Final = 2
 
 
 class WordWriter(ColumnWriter):
@@ -46,6 +53,18 @@ class WordWriter(ColumnWriter):
                 case Matched():
                     self.positions(word.ranks)
 
+    def requests(self, request: Request | None, answered: int | None) -> None:
+        """What is asked, and the number of the request that is answered; one of them at least."""
+        self.number(_ASKS * (request is not None) + _ANSWERS * (answered is not None))
+        if request is not None:
+            self.number(request.number, TAGS)
+            self.number(request.deletes)
+            self.count(len(request.datasets))
+            for name in sorted(request.datasets):
+                self.name(name)
+        if answered is not None:
+            self.number(answered, TAGS)
+
 
 class WordReader(ColumnReader):
     """Reads words, too."""
@@ -53,6 +72,18 @@ class WordReader(ColumnReader):
     def words(self) -> tuple[Word, ...]:
         """What is said before a first synchronization."""
         return tuple(self._word() for _ in range(self.count()))
+
+    def requests(self) -> tuple[Request | None, int | None]:
+        """What is asked, and the number of the request that is answered."""
+        kind = self.number(_ASKS + _ANSWERS + 1)
+        if not kind:
+            raise BadFormat("a request or an answer was expected")
+        request = self._request() if kind & _ASKS else None
+        return request, self.number(TAGS) if kind & _ANSWERS else None
+
+    def _request(self) -> Request:
+        number, deletes = self.number(TAGS), self.number()
+        return Request(number, frozenset(self.name() for _ in range(self.count())), deletes)
 
     def _word(self) -> Word:
         kind = self.number(len(_KINDS) + 1)

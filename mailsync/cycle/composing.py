@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
-from mailsync.core import delivery, outbound, wire
+from mailsync.core import answering, delivery, outbound, wire
 from mailsync.core.ledger import Ledger
 from mailsync.core.matching import is_alike
 from mailsync.core.merge import subject_of
@@ -21,13 +21,13 @@ from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.proofs import Proof
 from mailsync.cycle import matching, verifying
 from mailsync.cycle.budget import allowance, fits_no_day, share
+from mailsync.cycle.logbook import log_composed
 from mailsync.cycle.packing import containers, room_for
 from mailsync.cycle.partly import forget_parts, label_of, receipts_for
 from mailsync.cycle.pending import Pending, look_for
 from mailsync.cycle.pricing import mail_sizes
 from mailsync.cycle.report import Report, Waiting
 from mailsync.cycle.site import Peer, Site
-from mailsync.store.history import Event
 from mailsync.store.outbox import Queued
 from mailsync.store.routes import Route
 from mailsync.store.transaction import Transaction
@@ -132,7 +132,9 @@ def ground(site: Site, transaction: Transaction, items: list[Queued]) -> None:
     for item in items:
         link = links[item.peer]
         flights = delivery.without(link.flights, item.positions)
-        links[item.peer] = replace(link, flights=flights, owe_since=0, asked_at=None)
+        links[item.peer] = answering.unsaid(
+            replace(link, flights=flights, owe_since=0, asked_at=None)
+        )
     transaction.save_links(links)
 
 
@@ -252,7 +254,7 @@ def _compose_one(pending: Pending, transaction: Transaction) -> Composed | None:
     matching.note_said(transaction, peer.name, draft.bundle.words, desk.now)
     verifying.note_said(transaction, peer.name, draft.bundle.proofs, desk.now)
     _queue(site, transaction, peer, draft.bundle, draft.containers, label_of(desk.name))
-    _log(transaction, peer, draft.bundle, desk.now)
+    log_composed(transaction, peer.name, draft.bundle, desk.now)
     return Composed(
         Counter(item.dataset for item in draft.bundle.extractions),
         Counter(item.dataset for item in draft.bundle.deletes),
@@ -357,15 +359,3 @@ def _queue(
             ),
             content,
         )
-
-
-def _log(transaction: Transaction, peer: Peer, bundle: Bundle, now: int) -> None:
-    records = sum(item.dataset != CONFLICTS for item in bundle.extractions)
-    what = f"{records} records, {len(bundle.deletes)} deletes"
-    if bundle.words:
-        what = f"match digests, {what}"
-    elif bundle.proofs:
-        what = f"a check of equality, {what}"
-    elif not bundle.extractions and not bundle.deletes:
-        what = "an acknowledgement"
-    transaction.history.log(Event(now, "composed", peer.name, None, what))

@@ -81,7 +81,8 @@ def undeletable(site: Site, names: Iterable[str], report: Report, meant: int) ->
     for name in names:
         with site.store.transaction() as transaction:
             stopped = transaction.stops.of(name, received=True)
-            meant_here = max(meant, 0 if stopped is None else stopped.meant)
+            released = 0 if stopped is None else stopped.meant
+            meant_here = max(meant, released, report.meant.get(name, 0))
             found = None
             if deleted := transaction.records.count_undeleted(name):
                 known = transaction.records.count_keys(name)

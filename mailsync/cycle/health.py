@@ -11,6 +11,7 @@ from mailsync.core.delivery import awaited_from, in_flight, is_pending, without
 from mailsync.core.model import Link, RecordId
 from mailsync.core.positions import Positions
 from mailsync.core.proving import Finding
+from mailsync.core.requests import Asked
 from mailsync.cycle.site import Site
 from mailsync.cycle.verifying import in_words, last_proof
 from mailsync.store.transaction import Transaction
@@ -52,6 +53,9 @@ class LinkHealth:
     """Records that wait at the peer, for its datasets do not take them."""
     proof: Finding | None
     """What was last found out of whether both hold the same."""
+    asking: Asked | None
+    """What we asked the peer for last, and what it asked us for."""
+    asked: Asked | None
 
     @property
     def troubled(self) -> bool:
@@ -84,6 +88,10 @@ class LinkHealth:
             yield f"{self.peer} holds {count} records of {name}: see mailsync held list there."
         if self.proof is not None:
             yield f"{self.peer} {in_words(self.proof)}, as of {moment(self.proof.at)}."
+        if self.asking is not None:
+            yield f"We asked {self.peer} {_told(self.asking)}."
+        if self.asked is not None:
+            yield f"{self.peer} asked us {_told(self.asked)}."
 
     def _open(self) -> str:
         if self.oldest_unconfirmed is None:
@@ -139,6 +147,8 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
         refusing=link.refusing,
         held=link.held,
         proof=last_proof(transaction, link.peer),
+        asking=link.asking,
+        asked=link.asked,
     )
 
 
@@ -153,6 +163,14 @@ def _is_silent(site: Site, link: Link, now: int) -> bool:
     limit = max(SILENT_FACTOR * usual, SILENT_MIN_MS)
     heard = max(oldest, link.heard_at or 0)
     return now - heard > limit
+
+
+def _told(inquiry: Asked) -> str:
+    """What became of a request."""
+    answer = "not answered yet"
+    if inquiry.answered_at is not None:
+        answer = f"answered at {moment(inquiry.answered_at)}"
+    return f"at {moment(inquiry.at)} {inquiry.request.words}; {answer}"
 
 
 def shown(positions: Positions) -> str:

@@ -19,12 +19,13 @@ from mailsync.carriers.base import Arrival, Mailbox, Place
 from mailsync.core import container, parts, sealing, wire
 from mailsync.core.delivery import owing, unread
 from mailsync.core.inbound import Received, Verdict, receive
-from mailsync.core.model import CONFLICTS, Bundle
+from mailsync.core.model import Bundle
 from mailsync.core.preface import Preface
 from mailsync.core.preface import read as preface_of
-from mailsync.cycle import matching, pairing, verifying
+from mailsync.cycle import asking, matching, pairing, verifying
 from mailsync.cycle.budget import day_of
 from mailsync.cycle.holding import log_held
+from mailsync.cycle.logbook import log_received
 from mailsync.cycle.partly import forget_parts, owe_receipt, send_missing
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
@@ -280,6 +281,8 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         if received.verdict is Verdict.EXPECTED:
             link = matching.hear(transaction, ledger, link, bundle, now)
             verifying.hear(transaction, link, bundle)
+        if not waiting.before:
+            link = asking.hear(transaction, link, bundle, report, now)
         log_held(transaction, links[waiting.peer], link, now)
         if link.acked != links[waiting.peer].acked:
             transaction.warnings.drop(f"route {waiting.peer}")
@@ -288,7 +291,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         site.save(transaction, ledger, now)
         transaction.save_links({**received.links, waiting.peer: link})
         transaction.inbox.finish(waiting.number, "applied", received.verdict.name.lower())
-        _log_received(transaction, waiting.peer, bundle, received, conflicts, now)
+        log_received(transaction, waiting.peer, bundle, received, conflicts, now)
     _count(report, waiting.peer, received, conflicts)
 
 
@@ -312,32 +315,6 @@ def _decode(
     if not waiting.before:
         bodies.received(waiting.peer, preface.serial, read.body)
     return read.bundle
-
-
-def _log_received(
-    transaction: Transaction,
-    peer: str,
-    bundle: Bundle,
-    received: Received,
-    conflicts: int,
-    now: int,
-) -> None:
-    words = f"{received.upserts} records, {received.deletes} deletes, {conflicts} conflicts"
-    if bundle.words:
-        words = f"match digests, {words}"
-    elif bundle.proofs:
-        words = f"a check of equality, {words}"
-    elif not bundle.extractions and not bundle.deletes:
-        words = "an acknowledgement"
-    if received.verdict is not Verdict.EXPECTED:
-        words += f"; {received.verdict.value}"
-    transaction.history.log(Event(now, "received", peer, None, words))
-    for name in sorted(received.refused - {CONFLICTS}):
-        words = f"offers the dataset {name}, which this site does not take from it"
-        transaction.history.log(Event(now, "refused", peer, None, words))
-    for order in bundle.deletes:
-        text = f"{order.dataset}: {order.reason.value} at {peer}"
-        transaction.history.log(Event(now, "delete order", peer, bytes(order.guid), text))
 
 
 def _count(report: Report, peer: str, received: Received, conflicts: int) -> None:

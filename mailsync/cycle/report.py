@@ -90,6 +90,8 @@ class Report:
     """Datasets that the record map is up to date with."""
     held: dict[str, dict[str, str]] = field(default_factory=dict)
     """By dataset: record or file, and why it waits for a person."""
+    meant: dict[str, int] = field(default_factory=dict)
+    """By dataset: so many deletes are meant, says a peer's person."""
     doubtful: set[RecordId] = field(default_factory=set)
     """Records that may be one with what is held; they are not sent."""
     rejected: list[str] = field(default_factory=list)

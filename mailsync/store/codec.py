@@ -31,6 +31,7 @@ from mailsync.core.model import (
 from mailsync.core.positions import Positions
 from mailsync.core.proofs import Cut, Digest
 from mailsync.core.proving import Finding, Inquiry, Reply, Streams
+from mailsync.core.requests import Asked, Request
 
 REMEMBERED_MAX = 2_048
 """Bytes of a link's state that is remembered decoded: one with a first load under way is larger,
@@ -67,6 +68,8 @@ def link_state(link: Link) -> bytes:
             "full_seen": link.full_seen,
             "rejoin": link.rejoin,
             "asked_at": link.asked_at,
+            "asking": _asked(link.asking),
+            "asked": _asked(link.asked),
         }
     )
 
@@ -113,7 +116,23 @@ def _link_of(peer: str, state: bytes) -> Link:
         full_seen=kept["full_seen"],
         rejoin=kept["rejoin"],
         asked_at=kept.get("asked_at"),
+        asking=_asked_of(kept["asking"]),
+        asked=_asked_of(kept["asked"]),
     )
+
+
+def _asked(inquiry: Asked | None) -> tuple[object, ...] | None:
+    if inquiry is None:
+        return None
+    number, datasets, deletes = inquiry.request
+    return (number, sorted(datasets), deletes, *inquiry[1:])
+
+
+def _asked_of(kept: list[Any] | None) -> Asked | None:
+    if kept is None:
+        return None
+    number, datasets, deletes, *rest = kept
+    return Asked(Request(number, frozenset(datasets), deletes), *rest)
 
 
 def _record_ids(kept: list[tuple[str, bytes]]) -> frozenset[RecordId]:

@@ -19,6 +19,7 @@ from mailsync.core.model import (
 )
 from mailsync.core.positions import Positions
 from mailsync.core.proofs import Alike, Cut, Digest, Lacking, MoreSymbols, Proof, Question, Sketch
+from mailsync.core.requests import Request
 
 counters = st.integers(0, 2**53 - 1) | st.integers(0, 50)
 random_64 = st.integers(0, 2**64 - 1) | st.integers(0, 2)
@@ -114,6 +115,7 @@ proofs = (
     | st.builds(MoreSymbols, tags, counters)
     | st.builds(Lacking, tags, st.lists(tags, max_size=4).map(tuple))
 )
+requests = st.builds(Request, tags, st.frozensets(names, max_size=3), counters)
 
 
 def by_position(
@@ -141,6 +143,8 @@ def _bundle(
     ask: bool,  # noqa: FBT001  as in a bundle
     said: list[Word],
     proven: list[Proof],
+    request: Request | None,
+    answered: int | None,
 ) -> Bundle:
     return Bundle(
         stream,
@@ -156,6 +160,8 @@ def _bundle(
         ask,
         tuple(said),
         tuple(proven),
+        request,
+        answered,
     )
 
 
@@ -173,4 +179,6 @@ bundles = st.builds(
     st.booleans(),
     st.lists(words, max_size=3),
     st.lists(proofs, max_size=2),
+    st.none() | requests,
+    st.none() | tags,
 )
