@@ -10,11 +10,12 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import killed, revived
+from mailsync.core.merge import delete_note, killed, newest_dot, note_id, revived
 from mailsync.core.model import (
     ABSENT,
     Absent,
@@ -26,6 +27,7 @@ from mailsync.core.model import (
     RecordId,
     Sighting,
     Value,
+    is_alive,
 )
 
 RESOLUTION: Final = "resolution"
@@ -75,17 +77,36 @@ def restore(ledger: Ledger, note: Note, stroke: Dot) -> bool:
         return False
     if note.field is None:
         ledger.bump(replace(record, entries=killed(record.entries)))
-    else:
+    elif is_alive(record.entries):
         write(ledger, record, note.field, note.value, stroke)
+    else:
+        revive(ledger, record, {note.field: note.value}, stroke)
     return True
+
+
+def revive(
+    ledger: Ledger, record: Record, values: Mapping[str, Value | Absent], stroke: Dot
+) -> None:
+    """Bring back a deleted record, with all that was in it but for these values.
+
+    Every field is a new write: nobody is to take the delete for one that had not seen it, where
+    deletes win; nor, where edits do, the write for one that had not seen the delete. There the
+    note that others would make of that is made here, closed.
+    """
+    noted = delete_note(record.id, newest_dot(record.entries))
+    ledger.note([noted])
+    note = ledger.get(note_id(noted))
+    if note is not None and resolution(note) is None:
+        close(ledger, note, KEPT, stroke)
+    before = {name: entry.value for name, entry in record.entries.items()}
+    entries = {name: Entry(stroke, value) for name, value in {**before, **values}.items()}
+    context = {**record.context, stroke: Sighting(ledger.next_position)}
+    ledger.bump(revived(replace(record, entries=entries, context=context)))
 
 
 def keep_row(ledger: Ledger, record: Record, stroke: Dot) -> None:
     """Bring back a record that was deleted elsewhere, as the row that is still here shows it."""
-    entries = {name: Entry(stroke, value) for name, value in (record.shadow or {}).items()}
-    context = {**record.context, stroke: Sighting(ledger.next_position)}
-    kept = replace(record, entries={**record.entries, **entries}, context=context)
-    ledger.bump(revived(kept))
+    revive(ledger, record, record.shadow or {}, stroke)
 
 
 def close(ledger: Ledger, note: Record, how: str, stroke: Dot) -> None:

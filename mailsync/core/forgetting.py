@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from mailsync.core.delivery import carries, is_settled, is_wanted
 from mailsync.core.ledger import Ledger
+from mailsync.core.merge import dots_of_deletes
 from mailsync.core.model import (
     NO_MARKER,
     Link,
@@ -41,8 +42,10 @@ def prune(ledger: Ledger, links: Mapping[str, Link], record: Record) -> None:
             )
         ):
             return
-    own = dots_of(record.entries)
-    context = {dot: sighting for dot, sighting in record.context.items() if dot in own}
+    kept = dots_of(record.entries)
+    if not is_alive(record.entries):
+        kept |= dots_of_deletes(record)
+    context = {dot: sighting for dot, sighting in record.context.items() if dot in kept}
     pruned = replace(record, context=context, whole_for=frozenset())
     if pruned != record:
         ledger.keep(pruned)

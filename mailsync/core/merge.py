@@ -89,6 +89,14 @@ def killed(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     return {name: entry._replace(killed=True) for name, entry in entries.items()}
 
 
+def dots_of_deletes(record: Record) -> frozenset[Dot]:
+    """The dots of the deletes that a tombstone descends from, where deletes have any: they are
+    greater than all writes that these have killed.
+    """
+    newest = max(dots_of(record.entries), default=None)
+    return frozenset(dot for dot in record.context if newest is not None and dot > newest)
+
+
 def revived(record: Record) -> Record:
     """A record that lives again. Those who had confirmed its end may have forgotten all of it, and
     with it that we knew its ancestors: to them our edit would look like one that had not seen

@@ -14,8 +14,9 @@ Rules
 * What a decision overrules is noted in its turn, so that nothing is lost.
 * ``ask`` decides nothing: the newest stands, and the note waits for a person.
 * Where deletes win, a record of which a delete has killed some write is dead, whatever is written
-  to it by those who did not know of the delete; what they wrote is noted. It is never revived:
-  brought back it is a new record, with a GUID of its own.
+  to it by those who did not know of the delete; what they wrote is noted. There a delete has a dot
+  of its own, an ancestor of the tombstone greater than all its writes: who has that as an ancestor,
+  too, knows of the delete and brings the record back, every field of it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from mailsync.core.decisions import (
     write,
 )
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import Loss, field_note, killed, note_id
+from mailsync.core.merge import Loss, dots_of_deletes, field_note, killed, note_id
 from mailsync.core.model import (
     ABSENT,
     CONFLICTS,
@@ -134,17 +135,21 @@ class Due(NamedTuple):
     """Our writes that lost, with the identities of their notes."""
     deletes: list[RecordId]
     """Records that live although a delete killed some of their writes."""
+    deaths: list[RecordId]
+    """Records whose delete has no dot yet."""
 
     def __bool__(self) -> bool:
         """Is there anything?"""
-        return bool(self.losses or self.deletes)
+        return bool(self.losses or self.deletes or self.deaths)
 
 
-def due(ledger: Ledger, policies: Policies) -> Due:
-    """What the ledger's transaction leaves to be decided by us."""
+def due(ledger: Ledger, policies: Policies, peer: str | None = None) -> Due:
+    """What the ledger's transaction leaves to be decided by us. ``peer``: who caused it; None: our
+    own users.
+    """
     _name_winners(ledger, policies)
     losses: dict[RecordId, Note] = {}
-    deletes = []
+    deletes, deaths = [], []
     overruled = {note.record for note in ledger.notes.values() if note.field is None}
     for record in list(ledger.changed.values()):
         if record.dataset == CONFLICTS:
@@ -152,11 +157,16 @@ def due(ledger: Ledger, policies: Policies) -> Due:
                 losses |= _of_note(ledger, policies, record)
         elif record.dataset in policies:
             losses |= _of_record(ledger, policies[record.dataset], record)
-            if policies[record.dataset].deletes is Deletes.DELETE_WINS and (
-                record.id in overruled or _is_revived(record, ledger.before(record.id))
+            if policies[record.dataset].deletes is not Deletes.DELETE_WINS:
+                continue
+            before = ledger.before(record.id)
+            if not is_alive(record.entries):
+                deaths += [] if dots_of_deletes(record) else [record.id]
+            elif (record.id in overruled or _is_revived(before, record)) and not _is_known(
+                before, record, peer
             ):
                 deletes.append(record.id)
-    return Due(list(losses.items()), deletes)
+    return Due(list(losses.items()), deletes, deaths)
 
 
 def decide(ledger: Ledger, policies: Policies, found: Due, stroke: Dot) -> dict[RecordId, str]:
@@ -167,6 +177,8 @@ def decide(ledger: Ledger, policies: Policies, found: Due, stroke: Dot) -> dict[
     undecided = {}
     for record_id in found.deletes:
         _carry_out(ledger, record_id)
+    for record_id in (*found.deletes, *found.deaths):
+        _sign_delete(ledger, record_id, stroke)
     for own, note in found.losses:
         noted = ledger.get(own)
         if noted is not None and _is_ours(ledger, policies, noted, note):
@@ -268,12 +280,26 @@ def _dispute(note: Note, standing: Entry, record: Record) -> Dispute:
     )
 
 
-def _is_revived(record: Record, before: Record | None) -> bool:
-    """Did an edit that did not know of a delete revive the record?"""
-    if not is_alive(record.entries):
-        return False
+def _is_revived(before: Record | None, record: Record) -> bool:
+    """Did an edit make the record live again that was dead, or should be?"""
     was_dead = before is not None and not is_alive(before.entries)
     return was_dead or any(entry.killed for entry in record.entries.values())
+
+
+def _is_known(before: Record | None, record: Record, peer: str | None) -> bool:
+    """Did the peer know of all deletes that we know of, and bring the whole record back?"""
+    if before is None or is_alive(before.entries):
+        return False
+    dots = dots_of_deletes(before)
+    whole = not any(entry.killed for entry in record.entries.values())
+    return whole and bool(dots) and all(peer in record.context[dot].known for dot in dots)
+
+
+def _sign_delete(ledger: Ledger, record_id: RecordId, stroke: Dot) -> None:
+    record = ledger.get(record_id)
+    if record is not None and record.entries:
+        context = {**record.context, stroke: Sighting(record.position)}
+        ledger.keep(replace(record, context=context))
 
 
 def _carry_out(ledger: Ledger, record_id: RecordId) -> None:

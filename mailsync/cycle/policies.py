@@ -72,9 +72,13 @@ def settle(
     ledger: Ledger,
     now: int,
     bits: Callable[[int], int],
+    peer: str | None,
 ) -> None:
-    """Decide what the ledger's transaction leaves to us. Call before the ledger is saved."""
-    due = policies.due(ledger, found) if found else None
+    """Decide what the ledger's transaction leaves to us. Call before the ledger is saved.
+
+    ``peer``: whose bundle caused it; None: it was our own users.
+    """
+    due = policies.due(ledger, found, peer) if found else None
     if not due:
         return
     undecided = policies.decide(ledger, found, due, ledger.stroke(now, bits(32)))

@@ -288,7 +288,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
             transaction.warnings.drop(f"route {waiting.peer}")
             forget_parts(transaction, waiting.peer, link.acked)
         conflicts = len(ledger.notes) + transaction.journal.enter_received(ledger, now)
-        site.save(transaction, ledger, now)
+        site.save(transaction, ledger, now, waiting.peer)
         transaction.save_links({**received.links, waiting.peer: link})
         transaction.inbox.finish(waiting.number, "applied", received.verdict.name.lower())
         log_received(transaction, waiting.peer, bundle, received, conflicts, now)

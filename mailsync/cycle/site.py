@@ -187,9 +187,14 @@ class Site:
         known = (p.name for p in self.peers.values() if p.public.site_number == number)
         return next(known, f"{number:016x}")
 
-    def save(self, transaction: Transaction, ledger: Ledger, now: int) -> None:
-        """Write what the ledger gathered, and what the policies decide about it."""
-        settle(self.policies, transaction, ledger, now, self.surroundings.bits)
+    def save(
+        self, transaction: Transaction, ledger: Ledger, now: int, peer: str | None = None
+    ) -> None:
+        """Write what the ledger gathered, and what the policies decide about it.
+
+        ``peer``: whose bundle caused it; None: it was our own users.
+        """
+        settle(self.policies, transaction, ledger, now, self.surroundings.bits, peer)
         transaction.save(ledger, now)
 
     def expand(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from mailsync.core.model import Absent, Bundle, Fields, Key, Value
+from mailsync.core.model import Absent, Bundle, Fields, Key, Value, is_alive
 from mailsync.core.policies import (
     EVERY_FIELD,
     Decide,
@@ -56,6 +56,7 @@ WEIGHTS = {
     "toggle": 1.0,
     "calm": 0.5,
     "post": 9.0,
+    "revive": 1.0,
 }
 FEATURES: list[frozenset[str]] = [
     frozenset(),
@@ -148,6 +149,11 @@ def _program_actions(
         yield f"collect {name}", partial(world.collect, name)
         if "purge" in features and budget["purge"]:
             yield f"purge {name}", partial(world.purge, name)
+        if "delete-wins" in features and budget["revive"]:
+            for record_id, record in sorted(world.sites[name].records.items()):
+                if record.entries and not is_alive(record.entries):
+                    label = f"revive {name} {record_id.guid.hex()}"
+                    yield label, partial(world.revive, name, record_id)
         if budget["backup"]:
             yield f"backup {name}", partial(world.backup, name)
         yield from _write_actions(world, name, features)
@@ -254,6 +260,7 @@ def history(
         restore=chance.choice([1, 1, 2]) if restoring else 0,
         expire=chance.choice([1, 2, 4]),
         purge=4,
+        revive=2,
     )
     weights = {**WEIGHTS, **({"expire": 1, "purge": 2} if "purge" in features else {})}
     world.purging = "action" if "purge" in features else "never" if restoring else "always"

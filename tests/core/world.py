@@ -11,8 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from mailsync.core import forgetting, outbound, record_map
-from mailsync.core.decisions import note_of
+from mailsync.core import decisions, forgetting, outbound, record_map
 from mailsync.core.identifiers import minted
 from mailsync.core.inbound import Verdict, receive
 from mailsync.core.ledger import Ledger, SiteState
@@ -77,6 +76,7 @@ class World:
     ) -> None:
         self.policies: dict[str, Policies] = {}
         self.authors: dict[int, str] = {}
+        self.revived: set[Guid] = set()
         self.random = random.Random(seed)
         self.scope = scope or {}
         self.carry = carry
@@ -153,17 +153,32 @@ class World:
             self.undone |= values
         self.deletes.append((name, values, guid))
 
+    def revive(self, name: str, record_id: RecordId) -> None:
+        """A person brings a deleted record back."""
+        ledger = self.ledger(name)
+        stroke = ledger.stroke(self.now + self.sites[name].skew, self.random.getrandbits(32))
+        decisions.revive(ledger, self.sites[name].records[record_id], {}, stroke)
+        self.save(name, ledger)
+        values = {entry.value for entry in self.sites[name].records[record_id].entries.values()}
+        self.undone |= {value for value in values if isinstance(value, int)}
+        self.deleted.discard(record_id.guid)
+        self.revived.add(record_id.guid)
+
     # --- the program
 
     def ledger(self, name: str) -> Ledger:
         self.now += 1
         return Ledger(self.sites[name].state, self.sites[name].records)
 
-    def commit(self, name: str, ledger: Ledger) -> None:
+    def commit(self, name: str, ledger: Ledger, peer: str | None = None) -> None:
         site = self.sites[name]
-        if name in self.policies and (found := due(ledger, self.policies[name])):
+        if name in self.policies and (found := due(ledger, self.policies[name], peer)):
             stroke = ledger.stroke(self.now + site.skew, self.random.getrandbits(32))
             decide(ledger, self.policies[name], found, stroke)
+        self.save(name, ledger)
+
+    def save(self, name: str, ledger: Ledger) -> None:
+        site = self.sites[name]
         site.state = ledger.site
         site.records.update(ledger.changed)
         for record_id in ledger.dropped:
@@ -279,14 +294,15 @@ class World:
             entries = {**(record.entries if record else {}), **order.entries}
             self.escaped_kills |= {e.value for e in entries.values() if isinstance(e.value, int)}
         self._check_notes(ledger)
-        self.commit(letter.recipient, ledger)
+        self.commit(letter.recipient, ledger, letter.sender)
         site.links.update(received.links)
         return received.verdict
 
     def _check_notes(self, ledger: Ledger) -> None:
         for note in ledger.notes.values():
             winner = note.winner if isinstance(note.winner, int) else 0
-            if note.value in self.history.get(winner, ()) and not self.rough:
+            known = note.value in self.history.get(winner, ()) and note.value not in self.undone
+            if known and not self.rough:
                 raise BrokenPromise(
                     f"false conflict: the author of {winner} had seen {note.value!r}"
                 )
@@ -399,7 +415,7 @@ class World:
             note
             for site in self.sites.values()
             for record in site.records.values()
-            if record.dataset == CONFLICTS and (note := note_of(record)) is not None
+            if record.dataset == CONFLICTS and (note := decisions.note_of(record)) is not None
         }
         self._check_losses(everything, {note.value for note in notes})
         self._check_deletes(everything, notes)
@@ -453,6 +469,8 @@ class World:
             if policy.of("f0") is Way.OURS:
                 mine = {value for value, author in self.authors.items() if author == name}
                 for note in notes:
+                    if note.record.guid in self.revived:
+                        continue  # a person said what it shall be
                     lives = note.record.guid in everything and note.value not in shown
                     if lives and note.value in mine - self.overwritten - self.gone:
                         raise BrokenPromise(f"{name} had the say, but its {note.value} lost")

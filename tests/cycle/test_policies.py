@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mailsync.core.model import Fields, Key
-from mailsync.cycle.conflicts import Conflict, list_conflicts, resolve
+from mailsync.cycle.conflicts import Conflict, list_conflicts, resolve, restore
 from mailsync.cycle.report import Report
 from mailsync.errors import Exit
 from tests.cycle.sites import Sites
@@ -157,6 +157,22 @@ def test_where_deletes_win_they_do(
     assert {report.exit_code for report in reports.values()} == {Exit.OK}
     for name in sites.sites:
         assert {c.loser for c in conflicts(sites, name)} == {"alice", "carol"}
+
+
+def test_what_a_delete_killed_comes_back_if_a_person_says_so(tmp_path: Path) -> None:
+    sites = three(tmp_path, CHAIN, 'delete_conflict = "delete-wins"')
+    write(sites, "carol", status="carol")
+    sites.rows("alice").clear()
+    settle(sites)
+    assert everywhere(sites) == []
+    (conflict,) = conflicts(sites, "bob")
+    restore(sites.sites["bob"], conflict.id, Report())
+    settle(sites)
+    assert everywhere(sites) == [{"status": "carol", "note": "-"}]
+    sites.rows("carol").clear()
+    settle(sites)
+    assert everywhere(sites) == []
+    assert all(c.closed for name in NAMES for c in conflicts(sites, name))
 
 
 RULES = """\
