@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "status": "mailsync.cli.status:status",
         "log": "mailsync.cli.status:log",
         "conflicts": "mailsync.cli.conflicts:conflicts",
+        "undo": "mailsync.cli.undo:undo",
         "held": "mailsync.cli.held:held",
         "verify": "mailsync.cli.verify:verify",
         "bundle": "mailsync.cli.bundle:bundle",

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
 from mailsync.cli.invocation import Invocation
 from mailsync.cli.output import moment
+from mailsync.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailsync.cli.output import Output
     from mailsync.core.model import Absent, Value
-    from mailsync.cycle.conflicts import Conflict
+    from mailsync.cycle.comparing import Author, Comparison, Line
+    from mailsync.cycle.conflicts import Choice, Conflict
 
 LOCK_SECONDS = 30
 """How long a decision waits for a cycle under way."""
@@ -24,10 +30,16 @@ def conflicts() -> None:
 
 @conflicts.command("list")
 @click.option("--all", "closed_too", is_flag=True, help="Closed ones too.")
+@click.option("--dataset", help="Of this dataset alone.")
 @click.pass_obj
-def show_list(invocation: Invocation, *, closed_too: bool) -> None:
+def show_list(invocation: Invocation, dataset: str | None, *, closed_too: bool) -> None:
     """List conflicts, newest last."""
-    found = [c for c in _all(invocation) if closed_too or c.closed is None]
+    found = [
+        conflict
+        for conflict in _all(invocation)
+        if (closed_too or conflict.closed is None)
+        and dataset in (None, conflict.note.record.dataset)
+    ]
     output = invocation.output
     rows = []
     for conflict in found:
@@ -41,10 +53,12 @@ def show_list(invocation: Invocation, *, closed_too: bool) -> None:
                 _shown(conflict.loser),
                 " over ".join(conflict.sites),
                 moment(conflict.entry.noted_at),
+                "waits for you" if conflict.waits else conflict.closed or "",
             )
         )
     if rows:
-        output.table(("id", "dataset", "field", "winner", "loser", "sites", "when"), rows)
+        head = ("id", "dataset", "field", "winner", "loser", "sites", "when", "")
+        output.table(head, rows)
     else:
         output.show("no conflicts")
     output.line("summary", conflicts=len(found))
@@ -54,66 +68,151 @@ def show_list(invocation: Invocation, *, closed_too: bool) -> None:
 @click.argument("conflict_id", metavar="ID")
 @click.pass_obj
 def show_one(invocation: Invocation, conflict_id: str) -> None:
-    """Show one conflict, both sides and the record as it now stands."""
-    from mailsync.core.model import merged_fields  # noqa: PLC0415  beside its only use
-    from mailsync.cycle.conflicts import find_conflict, list_conflicts  # noqa: PLC0415  slow
+    """Show one conflict side by side: what there was before, what stands, what lost."""
+    from mailsync.cycle.comparing import compare  # noqa: PLC0415  slow
     from mailsync.cycle.site import open_site  # noqa: PLC0415
 
     with (
         open_site(invocation.configuration_path()) as site,
         site.store.transaction() as transaction,
     ):
-        conflict = find_conflict(list_conflicts(site, transaction), conflict_id)
-        record = transaction.records.get(conflict.note.record)
-        standing = None if record is None else merged_fields(record)
-    output = invocation.output
-    output.show(
-        f"conflict {conflict.id}  {moment(conflict.entry.noted_at)}  {conflict.closed or 'open'}"
-    )
+        found = compare(site, transaction, conflict_id)
+    output, conflict = invocation.output, found.conflict
+    state = "waits for you" if conflict.waits else conflict.closed or "open"
+    output.show(f"conflict {conflict.id}  {moment(conflict.entry.noted_at)}  {state}")
     output.show(f"record   {conflict.note.record.dataset} {conflict.note.record.guid.hex()}")
-    output.show(f"field    {conflict.field or '(the whole record: a delete met an edit)'}")
-    output.show(f"winner   {_shown(conflict.winner)}   {conflict.sites[0]}")
-    output.show(f"loser    {_shown(conflict.loser)}   {conflict.sites[1]}")
-    output.show("the record now" if standing is not None else "the record is deleted")
-    for name, value in sorted((standing or {}).items()):
-        output.show(f"  {name} = {_shown(value)}")
-    output.line("summary", **_columns(conflict), record=standing)
+    if conflict.reason is not None:
+        output.show(f"why      {conflict.reason}")
+    _show_sides(output, found)
+    for other in found.together:
+        output.show(f"see also {other.id[:8]}: {other.field}, lost by the same write")
+    output.line(
+        "summary",
+        **_columns(conflict),
+        record={line.field: _plain(line.here) for line in found.lines} if found.stands else None,
+        here=_author(found.here),
+        there=_author(found.there),
+        fields=[_side_by_side(line) for line in found.lines],
+    )
+
+
+def _show_sides(output: Output, found: Comparison) -> None:
+    deleted = found.conflict.field is None
+    head = (
+        "",
+        "base",
+        "here" if found.here is None else f"here: {found.here.site}, {moment(found.here.at)}",
+        f"there: {found.there.site}, {moment(found.there.at)}",
+    )
+    rows = [
+        (
+            line.field,
+            _shown(line.base) if line.knows_base else "(unknown)",
+            _shown(line.here) if found.stands else "(deleted)",
+            "(deleted)" if deleted else _shown(line.there),
+        )
+        for line in found.lines
+    ]
+    output.sides(head, rows, {row for row, line in enumerate(found.lines) if line.differs})
+    if not found.lines:
+        output.show("the record is gone for good")
+
+
+def chosen(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which conflicts are meant."""
+    for decorate in (
+        click.option("--dataset", help="With --all: of this dataset alone."),
+        click.option("--all", "everything", is_flag=True, help="All open ones."),
+        click.option(
+            "--alike",
+            multiple=True,
+            metavar="ID",
+            help="All open ones of the same dataset, field and pair of sites.",
+        ),
+        click.argument("conflict_ids", nargs=-1, metavar="[ID]..."),
+    ):
+        command = decorate(command)
+    return command
 
 
 @conflicts.command()
-@click.argument("conflict_id", metavar="ID")
+@chosen
 @click.pass_obj
-def resolve(invocation: Invocation, conflict_id: str) -> None:
-    """Close a conflict: what won stays, here and at every other site."""
-    from mailsync.cycle.conflicts import resolve as close  # noqa: PLC0415  slow
+def resolve(
+    invocation: Invocation,
+    conflict_ids: tuple[str, ...],
+    alike: tuple[str, ...],
+    dataset: str | None,
+    *,
+    everything: bool,
+) -> None:
+    """Close conflicts: what won stays, here and at every other site."""
+    from mailsync.cycle.conflicts import resolve_all  # noqa: PLC0415  slow
     from mailsync.cycle.site import open_site  # noqa: PLC0415
 
+    choice = _choice(conflict_ids, alike, dataset, everything=everything)
     with (
         open_site(invocation.configuration_path()) as site,
         site.store.lock(LOCK_SECONDS),
     ):
-        conflict = close(site, conflict_id)
-    invocation.output.show(f"closed {conflict.id[:8]}: {_shown(conflict.winner)} stays")
-    invocation.output.line("summary", **_columns(conflict), resolution="kept")
+        found = resolve_all(site, choice)
+    for conflict in found:
+        invocation.output.show(f"closed {conflict.id[:8]}: {_shown(conflict.winner)} stays")
+    _tell(invocation.output, found, "kept")
 
 
 @conflicts.command()
-@click.argument("conflict_id", metavar="ID")
+@chosen
 @click.pass_obj
-def restore(invocation: Invocation, conflict_id: str) -> None:
-    """Bring back what lost, as a new edit that the next sync sends to everybody."""
-    from mailsync.cycle.conflicts import restore as bring_back  # noqa: PLC0415  slow
+def restore(
+    invocation: Invocation,
+    conflict_ids: tuple[str, ...],
+    alike: tuple[str, ...],
+    dataset: str | None,
+    *,
+    everything: bool,
+) -> None:
+    """Bring back what lost, as new edits that the next sync sends to everybody."""
+    from mailsync.cycle.conflicts import gone_for_good, restore_all  # noqa: PLC0415  slow
     from mailsync.cycle.report import Report  # noqa: PLC0415
     from mailsync.cycle.site import open_site  # noqa: PLC0415
 
+    choice = _choice(conflict_ids, alike, dataset, everything=everything)
     with (
         open_site(invocation.configuration_path()) as site,
         site.store.lock(LOCK_SECONDS),
     ):
-        conflict = bring_back(site, conflict_id, Report())
-    what = "the delete" if conflict.field is None else _shown(conflict.loser)
-    invocation.output.show(f"restored {conflict.id[:8]}: {what}")
-    invocation.output.line("summary", **_columns(conflict), resolution="restored")
+        found, gone = restore_all(site, choice, Report())
+    for conflict in found:
+        what = "the delete" if conflict.field is None else _shown(conflict.loser)
+        invocation.output.show(f"restored {conflict.id[:8]}: {what}")
+    for conflict in gone:
+        if not found:
+            raise gone_for_good(conflict)
+        invocation.output.say(str(gone_for_good(conflict)))
+    _tell(invocation.output, found, "restored")
+
+
+def _choice(
+    ids: tuple[str, ...], alike: tuple[str, ...], dataset: str | None, *, everything: bool
+) -> Choice:
+    """Raises UsageError where nothing is chosen."""
+    from mailsync.cycle.conflicts import Choice  # noqa: PLC0415  slow
+
+    if not (ids or alike or everything):
+        raise UsageError("name conflicts by their ids, or say --alike ID or --all")
+    if dataset is not None and not everything:
+        raise UsageError("--dataset goes with --all")
+    return Choice(ids, alike, everything, dataset)
+
+
+def _tell(output: Output, found: Sequence[Conflict], resolution: str) -> None:
+    for conflict in found:
+        output.line("conflict", **_columns(conflict))
+    if not found:
+        output.show("no conflicts")
+    only = _columns(found[0]) if len(found) == 1 else {}
+    output.line("summary", **only, conflicts=len(found), resolution=resolution)
 
 
 def _all(invocation: Invocation) -> list[Conflict]:
@@ -128,21 +227,35 @@ def _all(invocation: Invocation) -> list[Conflict]:
 
 
 def _columns(conflict: Conflict) -> dict[str, object]:
-    from mailsync.core.model import Absent  # noqa: PLC0415  beside its only use
-
     return {
         "id": conflict.id,
         "dataset": conflict.note.record.dataset,
         "guid": conflict.note.record.guid,
         "field": conflict.field,
-        "winner": None if isinstance(conflict.winner, Absent) else conflict.winner,
-        "loser": None if isinstance(conflict.loser, Absent) else conflict.loser,
+        "winner": _plain(conflict.winner),
+        "loser": _plain(conflict.loser),
         "sites": list(conflict.sites),
         "when": moment(conflict.entry.noted_at),
         "closed": conflict.closed,
         "waits": conflict.waits,
         "reason": conflict.reason,
     }
+
+
+def _side_by_side(line: Line) -> dict[str, object]:
+    sides = {"here": _plain(line.here), "there": _plain(line.there)}
+    base = {"base": _plain(line.base)} if line.knows_base else {}
+    return {"field": line.field, **base, **sides, "differs": line.differs}
+
+
+def _author(author: Author | None) -> dict[str, object] | None:
+    return None if author is None else {"site": author.site, "at": moment(author.at)}
+
+
+def _plain(value: Value | Absent) -> Value:
+    from mailsync.core.model import Absent  # noqa: PLC0415  beside its only use
+
+    return None if isinstance(value, Absent) else value
 
 
 def _shown(value: Value | Absent) -> str:

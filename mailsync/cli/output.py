@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -24,6 +24,9 @@ from mailsync.errors import MailsyncError
 
 PROGRESS_AFTER_SECONDS: Final = 1.0
 """What ends sooner needs no progress shown."""
+
+WIDTH_ELSEWHERE: Final = 120
+"""Columns of what is set side by side where no terminal says how wide it is."""
 
 Advance = Callable[[int], None]
 """Called with the number of things done since the last call."""
@@ -63,6 +66,30 @@ class Output:
         for row in cells:
             aligned = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             self.show("  ".join(aligned).rstrip())
+
+    def sides(
+        self, head: Sequence[str], rows: Sequence[Sequence[str]], lit: Collection[int]
+    ) -> None:
+        """Part of the result, side by side in cells; nothing with ``--json``.
+
+        Of the rows, those in ``lit`` stand out: by a mark, and by colour where there is any.
+        """
+        if self.json:
+            return
+        from rich.console import Console  # noqa: PLC0415  slow
+        from rich.table import Column, Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        wide = None if _is_terminal(sys.stdout) else WIDTH_ELSEWHERE
+        columns = [Column(Text(_visible(cell)), overflow="fold") for cell in ("", *head)]
+        table = Table(*columns, box=None, pad_edge=False)
+        for number, row in enumerate(rows):
+            mark, style = ("*", "bold yellow") if number in lit else ("", "dim")
+            table.add_row(mark, *(Text(_visible(cell)) for cell in row), style=style)
+        console = Console(file=sys.stdout, width=wide)
+        with console.capture() as captured:
+            console.print(table)
+        _echo(captured.get().rstrip("\n"), sys.stdout)
 
     def say(self, text: str) -> None:
         """A remark on standard error, unless ``-q``."""
@@ -135,8 +162,12 @@ def moment(milliseconds: int | None) -> str:
 
 
 def _write(text: str, stream: TextIO) -> None:
+    _echo(_visible(text), stream)
+
+
+def _echo(text: str, stream: TextIO) -> None:
     encoding = getattr(stream, "encoding", None) or "ascii"
-    safe = _visible(text).encode(encoding, "backslashreplace").decode(encoding)
+    safe = text.encode(encoding, "backslashreplace").decode(encoding)
     click.echo(safe, file=stream)
 
 

@@ -143,9 +143,15 @@ class Due(NamedTuple):
         return bool(self.losses or self.deletes or self.deaths)
 
 
-def due(ledger: Ledger, policies: Policies, peer: str | None = None) -> Due:
-    """What the ledger's transaction leaves to be decided by us. ``peer``: who caused it; None: our
-    own users.
+OUR_USERS: Final = ""
+"""In place of a peer's name."""
+
+
+def due(ledger: Ledger, policies: Policies, writer: str | None = None) -> Due:
+    """What the ledger's transaction leaves to be decided by us.
+
+    ``writer``: a peer whose bundle caused it, or OUR_USERS, who did not know of all that is in the
+    map; None: it is a decision of somebody who did.
     """
     _name_winners(ledger, policies)
     losses: dict[RecordId, Note] = {}
@@ -162,10 +168,8 @@ def due(ledger: Ledger, policies: Policies, peer: str | None = None) -> Due:
             before = ledger.before(record.id)
             if not is_alive(record.entries):
                 deaths += [] if dots_of_deletes(record) else [record.id]
-            elif (record.id in overruled or _is_revived(before, record)) and not _is_known(
-                before, record, peer
-            ):
-                deletes.append(record.id)
+            elif writer is not None and (record.id in overruled or _is_revived(before, record)):
+                deletes += [] if _knows(writer, before, record) else [record.id]
     return Due(list(losses.items()), deletes, deaths)
 
 
@@ -286,13 +290,13 @@ def _is_revived(before: Record | None, record: Record) -> bool:
     return was_dead or any(entry.killed for entry in record.entries.values())
 
 
-def _is_known(before: Record | None, record: Record, peer: str | None) -> bool:
-    """Did the peer know of all deletes that we know of, and bring the whole record back?"""
+def _knows(writer: str, before: Record | None, record: Record) -> bool:
+    """Did the writer know of all deletes that we know of, and bring the whole record back?"""
     if before is None or is_alive(before.entries):
         return False
     dots = dots_of_deletes(before)
     whole = not any(entry.killed for entry in record.entries.values())
-    return whole and bool(dots) and all(peer in record.context[dot].known for dot in dots)
+    return whole and bool(dots) and all(writer in record.context[dot].known for dot in dots)
 
 
 def _sign_delete(ledger: Ledger, record_id: RecordId, stroke: Dot) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailsync.core import decisions
 from mailsync.core.model import Absent, Note, Record, Value
 from mailsync.cycle.detecting import detect_dataset
-from mailsync.cycle.materialising import materialise_together
+from mailsync.cycle.materialising import materialise_datasets
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
 from mailsync.errors import UsageError
@@ -49,6 +50,23 @@ class Conflict:
         return self.note.value
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which conflicts are meant, by the beginnings of their ids."""
+
+    ids: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
+    """All open ones that are about the same dataset and field, between the same sites."""
+    everything: bool = False
+    """All open ones,"""
+    dataset: str | None = None
+    """... of this dataset alone."""
+
+    def takes_all_of(self, dataset: str) -> bool:
+        """Are all open conflicts of the dataset meant?"""
+        return self.everything and self.dataset in (None, dataset)
+
+
 def list_conflicts(site: Site, transaction: Transaction) -> list[Conflict]:
     """Every conflict, closed ones too, oldest first."""
     found = []
@@ -74,7 +92,7 @@ def count_waiting(site: Site, transaction: Transaction) -> int:
     return sum(conflict.waits for conflict in list_conflicts(site, transaction))
 
 
-def find_conflict(conflicts: list[Conflict], prefix: str) -> Conflict:
+def find_conflict(conflicts: Sequence[Conflict], prefix: str) -> Conflict:
     """The one conflict whose id begins so. Raises UsageError."""
     matching = [conflict for conflict in conflicts if conflict.id.startswith(prefix.lower())]
     if len(matching) == 1:
@@ -83,11 +101,56 @@ def find_conflict(conflicts: list[Conflict], prefix: str) -> Conflict:
     raise UsageError(f"{many} with {prefix}; see: mailsync conflicts list --all")
 
 
+def choose(conflicts: Sequence[Conflict], choice: Choice) -> list[Conflict]:
+    """The conflicts that are meant, oldest first. Raises UsageError."""
+    alike = [find_conflict(conflicts, prefix) for prefix in choice.alike]
+    named = {find_conflict(conflicts, prefix).id for prefix in choice.ids}
+    kinds = {_kind(conflict) for conflict in alike}
+    return [
+        conflict
+        for conflict in conflicts
+        if conflict.id in named
+        or (conflict.closed is None and _kind(conflict) in kinds)
+        or (conflict.closed is None and choice.takes_all_of(conflict.note.record.dataset))
+    ]
+
+
+def _kind(conflict: Conflict) -> tuple[str, str | None, frozenset[str]]:
+    """What conflicts that are alike have in common."""
+    return conflict.note.record.dataset, conflict.field, frozenset(conflict.sites)
+
+
+def resolve_all(site: Site, choice: Choice) -> list[Conflict]:
+    """Close these conflicts; what won stays. Returns them. Raises UsageError."""
+    with site.store.transaction() as transaction:
+        chosen = choose(list_conflicts(site, transaction), choice)
+        _close(site, transaction, chosen, decisions.KEPT)
+    return chosen
+
+
+def restore_all(
+    site: Site, choice: Choice, report: Report
+) -> tuple[list[Conflict], list[Conflict]]:
+    """Bring the losing sides of these conflicts back, as new edits, and close the conflicts.
+
+    Returns those, and others whose records are gone for good. Raises UsageError, DatasetError.
+    """
+    with site.store.transaction() as transaction:
+        chosen = choose(list_conflicts(site, transaction), choice)
+    local = {one.note.record.dataset for one in chosen} & site.sections.keys()
+    for name in local:
+        detect_dataset(site, name, report)
+    with site.store.transaction() as transaction:
+        gone = _close(site, transaction, chosen, decisions.RESTORED)
+    materialise_datasets(site, sorted(local), report)
+    for problem in report.problems:
+        raise problem
+    return [one for one in chosen if one not in gone], gone
+
+
 def resolve(site: Site, prefix: str) -> Conflict:
     """Close a conflict; what won stays. Raises UsageError."""
-    with site.store.transaction() as transaction:
-        conflict = find_conflict(list_conflicts(site, transaction), prefix)
-        _close(site, transaction, conflict, decisions.KEPT)
+    (conflict,) = resolve_all(site, Choice(ids=(prefix,)))
     return conflict
 
 
@@ -96,30 +159,34 @@ def restore(site: Site, prefix: str, report: Report) -> Conflict:
 
     Raises UsageError, DatasetError.
     """
-    with site.store.transaction() as transaction:
-        conflict = find_conflict(list_conflicts(site, transaction), prefix)
-    name = conflict.note.record.dataset
-    local = name in site.sections
-    if local:
-        detect_dataset(site, name, report)
-    with site.store.transaction() as transaction:
-        _close(site, transaction, conflict, decisions.RESTORED)
-    if local:
-        report.held |= materialise_together(site, [name], report)
-    return conflict
+    restored, gone = restore_all(site, Choice(ids=(prefix,)), report)
+    for conflict in gone:
+        raise gone_for_good(conflict)
+    return restored[0]
 
 
-def _close(site: Site, transaction: Transaction, conflict: Conflict, how: str) -> None:
+def gone_for_good(conflict: Conflict) -> UsageError:
+    """Why a conflict's losing side cannot come back."""
+    return UsageError(f"the record of conflict {conflict.id[:SHORT]} is gone for good")
+
+
+def _close(
+    site: Site, transaction: Transaction, chosen: Sequence[Conflict], how: str
+) -> list[Conflict]:
+    """Close these; returns those whose records are gone for good, which stay as they are."""
     now = site.surroundings.now()
     ledger = transaction.ledger()
     stroke = ledger.stroke(now, site.surroundings.bits(32))
-    restored = how == decisions.RESTORED
-    if restored and not decisions.restore(ledger, conflict.note, stroke):
-        raise UsageError(f"the record of conflict {conflict.id[:SHORT]} is gone for good")
-    note = ledger.get(conflict.entry.note.id)
-    if note is not None:
-        decisions.close(ledger, note, how, stroke)
-    transaction.save(ledger, now)
+    gone = []
+    for conflict in chosen:
+        note = ledger.get(conflict.entry.note.id)
+        restored = how == decisions.RESTORED
+        if restored and not decisions.restore(ledger, conflict.note, stroke):
+            gone.append(conflict)
+        elif note is not None:
+            decisions.close(ledger, note, how, stroke)
+    site.save(transaction, ledger, now)
+    return gone
 
 
 def _winner_site(site: Site, record: Record | None, note: Note) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mailsync.core.inbound import Received, Verdict
 from mailsync.core.model import CONFLICTS, Bundle
 from mailsync.store.history import Event
+from mailsync.store.inbox import Waiting
 from mailsync.store.transaction import Transaction
 
 
@@ -21,15 +22,16 @@ def log_composed(transaction: Transaction, peer: str, bundle: Bundle, now: int) 
 
 def log_received(
     transaction: Transaction,
-    peer: str,
+    waiting: Waiting,
     bundle: Bundle,
     received: Received,
     conflicts: int,
     now: int,
 ) -> None:
     """A bundle came, and this became of it."""
+    peer = waiting.peer
     counted = f"{received.upserts} records, {received.deletes} deletes, {conflicts} conflicts"
-    words = _in_words(bundle, counted)
+    words = _in_words(bundle, f"bundle {waiting.number}: {counted}")
     if received.verdict is not Verdict.EXPECTED:
         words += f"; {received.verdict.value}"
     transaction.history.log(Event(now, "received", peer, None, words))

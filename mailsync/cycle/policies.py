@@ -72,13 +72,13 @@ def settle(
     ledger: Ledger,
     now: int,
     bits: Callable[[int], int],
-    peer: str | None,
+    writer: str | None,
 ) -> None:
     """Decide what the ledger's transaction leaves to us. Call before the ledger is saved.
 
-    ``peer``: whose bundle caused it; None: it was our own users.
+    ``writer``: see :func:`mailsync.core.policies.due`.
     """
-    due = policies.due(ledger, found, peer) if found else None
+    due = policies.due(ledger, found, writer) if found else None
     if not due:
         return
     undecided = policies.decide(ledger, found, due, ledger.stroke(now, bits(32)))

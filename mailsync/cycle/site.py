@@ -11,15 +11,16 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from itertools import chain
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from mailsync.carriers.base import NAME_SIZE, Kind, Mailbox, Sender, name_of_mail
 from mailsync.config import DatasetSettings, PeerSettings, Settings, load
 from mailsync.core.delivery import not_later
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link, Stream
-from mailsync.core.policies import Policy
+from mailsync.core.policies import OUR_USERS, Policy
 from mailsync.core.sealing import PrivateKeys, PublicKeys
+from mailsync.core.undoing import changed
 from mailsync.cycle.folder import FolderCarrier
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier
@@ -61,6 +62,14 @@ class DirectCarrier(Protocol):
     def mailbox(self) -> Mailbox | None:
         """The inward half; None if nothing is found by looking: arrivals are handed in."""
         ...
+
+
+class Cause(NamedTuple):
+    """Why records change: by a peer's bundle, or by our own users."""
+
+    writer: str = OUR_USERS
+    bundle: int | None = None
+    """Its number in the inbox."""
 
 
 class Store(Protocol):
@@ -188,13 +197,15 @@ class Site:
         return next(known, f"{number:016x}")
 
     def save(
-        self, transaction: Transaction, ledger: Ledger, now: int, peer: str | None = None
+        self, transaction: Transaction, ledger: Ledger, now: int, cause: Cause | None = None
     ) -> None:
-        """Write what the ledger gathered, and what the policies decide about it.
-
-        ``peer``: whose bundle caused it; None: it was our own users.
+        """Write what the ledger gathered, what the policies decide about it, and what was
+        overwritten. ``cause`` None: somebody decided who has seen all that is in the map.
         """
-        settle(self.policies, transaction, ledger, now, self.surroundings.bits, peer)
+        writer = None if cause is None else cause.writer
+        settle(self.policies, transaction, ledger, now, self.surroundings.bits, writer)
+        if cause is not None:
+            transaction.formers.keep(changed(ledger), cause.bundle, now)
         transaction.save(ledger, now)
 
     def expand(self) -> None:

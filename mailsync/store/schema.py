@@ -325,6 +325,18 @@ held = Table(
     PrimaryKeyConstraint("dataset", "name"),
 )
 
+former = Table(
+    "former",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("bundle", Integer),
+    Column("at", BigInteger, nullable=False),
+    Column("octets", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("former_bundle", former.c.bundle)
+Index("former_at", former.c.at)
+
 stop = Table(
     "stop",
     metadata,

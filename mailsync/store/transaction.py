@@ -14,6 +14,7 @@ from mailsync.store import schema
 from mailsync.store.aliases import Aliases
 from mailsync.store.bodies import Bodies
 from mailsync.store.codec import link_of, link_state
+from mailsync.store.formers import Formers
 from mailsync.store.history import History
 from mailsync.store.inbox import Inbox
 from mailsync.store.journal import Journal
@@ -50,6 +51,7 @@ _STALE = {
     schema.event: schema.event.c.at <= bindparam("before"),
     schema.dispatch: schema.dispatch.c.sent_at <= bindparam("before"),
     schema.outbox: schema.outbox.c.sent_at <= bindparam("before"),
+    schema.former: schema.former.c.at <= bindparam("before"),
 }
 _RETIRE = [
     Statement(delete(table).where(table.c.peer.not_in(bindparam("peers", expanding=True))))
@@ -178,6 +180,11 @@ class Transaction:
         return Warnings(self._session)
 
     @cached_property
+    def formers(self) -> Formers:
+        """What was overwritten lately."""
+        return Formers(self._session)
+
+    @cached_property
     def stops(self) -> Stops:
         """What the guards stopped."""
         return Stops(self._session)
@@ -216,6 +223,7 @@ class Transaction:
         """Drop what was only kept for a while: done bundles, orphaned parts, old log lines."""
         for statement in _FORGET:
             self._session.run(statement, before=before)
+        self.formers.shrink()
 
 
 def _signed(number: int) -> int:

@@ -42,7 +42,7 @@ def test_module_is_the_command() -> None:
 
 
 def test_all_commands_of_this_version_have_a_place() -> None:
-    later = {"plan", "sync", "daemon", "status", "log", "conflicts", "held", "bundle"}
+    later = {"plan", "sync", "daemon", "status", "log", "conflicts", "undo", "held", "bundle"}
     later |= {"doctor", "demo", "reconcile", "discover"}
     assert set(COMMANDS) == {"init", "pair", "config"} | later
 

@@ -32,7 +32,7 @@ from mailsync.core.model import (
     needs_writing,
     same_fields,
 )
-from mailsync.core.policies import Deletes, Policies, Way, decide, due
+from mailsync.core.policies import OUR_USERS, Deletes, Policies, Way, decide, due
 
 TABLE = "table"
 Row = dict[str, int]
@@ -158,7 +158,7 @@ class World:
         ledger = self.ledger(name)
         stroke = ledger.stroke(self.now + self.sites[name].skew, self.random.getrandbits(32))
         decisions.revive(ledger, self.sites[name].records[record_id], {}, stroke)
-        self.save(name, ledger)
+        self.commit(name, ledger)
         values = {entry.value for entry in self.sites[name].records[record_id].entries.values()}
         self.undone |= {value for value in values if isinstance(value, int)}
         self.deleted.discard(record_id.guid)
@@ -170,15 +170,11 @@ class World:
         self.now += 1
         return Ledger(self.sites[name].state, self.sites[name].records)
 
-    def commit(self, name: str, ledger: Ledger, peer: str | None = None) -> None:
+    def commit(self, name: str, ledger: Ledger, writer: str | None = None) -> None:
         site = self.sites[name]
-        if name in self.policies and (found := due(ledger, self.policies[name], peer)):
+        if name in self.policies and (found := due(ledger, self.policies[name], writer)):
             stroke = ledger.stroke(self.now + site.skew, self.random.getrandbits(32))
             decide(ledger, self.policies[name], found, stroke)
-        self.save(name, ledger)
-
-    def save(self, name: str, ledger: Ledger) -> None:
-        site = self.sites[name]
         site.state = ledger.site
         site.records.update(ledger.changed)
         for record_id in ledger.dropped:
@@ -197,7 +193,7 @@ class World:
                 record_map.detect(ledger, record, current, None, stroke)
         for key in sorted(data.keys() - {record.key for record in mine}):
             record_map.enrol(ledger, TABLE, next(guids), key, dict(data[key]), None, stroke)
-        self.commit(name, ledger)
+        self.commit(name, ledger, OUR_USERS)
 
     def to_write(self, name: str) -> list[RecordId]:
         return sorted(i for i, r in self.sites[name].records.items() if needs_writing(r))
