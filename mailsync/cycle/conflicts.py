@@ -10,6 +10,7 @@ from mailsync.core.model import Absent, Note, Record, Value
 from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.materialising import materialise_datasets
 from mailsync.cycle.report import Report
+from mailsync.cycle.saving import save
 from mailsync.cycle.site import Site
 from mailsync.errors import UsageError
 from mailsync.store.journal import JournalEntry
@@ -185,7 +186,7 @@ def _close(
             gone.append(conflict)
         elif note is not None:
             decisions.close(ledger, note, how, stroke)
-    site.save(transaction, ledger, now)
+    save(site, transaction, ledger, now)
     return gone
 
 

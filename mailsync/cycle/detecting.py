@@ -18,7 +18,8 @@ from mailsync.cycle.guarding import guarded
 from mailsync.cycle.known import Known
 from mailsync.cycle.references import References
 from mailsync.cycle.report import Report
-from mailsync.cycle.site import Cause, Site
+from mailsync.cycle.saving import Cause, save
+from mailsync.cycle.site import Site
 from mailsync.datasets.base import Change, Dataset, Unreadable, held_by
 
 
@@ -93,7 +94,7 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
             elif fields is not None:
                 guid = reserved.get(each.key) or next(guids)
                 record_map.enrol(ledger, name, guid, each.key, fields, each.etag, stroke)
-        site.save(transaction, ledger, now, Cause())
+        save(site, transaction, ledger, now, Cause())
 
 
 def _content(change: Change) -> int:

@@ -26,6 +26,7 @@ from mailsync.cycle.guarding import stop_if_suspect, undeletable
 from mailsync.cycle.pairing import Pairs
 from mailsync.cycle.references import Missing, References, why
 from mailsync.cycle.report import Report
+from mailsync.cycle.saving import save
 from mailsync.cycle.site import Site
 from mailsync.datasets.base import Change, Outcome, Result, Write, held_by
 from mailsync.store.records import StoredRecords
@@ -165,7 +166,7 @@ def _begin(site: Site, names: Sequence[str], after: dict[str, int], sweep: _Swee
             else:
                 begun.records.append(record)
                 begun.writes.append(write)
-        site.save(transaction, ledger, site.surroundings.now())
+        save(site, transaction, ledger, site.surroundings.now())
     return begun
 
 

@@ -28,7 +28,8 @@ from mailsync.cycle.holding import log_held
 from mailsync.cycle.logbook import log_received
 from mailsync.cycle.partly import forget_parts, owe_receipt, send_missing
 from mailsync.cycle.report import Report
-from mailsync.cycle.site import Cause, Peer, Site
+from mailsync.cycle.saving import Cause, save
+from mailsync.cycle.site import Peer, Site
 from mailsync.cycle.ways import (
     note_bounce,
     note_places,
@@ -288,7 +289,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
             transaction.warnings.drop(f"route {waiting.peer}")
             forget_parts(transaction, waiting.peer, link.acked)
         conflicts = len(ledger.notes) + transaction.journal.enter_received(ledger, now)
-        site.save(transaction, ledger, now, Cause(waiting.peer, waiting.number))
+        save(site, transaction, ledger, now, Cause(waiting.peer, waiting.number))
         transaction.save_links({**received.links, waiting.peer: link})
         transaction.inbox.finish(waiting.number, "applied", received.verdict.name.lower())
         log_received(transaction, waiting, bundle, received, conflicts, now)

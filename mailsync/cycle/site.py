@@ -11,21 +11,19 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from itertools import chain
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from mailsync.carriers.base import NAME_SIZE, Kind, Mailbox, Sender, name_of_mail
 from mailsync.config import DatasetSettings, PeerSettings, Settings, load
 from mailsync.core.delivery import not_later
-from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link, Stream
-from mailsync.core.policies import OUR_USERS, Policy
+from mailsync.core.policies import Policy
 from mailsync.core.sealing import PrivateKeys, PublicKeys
-from mailsync.core.undoing import changed
 from mailsync.cycle.folder import FolderCarrier
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.noting import Noted
-from mailsync.cycle.policies import policies_of, settle
+from mailsync.cycle.policies import policies_of
 from mailsync.datasets.base import Dataset, Reference
 from mailsync.datasets.mapped import unmapped
 from mailsync.datasets.sqldatabase import SqlDatabase
@@ -62,14 +60,6 @@ class DirectCarrier(Protocol):
     def mailbox(self) -> Mailbox | None:
         """The inward half; None if nothing is found by looking: arrivals are handed in."""
         ...
-
-
-class Cause(NamedTuple):
-    """Why records change: by a peer's bundle, or by our own users."""
-
-    writer: str = OUR_USERS
-    bundle: int | None = None
-    """Its number in the inbox."""
 
 
 class Store(Protocol):
@@ -195,18 +185,6 @@ class Site:
             return self.name
         known = (p.name for p in self.peers.values() if p.public.site_number == number)
         return next(known, f"{number:016x}")
-
-    def save(
-        self, transaction: Transaction, ledger: Ledger, now: int, cause: Cause | None = None
-    ) -> None:
-        """Write what the ledger gathered, what the policies decide about it, and what was
-        overwritten. ``cause`` None: somebody decided who has seen all that is in the map.
-        """
-        writer = None if cause is None else cause.writer
-        settle(self.policies, transaction, ledger, now, self.surroundings.bits, writer)
-        if cause is not None:
-            transaction.formers.keep(changed(ledger), cause.bundle, now)
-        transaction.save(ledger, now)
 
     def expand(self) -> None:
         """Find out which datasets there are now. Not within a transaction of the store."""

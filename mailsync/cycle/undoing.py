@@ -9,6 +9,7 @@ from mailsync.core.undoing import Undone
 from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.materialising import materialise_datasets
 from mailsync.cycle.report import Report
+from mailsync.cycle.saving import save
 from mailsync.cycle.site import Site
 from mailsync.errors import UsageError
 from mailsync.store.history import Event
@@ -49,7 +50,7 @@ def _undo(site: Site, bundle: int, report: Report) -> list[Undone]:
         transaction.records.fetch(former.record for former in formers)
         stroke = ledger.stroke(now, site.surroundings.bits(32))
         undone = [undoing.undo(ledger, former, stroke) for former in formers]
-        site.save(transaction, ledger, now)
+        save(site, transaction, ledger, now)
         back = sum(not one.left for one in undone)
         words = f"bundle {bundle}: {back} of {len(undone)} records are as they were before it"
         transaction.history.log(Event(now, "undone", "", None, words))

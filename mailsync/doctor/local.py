@@ -39,7 +39,7 @@ from mailsync.errors import (
 )
 from mailsync.files import require_private
 from mailsync.keys import card_fingerprint, load_keys
-from mailsync.store import schema
+from mailsync.store import migration
 from mailsync.store.statements import Session
 from mailsync.store.transaction import Transaction
 
@@ -97,13 +97,13 @@ def _reading(settings: Settings) -> Iterator[Transaction]:
 
 def _state(path: Path) -> Finding:
     with _engine(path).connect() as connection:
-        sound = schema.is_sound(connection)
-        version = schema.current_version(connection)
-    newest = len(schema.STEPS)
+        sound = migration.is_sound(connection)
+        version = migration.current_version(connection)
+    newest = len(migration.STEPS)
     if not sound:
         return bad("state store", f"{path} is damaged", _RESTORE)
     if version > newest:
-        raise schema.NewerState(f"{path} has version {version}, this mailsync knows {newest}")
+        raise migration.NewerState(f"{path} has version {version}, this mailsync knows {newest}")
     if version < newest:
         what = f"{path} has version {version}, this mailsync writes {newest}"
         return doubtful("state store", what, "Run: mailsync sync, which brings it up to date.")

@@ -1,22 +1,15 @@
-"""The state store's tables and the numbered steps that made them what they are.
+"""The state store's tables.
 
 Rules
 -----
-* A step, once released, is never changed; a new shape is a new step. Each runs in one
-  transaction with the version it leads to.
 * A column's meaning never changes. Times are milliseconds since 1970.
-* A store written by a newer mailsync is refused, not guessed at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
-
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
     Index,
     Integer,
     LargeBinary,
@@ -24,19 +17,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
-    insert,
-    inspect,
-    select,
-    text,
-    update,
 )
-
-from mailsync.errors import OperatorError
-
-
-class NewerState(OperatorError):
-    """Run the mailsync that wrote this state store, or a newer one."""
-
 
 metadata = MetaData()
 
@@ -373,38 +354,3 @@ traffic = Table(
     Column("bytes", BigInteger, nullable=False),
     PrimaryKeyConstraint("peer", "day", "direction"),
 )
-
-
-def _create(connection: Connection) -> None:
-    metadata.create_all(connection)
-    connection.execute(insert(version).values(number=0))
-
-
-STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create,)
-"""Step n leads from version n to version n + 1."""
-
-
-def current_version(connection: Connection) -> int:
-    """The version of the store; 0 for an empty one."""
-    if not inspect(connection).has_table(version.name):
-        return 0
-    return int(connection.execute(select(version.c.number)).scalar_one())
-
-
-def migrate(connection: Connection) -> None:
-    """Bring the store to the newest version. Raises NewerState for one from the future."""
-    found = current_version(connection)
-    if found > len(STEPS):
-        raise NewerState(
-            f"the state store has version {found}, this mailsync knows up to {len(STEPS)}"
-        )
-    for number in range(found, len(STEPS)):
-        STEPS[number](connection)
-        connection.execute(update(version).values(number=number + 1))
-
-
-def is_sound(connection: Connection) -> bool:
-    """Does the database engine find the store intact?"""
-    if connection.dialect.name != "sqlite":
-        return True
-    return str(connection.execute(text("PRAGMA quick_check")).scalar_one()) == "ok"

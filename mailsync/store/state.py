@@ -22,7 +22,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from mailsync.errors import BadKeys, DiskFull, Locked, MailsyncError, NotInitialised, OurError
-from mailsync.store import schema
+from mailsync.store import migration
 from mailsync.store.statements import Session
 from mailsync.store.transaction import Transaction
 
@@ -56,7 +56,7 @@ class StateStore:
         _check_private(path)
         store = cls(path, _engine(path))
         with _plain_errors(path), store._engine.begin() as connection:
-            schema.migrate(connection)
+            migration.migrate(connection)
         return store
 
     @contextmanager

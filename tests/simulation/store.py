@@ -18,7 +18,7 @@ from sqlalchemy.pool import StaticPool
 
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link, Record, RecordId
-from mailsync.store import schema
+from mailsync.store import migration
 from mailsync.store.state import StateStore
 from mailsync.store.statements import Session
 from mailsync.store.transaction import Transaction
@@ -93,5 +93,5 @@ def _empty() -> bytes:
     database = sqlite3.connect(":memory:", isolation_level=None)
     engine = create_engine("sqlite://", poolclass=StaticPool, creator=lambda: database)
     with engine.begin() as connection:
-        schema.migrate(connection)
+        migration.migrate(connection)
     return database.serialize()

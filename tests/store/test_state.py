@@ -26,8 +26,8 @@ from mailsync.core.model import (
 from mailsync.core.positions import Positions
 from mailsync.errors import BadKeys, Locked, NotInitialised
 from mailsync.store.codec import link_of, link_state
+from mailsync.store.migration import STEPS, NewerState
 from mailsync.store.record_rows import Peers, record_of, record_row
-from mailsync.store.schema import STEPS, NewerState
 from mailsync.store.state import StateStore
 from tests.core.strategies import values
 
