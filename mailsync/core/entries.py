@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -144,6 +145,16 @@ class Woven(Mapping[str, Entry]):
             }
         return self._entries
 
+    def rewritten(self, fields: Fields, dot: Dot) -> Woven:
+        """The entries after a write of these fields, all of which are there."""
+        contents, marks = list(self.contents), list(self.marks)
+        dots = self.dots if dot in self.dots else (*self.dots, dot)
+        mark = dots.index(dot) * DOT_STEP
+        for name, value in fields.items():
+            place = self.names.index(name)
+            contents[place], marks[place] = value, mark
+        return Woven(self.names, contents, dots, marks_of(marks))
+
     def __getitem__(self, name: str) -> Entry:
         return self.entries[name]
 
@@ -202,3 +213,24 @@ def as_woven(entries: Mapping[str, Entry]) -> Woven:
 def marks_of(marks: Sequence[int]) -> bytes | tuple[int, ...]:
     """The marks in their shortest form."""
     return bytes(marks) if max(marks, default=0) < 256 else tuple(marks)
+
+
+def same_value(one: Value | Absent, other: Value | Absent) -> bool:
+    """Equal in type and value."""
+    return type(one) is type(other) and one == other
+
+
+def same_fields(one: Fields | None, other: Fields | None) -> bool:
+    """Equal field by field in type and value; None (no record) equals only None."""
+    if one is other:
+        return True
+    if one is None or other is None or one != other:
+        return False
+    return all(type(value) is type(other[name]) for name, value in one.items())
+
+
+def held_fields(fields: Fields | None, held: AbstractSet[str] | None) -> Fields | None:
+    """The fields among those that a dataset holds at all; ``held`` None: it holds any."""
+    if fields is None or held is None or fields.keys() <= held:
+        return fields
+    return {name: value for name, value in fields.items() if name in held}

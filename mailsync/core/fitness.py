@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mailsync.core.model import Fields, Value
+from mailsync.core.model import Fields
 from mailsync.core.tokens import INTEGERS, is_name
 
 SIZE_MAX: Final = 6 * 2**20
@@ -27,25 +27,14 @@ def unfit(fields: Fields) -> str | None:
     for name, value in fields.items():
         if not is_name(name):
             return f"the field name {name!r} is too long or has control characters"
-        reason = _unfit_value(value)
-        if reason is not None:
-            return f"{name}: {reason}"
-        size += len(name) + _size(value)
+        size += len(name)
+        if isinstance(value, str):
+            try:
+                size += len(value) if value.isascii() else len(value.encode())
+            except UnicodeEncodeError:
+                return f"{name}: the text is not valid Unicode"
+        elif type(value) is int and value not in INTEGERS:
+            return f"{name}: the number has more than 64 bits"
+        else:
+            size += len(value) if isinstance(value, bytes) else 9
     return f"it takes {size} bytes; {SIZE_MAX} is the most" if size > SIZE_MAX else None
-
-
-def _unfit_value(value: Value) -> str | None:
-    if type(value) is int and value not in INTEGERS:
-        return "the number has more than 64 bits"
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return "the text is not valid Unicode"
-    return None
-
-
-def _size(value: Value) -> int:
-    if isinstance(value, str):
-        return len(value.encode())
-    return len(value) if isinstance(value, bytes) else 9

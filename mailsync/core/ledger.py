@@ -86,9 +86,10 @@ class Ledger:
         site = self.site
         self.site = SiteState(site.number, site.position + 1, site.stamp, site.horizon)
 
-    def add(self, record: Record) -> Record:
-        """A record that is new here, made to be at the next position."""
+    def place(self, record: Record) -> Record:
+        """As :meth:`bump`, of a record that lives and was made to be at the next position."""
         self.advance()
+        self.dropped.discard(record.id)
         self.changed[record.id] = record
         return record
 

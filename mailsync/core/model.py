@@ -25,6 +25,9 @@ from mailsync.core.entries import Entry as Entry
 from mailsync.core.entries import Fields as Fields
 from mailsync.core.entries import Value as Value
 from mailsync.core.entries import Woven
+from mailsync.core.entries import held_fields as held_fields
+from mailsync.core.entries import same_fields as same_fields
+from mailsync.core.entries import same_value as same_value
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.proofs import Proof
 from mailsync.core.requests import Asked, Request
@@ -310,20 +313,6 @@ class Note:
     """The write that won; None: it is not known here, or a delete lost."""
 
 
-def same_value(one: Value | Absent, other: Value | Absent) -> bool:
-    """Equal in type and value."""
-    return type(one) is type(other) and one == other
-
-
-def same_fields(one: Fields | None, other: Fields | None) -> bool:
-    """Equal field by field in type and value; None (no record) equals only None."""
-    if one is other:
-        return True
-    if one is None or other is None or one != other:
-        return False
-    return all(type(value) is type(other[name]) for name, value in one.items())
-
-
 def is_alive(entries: Mapping[str, Entry]) -> bool:
     """A record exists while some entry of it is not killed."""
     if isinstance(entries, Woven):
@@ -350,13 +339,6 @@ def values_of(entries: Mapping[str, Entry]) -> Fields:
 def merged_fields(record: Record) -> Fields | None:
     """The record's merged content, whether or not it is for our dataset; None: deleted."""
     return values_of(record.entries) if is_alive(record.entries) else None
-
-
-def held_fields(fields: Fields | None, held: AbstractSet[str] | None) -> Fields | None:
-    """The fields among those that a dataset holds at all; ``held`` None: it holds any."""
-    if fields is None or held is None or fields.keys() <= held:
-        return fields
-    return {name: value for name, value in fields.items() if name in held}
 
 
 def desired_fields(record: Record, held: AbstractSet[str] | None = None) -> Fields | None:
@@ -395,6 +377,9 @@ def is_without_row(record: Record) -> bool:
 
 def needs_writing(record: Record, held: AbstractSet[str] | None = None) -> bool:
     """Does the dataset hold something else than it should, of the fields it holds?"""
-    return record.marker is NO_MARKER and not same_fields(
-        desired_fields(record, held), held_fields(record.shadow, held)
+    if record.marker is not NO_MARKER:
+        return False
+    desired = desired_fields(record)
+    return desired is not record.shadow and not same_fields(
+        held_fields(desired, held), held_fields(record.shadow, held)
     )

@@ -4,16 +4,12 @@ Rules
 -----
 * The dataset is compared with the *shadow* (what we believe it holds), never with the merged
   record: only what users changed becomes new writes. Equal content is never a change.
-* A dataset may spell a value its own way (``1.10`` as ``1.1`` where decimals have no places).
-  A value that is only spelled otherwise is the one we know, in the form we know.
 * Fields that mean something together only, as a foreign key of several columns does, are edited
   together: the columns of two sites' edits never make a key that nobody wrote.
 * A row without a GUID is new: it is enrolled. A vanished row kills exactly the entries its
   user could see, and those of fields that the dataset does not hold.
 * A field that the dataset does not hold is nobody's edit here, neither when its column goes nor
-  when it comes: the record keeps the value, and the shadow what was last seen. What stands in a
-  column where nobody wrote, NULL or its default, is nothing, also in one that came or was made
-  anew; what somebody wrote is an edit.
+  when it comes: the record keeps the value, and the shadow what was last seen.
 * A write to the dataset takes three steps with a crash possible between any two: the marker is
   set (store), compare-and-set (dataset), the shadow is set and the marker cleared (store).
 * A standing marker after a crash: the dataset equals the marker, then it landed; it equals the
@@ -26,18 +22,16 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from mailsync.core.drift import Columns
-from mailsync.core.entries import woven
+from mailsync.core.entries import as_woven, woven
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import Loss, delete_note, field_note, newest_dot, revived
 from mailsync.core.model import (
     ABSENT,
     NO_MARKER,
-    Absent,
     Dot,
     Entry,
     Etag,
@@ -48,14 +42,13 @@ from mailsync.core.model import (
     Note,
     Record,
     Sighting,
-    Value,
     desired_fields,
-    held_fields,
     is_alive,
     merged_fields,
     same_fields,
     same_value,
 )
+from mailsync.core.recognition import value_in, within
 
 
 def enrol(
@@ -69,7 +62,7 @@ def enrol(
 ) -> Record:
     """A row without GUID: a user inserted it."""
     position = ledger.next_position
-    return ledger.add(
+    return ledger.place(
         Record(
             dataset,
             guid,
@@ -81,16 +74,6 @@ def enrol(
             shadow=fields,
         )
     )
-
-
-def within(record: Record, held: AbstractSet[str] | None) -> Record:
-    """The record without the belief that the dataset holds other fields than ``held``."""
-    if held is None:
-        return record
-    marker = record.marker
-    if not isinstance(marker, NoMarker):
-        marker = held_fields(marker, held)
-    return replace(record, shadow=held_fields(record.shadow, held), marker=marker)
 
 
 def detect(
@@ -108,6 +91,10 @@ def detect(
     all; None: any. ``wholes`` are fields of which one means nothing without the others. Returns
     the record as it now stands.
     """
+    if current is not None and _shows_all(record, current, held):
+        edited = _edited((), None, record.shadow, current, wholes)
+        if edited <= current.keys():
+            return _rewrite(ledger, record, {name: current[name] for name in edited}, etag, stroke)
     base, doubt = _base(within(record, held), current)
     entries, notes = _edits(record, base, current, stroke, held, wholes, doubt=doubt)
     shadow = _with_unheld(record, current, held)
@@ -123,87 +110,46 @@ def detect(
     return ledger.bump(replace(seen, entries=entries, context=context, withdrawn=False))
 
 
-def as_known(
-    record: Record,
-    current: Fields | None,
-    spelled: Callable[[Fields], Fields],
-    columns: Columns | None = None,
-) -> tuple[Record, Fields | None]:
-    """The record and what the dataset holds of it now, in the same terms.
+def _shows_all(record: Record, current: Fields, held: AbstractSet[str] | None) -> bool:
+    """Did users have all of the record before them, and have its row no other fields now?
 
-    Each value is in the form we know it, if it is one we know; ``spelled`` gives fields as the
-    dataset would hold them. Of a dataset that has ``columns``, the record believes in nothing
-    else, and fields that nobody wrote are left out.
+    Then no write of others is unseen. It is so as a rule, and there is little to do.
     """
-    held = None if columns is None else columns.blanks.keys()
-    if columns is not None:
-        record = _renewed(record, current, columns)
-        record = replace(record, marker=within(record, held).marker)
-    if current is None:
-        return record, None
-    known = dict(current)
-    states = _states(within(record, held))
-    for believed in states:
-        if same_fields(believed, current):
-            continue
-        there = spelled(believed)
-        known |= {
-            name: believed[name]
-            for name in current.keys() & believed.keys()
-            if same_value(there[name], current[name])
-        }
-    return record, known if columns is None else _written(record, states, known, columns)
+    shadow = record.shadow
+    return (
+        shadow is not None
+        and record.marker is NO_MARKER
+        and current.keys() == shadow.keys()
+        and (held is None or current.keys() <= held)
+        and same_fields(shadow, merged_fields(record))
+    )
 
 
-def _states(record: Record) -> list[Fields]:
-    """What the row of the record may show: as merged, as it was, as it is being written."""
-    marker = None if isinstance(record.marker, NoMarker) else record.marker
-    states = (merged_fields(record), record.shadow, marker)
-    return [state for state in states if state is not None]
-
-
-def _renewed(record: Record, current: Fields | None, columns: Columns) -> Record:
-    """The record without the belief that columns made anew hold what they do not hold any more.
-
-    A value of another type than before is what became of that by the column's new type.
-    """
-    shadow = record.shadow or {}
-    forgotten = {
-        name
-        for name, value in (current or {}).items()
-        if name in columns.renewed
-        and not same_value(value, _value(shadow, name))
-        and (columns.is_blank(name, value) or type(value) is type(shadow.get(name)))
-    }
-    marker = {} if isinstance(record.marker, NoMarker) else record.marker or {}
-    return within(record, (shadow.keys() | marker.keys()) - forgotten) if forgotten else record
-
-
-def _written(record: Record, states: Sequence[Fields], current: Fields, columns: Columns) -> Fields:
-    """What the row shows, without the fields in which nobody wrote. ``states``: what it may."""
-    merged = merged_fields(record)
-    return {
-        name: value
-        for name, value in current.items()
-        if not columns.is_blank(name, value)
-        or same_value(_value(merged, name), value)
-        or all(name in state for state in states)
-    }
-
-
-def is_foreign(record: Record, current: Fields | None) -> bool:
-    """Is the row found under the key of an interrupted insert a user's own row instead?
-
-    Taken so if it agrees with what was to be inserted in less than half of the fields; a row
-    that landed and was edited since agrees in more.
-    """
-    if record.shadow is not None or isinstance(record.marker, NoMarker) or record.marker is None:
-        return False
-    if current is None or same_fields(current, record.marker):
-        return False
-    names = record.marker.keys() | current.keys()
-    equal = sum(same_value(_value(current, name), _value(record.marker, name)) for name in names)
-    return equal * 2 < len(names)
+def _rewrite(
+    ledger: Ledger, record: Record, edits: Fields, etag: Etag | None, stroke: Dot
+) -> Record:
+    """The record after these edits of what its row shows, which is all of it."""
+    if not edits:
+        return ledger.keep(replace(record, etag=etag))
+    entries = as_woven(record.entries).rewritten(edits, stroke)
+    position = ledger.next_position
+    return ledger.place(
+        Record(
+            record.dataset,
+            record.guid,
+            entries,
+            {**record.context, stroke: Sighting(position)},
+            position,
+            frozenset(),
+            record.had,
+            record.whole_for,
+            withdrawn=False,
+            blind_to=record.blind_to,
+            key=record.key,
+            etag=etag,
+            shadow=entries.fields,
+        )
+    )
 
 
 def unpair(ledger: Ledger, record: Record) -> Record:
@@ -279,15 +225,11 @@ def _landed(current: Fields, marker: Fields, shadow: Fields | None) -> bool:
     renewed = [
         name
         for name in marker.keys() | shadow.keys()
-        if not same_value(_value(marker, name), _value(shadow, name))
+        if not same_value(value_in(marker, name), value_in(shadow, name))
     ]
     return any(
-        same_value(_value(current, name), _value(marker, name)) for name in renewed
-    ) and not any(same_value(_value(current, name), _value(shadow, name)) for name in renewed)
-
-
-def _value(fields: Fields | None, name: str) -> Value | Absent:
-    return ABSENT if fields is None else fields.get(name, ABSENT)
+        same_value(value_in(current, name), value_in(marker, name)) for name in renewed
+    ) and not any(same_value(value_in(current, name), value_in(shadow, name)) for name in renewed)
 
 
 def _edits(
@@ -310,10 +252,10 @@ def _edits(
     notes: list[Note] = []
     edited = _edited(entries.keys(), want, base, current, wholes)
     for name in sorted(edited if held is None else edited & held):
-        now, merged = _value(current, name), _value(want, name)
+        now, merged = value_in(current, name), value_in(want, name)
         old, new = entries.get(name), Entry(stroke, now)
         unseen = want is not None and base is not None
-        unseen = unseen and not same_value(merged, _value(base, name))
+        unseen = unseen and not same_value(merged, value_in(base, name))
         unseen = unseen and not same_value(merged, now)
         if unseen and old is not None:
             notes.append(field_note(record.id, Loss(name, old, new)))
@@ -334,8 +276,8 @@ def _edited(
     edited = {
         name
         for name in {*names, *current, *(base or {})}
-        if not (base is not None and same_value(_value(current, name), _value(base, name)))
-        and not (want is not None and same_value(_value(current, name), _value(want, name)))
+        if not (base is not None and same_value(value_in(current, name), value_in(base, name)))
+        and not (want is not None and same_value(value_in(current, name), value_in(want, name)))
     }
     together = (whole for whole in wholes if not edited.isdisjoint(whole))
     return edited.union(*together)
@@ -351,7 +293,7 @@ def _deleted(
     if want is None:
         return entries, notes
     for name, entry in sorted(record.entries.items()):
-        unseen = base is not None and not same_value(_value(want, name), _value(base, name))
+        unseen = base is not None and not same_value(value_in(want, name), value_in(base, name))
         unseen = unseen and (held is None or name in held)
         if not unseen or doubt:
             entries[name] = entry._replace(killed=True)

@@ -245,13 +245,11 @@ class TokenReader:
         raise BadFormat("a NaN was expected")
 
 
+@lru_cache(maxsize=1024)  # a table's names come again with each of its rows
 def is_name(name: str) -> bool:
     """May this name a dataset or field? Not empty, short, no control or broken characters."""
-    return 0 < len(name.encode("utf-8", "surrogatepass")) <= NAME_SIZE and _is_clean(name)
-
-
-@lru_cache(maxsize=1024)  # a table's names come again with each of its rows
-def _is_clean(name: str) -> bool:
+    if not 0 < len(name.encode("utf-8", "surrogatepass")) <= NAME_SIZE:
+        return False
     return not any(unicodedata.category(character) in {"Cc", "Cs"} for character in name)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mailsync.core import record_map
+from mailsync.core import recognition, record_map
 from mailsync.core.drift import Columns
 from mailsync.core.fitness import unfit
 from mailsync.core.identifiers import minted
@@ -84,8 +84,8 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         for each in found:
             record, fields = keyed.get(each.key), each.fields
             if record is not None:
-                record, fields = record_map.as_known(record, fields, dataset.spelled, columns)
-                if record_map.is_foreign(record, fields):
+                record, fields = recognition.as_known(record, fields, dataset.spelled, columns)
+                if recognition.is_foreign(record, fields):
                     record_map.unpair(ledger, record)
                     record, fields = None, each.fields
             if record is not None:

@@ -54,6 +54,8 @@ class References:
         ``guids``.
         """
         parents = self._site.references(dataset)
+        if not parents:
+            return list(changes)
         named: dict[str, dict[Key, Guid]] = {}
         for field, parent in parents.items():
             values = (change.fields.get(field) for change in changes if change.fields)

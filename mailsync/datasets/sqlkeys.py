@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from mailsync.core.model import Key, Value
 from mailsync.datasets.sqlengine import Undecodable
 
+_written: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 def key_text(values: Sequence[Value]) -> Key:
     """The key made of these values."""
-    tagged = [_tagged(value) for value in values]
-    return Key(json.dumps(tagged, ensure_ascii=False, separators=(",", ":")))
+    if len(values) == 1 and type(values[0]) is int:
+        return Key(f"[{values[0]}]")
+    return Key(_written([_tagged(value) for value in values]))
 
 
 @lru_cache(maxsize=4096)

@@ -16,6 +16,9 @@ from mailsync.datasets.sqlstatement import Statement
 KEYS_AT_A_TIME: Final = 256
 """Named by one statement; a power of two."""
 
+_SUSPICIOUS: Final = frozenset({float, Undecodable})
+"""Types of which some values cannot be taken."""
+
 
 def row_etag(shape: Shape, row: Row) -> Etag:
     """16 bytes that tell the row from any other content."""
@@ -82,6 +85,8 @@ def usable_key(shape: Shape, key: Key) -> tuple[Value, ...] | None:
 
 def unreadable(fields: Fields) -> str:
     """Why a row with these fields cannot be taken; empty: it can."""
+    if _SUSPICIOUS.isdisjoint(map(type, fields.values())):
+        return ""
     for name, value in fields.items():
         if isinstance(value, Undecodable):
             return f"column {name} holds a text that is not UTF-8"

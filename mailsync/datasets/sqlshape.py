@@ -139,8 +139,13 @@ class Shape:
 
     def fields_of(self, row: Sequence[Any]) -> dict[str, Value]:
         """The row's fields."""
-        named = dict(zip(self.columns, self.values_of(row), strict=True))
-        return {name: named[name] for name in self.fields}
+        values = self.values_of(row)
+        return {name: values[place] for name, place in self._field_places}
+
+    @cached_property
+    def _field_places(self) -> tuple[tuple[str, int], ...]:
+        """Where in a row each field stands."""
+        return tuple((name, self.columns.index(name)) for name in self.fields)
 
     def spelled(self, fields: Fields) -> dict[str, Value]:
         """The fields as the columns spell them; what does not fit stays as it is."""

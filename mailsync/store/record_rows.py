@@ -244,18 +244,21 @@ def _history_bytes(record: Record, entries: Woven, peers: Peers, names: Names | 
     for dot, sighting in context.items():
         back = position - sighting.position if sighting.position else None
         told += (*dot, back, peers.mask(sighting.known))
-    return cbor2.dumps(
-        (
-            told,
-            marks,
-            peers.mask(record.known),
-            peers.mask(record.had),
-            peers.mask(record.whole_for),
-            peers.mask(record.blind_to),
-            record.withdrawn,
-            names,
-        )
+    return _told(
+        tuple(told),
+        marks,
+        peers.mask(record.known),
+        peers.mask(record.had),
+        peers.mask(record.whole_for),
+        peers.mask(record.blind_to),
+        record.withdrawn,
+        names,
     )
+
+
+@lru_cache(maxsize=4096)
+def _told(*history: object) -> bytes:
+    return cbor2.dumps(history)
 
 
 @lru_cache(maxsize=4096)

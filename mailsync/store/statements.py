@@ -11,9 +11,11 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import BindParameter, Dialect, Table, bindparam
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -24,7 +26,8 @@ Parameters = Sequence[object] | Mapping[str, object]
 """Of one execution, as the driver wants them: in order, or by name."""
 
 
-class _Compiled(NamedTuple):
+@dataclass(frozen=True)
+class _Compiled:
     """A statement in one dialect."""
 
     compiler: SQLCompiler
@@ -32,15 +35,42 @@ class _Compiled(NamedTuple):
     """Parameters whose values are part of the statement."""
     order: Sequence[str] | None
     """None: the driver takes parameters by name."""
+    expanded: dict[tuple[int, ...], tuple[str, Sequence[str] | None]] = field(default_factory=dict)
+    """Text and order by the lengths of lists."""
 
     def said(self, values: Mapping[str, object]) -> tuple[str, Parameters]:
         """What the driver is told."""
-        if self.compiler.post_compile_params:
-            expanded = self.compiler.construct_expanded_state(dict(values))
-            text, order, given = expanded.statement, expanded.positiontup, expanded.parameters
-        else:
-            text, order, given = self.compiler.string, self.order, {**self.literals, **values}
-        return text, given if order is None else [given[name] for name in order]
+        text, order, given = self.compiler.string, self.order, {**self.literals, **values}
+        lists = {name: _evened(given[name]) for name in self._lists}
+        if lists:
+            given |= lists
+            text, order = self._expanded(given, tuple(map(len, lists.values())))
+            for name, items in lists.items():
+                given |= {f"{name}_{number}": item for number, item in enumerate(items, 1)}
+        if order is None:
+            return text, {name: one for name, one in given.items() if name not in lists}
+        return text, [given[name] for name in order]
+
+    @cached_property
+    def _lists(self) -> tuple[str, ...]:
+        names = self.compiler.bind_names
+        return tuple(names[bind] for bind in self.compiler.post_compile_params)
+
+    def _expanded(
+        self, values: dict[str, object], lengths: tuple[int, ...]
+    ) -> tuple[str, Sequence[str] | None]:
+        """For lists of these lengths SQLAlchemy writes names like ``keys_1``, ``keys_2``."""
+        if lengths not in self.expanded:
+            state = self.compiler.construct_expanded_state(values)
+            self.expanded[lengths] = state.statement, state.positiontup
+        return self.expanded[lengths]
+
+
+def _evened(items: object) -> list[object]:
+    """The same set of values, as one of few lengths: of each a statement is kept."""
+    assert isinstance(items, Collection)  # noqa: S101 - what is among others is given as such
+    values = list(items)
+    return values + values[-1:] * ((1 << max(len(values) - 1, 0).bit_length()) - len(values))
 
 
 class Statement:

@@ -108,3 +108,16 @@ def plan(statement: Statement, values: dict[str, object]) -> list[str]:
         cursor = connection.cursor()
         cursor.execute(f"explain query plan {text}", given)
         return [step[3] for step in cursor.fetchall()]
+
+
+def test_a_list_that_is_part_of_the_statement_is_said_with_it(session: Session) -> None:
+    written = Statement(PEERS.where(schema.link.c.peer.in_(["ship", "?", "hub"])))
+    assert session.rows(written) == [("hub",), ("ship",)]
+
+
+def test_lists_of_many_lengths_make_few_statements(session: Session) -> None:
+    some = Statement(PEERS.where(schema.link.c.peer.in_(bindparam("names", expanding=True))))
+    for length in range(1, 100):
+        assert session.rows(some, names=["?"] * (length - 1) + ["hub"]) == [("hub",)]
+    [compiled] = some._compiled.values()
+    assert len(compiled.expanded) == 8
