@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import random
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mailsync.errors import Exit
-from tests.end_to_end.site_directory import SiteDirectory, eventually, pair_of_sites
+from tests.end_to_end.carriers import OFTEN, linked, listening
+from tests.end_to_end.site_directory import eventually, pair_of_sites
 from tests.end_to_end.test_daemon import Pair, await_defect, await_equal, daemon, stopped
 from tests.servers.mail import MailServer
-
-OFTEN = 'link_poll = "1s"'
 
 
 @pytest.fixture
@@ -26,34 +21,6 @@ def sites(mail_server: MailServer, tmp_path: Path) -> Pair:
     ship.set_for_peer("shore", OFTEN)
     shore.set_for_peer("ship", OFTEN)
     return ship, shore
-
-
-def happenings(site: SiteDirectory, state: str) -> list[str]:
-    """What was said of links, of one kind."""
-    lines = (site.path / "stdout").read_text().splitlines(keepends=True)
-    found = [json.loads(line) for line in lines if line.endswith("\n")]
-    return [one["what"] for one in found if one["type"] == "link" and one["state"] == state]
-
-
-@contextlib.contextmanager
-def listening(site: SiteDirectory) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """``link serve`` in a site, and where it waits."""
-    before = len(happenings(site, "listening")) if (site.path / "stdout").exists() else 0
-    with site.running("--json", "link", "serve", "127.0.0.1:0") as process:
-        eventually(lambda: len(happenings(site, "listening")) > before, why=site.complained)
-        yield process, happenings(site, "listening")[-1]
-
-
-@contextlib.contextmanager
-def linked(sites: Pair) -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
-    """Ship calls, shore waits; no mail is involved."""
-    ship, shore = sites
-    before = len(happenings(ship, "up")) if (ship.path / "stdout").exists() else 0
-    with listening(shore) as (second, place):
-        calling = ship.running("--json", "link", "connect", "shore", "--address", place)
-        with calling as first:
-            eventually(lambda: len(happenings(ship, "up")) > before, why=ship.complained)
-            yield first, second
 
 
 def mails(sites: Pair, server: MailServer) -> int:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from mailsync.carriers.base import Letter, Place, SendResult
+from mailsync.carriers.base import Kind, Letter, Place, SendResult
 from mailsync.carriers.memory import MemoryMailbox, MemorySender, Network
 from mailsync.config import Settings
 from mailsync.config.loading import parse
@@ -29,7 +29,7 @@ from mailsync.core.model import (
 from mailsync.core.sealing import PrivateKeys
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
-from mailsync.cycle.site import Peer, Site, Surroundings
+from mailsync.cycle.site import DirectCarrier, Peer, Site, Surroundings
 from mailsync.daemon.service import DUE
 from mailsync.datasets.base import Field, Newcomer, Outcome, Write
 from mailsync.datasets.memory import MemoryDataset
@@ -153,6 +153,9 @@ class Carrier:
         return StubbornMailbox(self.network, self.address, self.stubborn)
 
 
+Carriers = Callable[["Machine"], dict[str, dict[Kind, DirectCarrier]]]
+
+
 class Backup(NamedTuple):
     """A copy of the state store's file, and one of the datasets."""
 
@@ -185,6 +188,8 @@ class Machine:
     """Keys whose rows users deleted, by dataset."""
     backups: list[Backup] = field(default_factory=list)
     cycles: int = 0
+    carriers: Carriers = lambda _: {}
+    """What there is besides mail to each peer now."""
     _site: Site | None = None
 
     @property
@@ -236,6 +241,7 @@ class Machine:
         """
         report = Report()
         self.cycles += 1
+        self.site.direct = self.carriers(self)
         try:
             if self.cycles % 2:
                 _run(run_cycle(self.site, Extent(), report))
@@ -331,6 +337,7 @@ class Machine:
             interruptions,
             peers=dict(self.peers),
             skew=self.skew,
+            carriers=self.carriers,
             freed=copy.deepcopy(self.freed),
         )
         backup = self.back_up(0)
@@ -360,7 +367,7 @@ def address(name: str) -> str:
 def _sections(peers: Mapping[str, frozenset[str] | None]) -> str:
     text = ""
     for peer, datasets in sorted(peers.items()):
-        text += f'[peers.{peer}]\ncard = "{peer}.card"\n'
+        text += f'[peers.{peer}]\ncard = "{peer}.card"\nfolder_time = "2d"\n'
         if datasets is not None:
             text += f"datasets = {sorted(datasets)}\n"
     return text

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.cycle.sites import DAY
-from tests.simulation import faults, peering, post, users
+from tests.simulation import carrying, faults, peering, post, users
 from tests.simulation.machine import Machine
 from tests.simulation.promises import check
 from tests.simulation.setting import Setting, Step
@@ -43,6 +43,8 @@ HANDLERS: Final[dict[str, Handler]] = {
         faults.restore_rows,
         faults.clone,
         faults.unclone,
+        carrying.switch,
+        carrying.stick,
         post.carry,
         post.deliver,
         post.lose,
@@ -82,6 +84,8 @@ class Outcome:
 def play(setting: Setting, steps: Sequence[Step]) -> Outcome:
     """One schedule from start to end."""
     world = World(setting)
+    for machine in world.machines.values():
+        machine.carriers = lambda machine: carrying.carriers_of(world, machine)
     broken = None
     with watched(world):
         try:
@@ -129,10 +133,11 @@ def _say_something(world: World) -> None:
 
 def _round(world: World) -> int:
     """One cycle of every site, all mail delivered; how many mails there were."""
-    before = world.counts["mails"] - len(world.network.in_transit)
+    before = world.counts["mails"] - len(world.network.in_transit) - len(world.sticks.in_transit)
     for name in sorted(world.machines):
         world.cycle(world.machines[name])
         world.network.deliver_all()
+        world.sticks.deliver_all()
     return world.counts["mails"] - before
 
 

@@ -97,6 +97,7 @@ MIXES: Final[dict[str, dict[str, float]]] = {
         "raced": 1,
         "lose": 0.5,
     },
+    "carriers": {"switch": 5, "stick": 6, "killed": 2, "raced": 0.5, "lose": 0.5, "replay": 0.5},
     "mailbox": {"stubborn": 2, "reappear": 1, "renumber": 1, "wait": 2, "killed": 1},
     "all": {
         "killed": 3,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -30,6 +31,11 @@ def test_a_clone_is_noticed_and_nobody_is_harmed() -> None:
     outcome = play(setting, [*map(Step.parse, started + apart + (exchange + apart) * 3)])
     assert outcome.counts["alarms"] > 0
     assert outcome.broken is None
+
+
+def test_one_link_goes_by_mail_by_connection_and_by_stick() -> None:
+    counts = sum((result.counts for result in campaign(tasks(0, 20, ["carriers"]))), Counter())
+    assert min(counts[kind] for kind in ("mail", "tcp", "folder")) > 10
 
 
 def test_one_seed_is_one_history() -> None:

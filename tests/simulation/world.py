@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mailsync.carriers.base import Letter, SendResult, Sent
+from mailsync.carriers.base import Kind, Letter, SendResult, Sent
 from mailsync.carriers.memory import Network
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Guid, Record, RecordId
@@ -41,6 +41,10 @@ class World:
     setting: Setting
     machines: dict[str, Machine] = field(default_factory=dict)
     network: Network = field(default_factory=Network)
+    sticks: Network = field(default_factory=Network)
+    """What lies on sticks."""
+    kinds: dict[frozenset[str], Kind] = field(default_factory=dict)
+    """What the link of two sites goes by, if not by mail."""
     archive: list[Letter] = field(default_factory=list)
     """Every letter ever handed over."""
     accounts: Accounts = field(default_factory=Accounts)
@@ -64,6 +68,7 @@ class World:
     """Promises seen broken on the way."""
 
     def __post_init__(self) -> None:
+        self.chance = random.Random(f"{self.setting.seed}/links")
         self.network.judge = self._post
         for name in self.setting.names:
             interruptions = Interruptions()
@@ -168,9 +173,14 @@ class World:
     def _post(self, letter: Letter) -> SendResult:
         if self.verdict is not None and not isinstance(said := self.verdict(letter), Sent):
             return said
-        self.counts["mails"] += 1
-        self.archive.append(letter)
+        self.note(letter, "mail")
         return Sent(len(letter.container))
+
+    def note(self, letter: Letter, kind: Kind) -> None:
+        """A letter was handed over by some carrier."""
+        self.counts["mails"] += 1
+        self.counts[kind] += 1
+        self.archive.append(letter)
 
     def _watch(self, machine: Machine, ledger: Ledger, before: Mapping[RecordId, Record]) -> None:
         for note in ledger.notes.values():
