@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks import apply as apply_benchmark
 from benchmarks import bytes as bytes_benchmark
+from benchmarks import csvfiles, joining, load, two_sites
 from benchmarks import detect as detect_benchmark
-from benchmarks import joining, load, two_sites
 from benchmarks.material import KINDS, Edit, Material, carry_out, generated, legislators
 from benchmarks.rivals import rivals
 from benchmarks.two_sites import TwoSites
@@ -215,3 +215,13 @@ def test_a_first_load_is_measured_step_by_step(capsys: pytest.CaptureFixture[str
     load.main(["--rows", "60", "--json"])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["step"] for line in lines] == ["enter", "compose", "take"]
+
+
+def test_csv_files_are_measured_beside_the_standard_library(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the run itself if a change is missed."""
+    monkeypatch.setattr(csvfiles, "settle", lambda _path: None)
+    csvfiles.main(["--rows", "200", "--rounds", "1", "--json"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["changes"] for line in lines] == [200, 0, 0, 2, 20]

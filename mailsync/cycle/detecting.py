@@ -20,7 +20,9 @@ from mailsync.cycle.references import References
 from mailsync.cycle.report import Report
 from mailsync.cycle.saving import Cause, save
 from mailsync.cycle.site import Site
-from mailsync.datasets.base import Change, Dataset, Unreadable, held_by
+from mailsync.datasets.base import Change, Dataset, Gated, Unreadable, held_by
+from mailsync.datasets.mapped import unmapped
+from mailsync.store.notes import GATE
 
 
 def detect_datasets(site: Site, report: Report, *, meant: int = 0) -> list[str]:
@@ -46,8 +48,33 @@ def detect_dataset(site: Site, name: str, report: Report, *, meant: int = 0) -> 
     dataset = site.look(name)
     with site.store.transaction() as transaction:
         notice(site, transaction, name, dataset, report)
-        renewed = transaction.records.renewed(name)
         site.recall(transaction, name)
+    report.held.setdefault(name, {})
+    if not _is_same(site, name, dataset):
+        _look_through(site, name, dataset, report, meant)
+    report.read.add(name)
+
+
+def _is_same(site: Site, name: str, dataset: Dataset) -> bool:
+    """Is it certain that nothing has changed since all of the dataset became known? If not, that
+    is forgotten before anything that is found is entered.
+    """
+    gated = unmapped(dataset)
+    if not isinstance(gated, Gated):
+        return False
+    with site.store.transaction() as transaction:
+        before = transaction.notes.of(name).get(GATE)
+    if before is None:
+        return False
+    gate = gated.still(before)
+    if gate != before:
+        with site.store.transaction() as transaction:
+            transaction.notes.keep(name, {GATE: gate})
+    return gate is not None
+
+
+def _look_through(site: Site, name: str, dataset: Dataset, report: Report, meant: int) -> None:
+    """Compare all of a dataset with the record map."""
     unreadable: dict[str, str] = {}
 
     def look() -> Iterator[Change]:
@@ -57,12 +84,13 @@ def detect_dataset(site: Site, name: str, report: Report, *, meant: int = 0) -> 
         detect_changes(site, name, batch)
         report.detected[name] = report.detected.get(name, 0) + len(batch)
         report.progress(f"reading {name}", len(batch))
-    if renewed:
-        with site.store.transaction() as transaction:
-            transaction.records.looked_through(name)
+    gated = unmapped(dataset)
+    with site.store.transaction() as transaction:
+        transaction.records.looked_through(name)
+        if isinstance(gated, Gated) and gated.gate is not None and not unreadable:
+            transaction.notes.keep(name, {GATE: gated.gate})
     site.keep_notes([name])
-    report.held.setdefault(name, {}).update(unreadable)
-    report.read.add(name)
+    report.held[name].update(unreadable)
 
 
 def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:

@@ -13,7 +13,7 @@ import enum
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from mailsync.core.model import Etag, Fields, Guid, Key, Value
 
@@ -193,6 +193,22 @@ class Dataset(Protocol):
 
     def close(self) -> None:
         """Release files and connections."""
+        ...
+
+
+@runtime_checkable
+class Gated(Protocol):
+    """A dataset that can tell that nothing at all has changed, without looking at its records.
+
+    A gate only spares the look that would have found nothing. Whoever keeps it forgets it before
+    the dataset is written to, and before anything that is found becomes known.
+    """
+
+    gate: bytes | None
+    """Of what ``changes`` found, once it has come to its end; None before."""
+
+    def still(self, gate: bytes) -> bytes | None:
+        """What to keep instead of the gate if nothing has changed since; None: it may have."""
         ...
 
 

@@ -6,6 +6,8 @@ Rules
   that share a key are unreadable, all of them.
 * The etag is the digest of the raw row: a row that has a known one is not even parsed. One that
   is only quoted another way, or has another header above it, gets a new etag.
+* Changes are read piece by piece. Of rows that are not known only the places are kept, for it must
+  be seen whether they share keys before the first one is reported; then they are read again.
 * Every record has exactly the header's columns. Columns that incoming fields do not name are
   empty in a new row and stay as they are in an old one; compare-and-set looks at columns that
   neither ``expected`` nor ``wanted`` names as little.
@@ -18,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from io import BytesIO
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from mailsync.core.model import Etag, Fields, Key, Value
 from mailsync.datasets.base import (
@@ -34,14 +36,13 @@ from mailsync.datasets.base import (
     Write,
 )
 from mailsync.datasets.contentline import Malformed
-from mailsync.datasets.csvtext import Table, is_text
-from mailsync.datasets.files import read_content, rewrite
+from mailsync.datasets.csvrows import Sheet, Strangers, of_keys
+from mailsync.datasets.csvtext import Read, Table, is_text
+from mailsync.datasets.files import Clock, opened, rewrite, utc_now
+from mailsync.datasets.gates import Watched, still
 from mailsync.datasets.sqlkeys import key_text
 from mailsync.datasets.sqlspelling import Unfit, decimal
 from mailsync.errors import BadConfiguration, DatasetBusy, DatasetError, DatasetMissing
-
-_EXEMPLARS: Final = 100
-"""Rows from the end on whose style new values follow."""
 
 _BEGINNING: Final = 1 << 20
 """Bytes in which a header ends."""
@@ -56,7 +57,7 @@ class CsvFile:
     references: Sequence[Reference] = ()
     has_local_keys = False
 
-    def __init__(self, path: Path, key: Sequence[str]) -> None:
+    def __init__(self, path: Path, key: Sequence[str], clock: Clock = utc_now) -> None:
         """``key``: the columns that tell rows apart, at least one.
 
         Raises :class:`mailsync.errors.DatasetMissing` if there is no such file,
@@ -69,32 +70,48 @@ class CsvFile:
         self.path = path
         self.key = tuple(key)
         self.fields: Mapping[str, Field] | None = None
+        self.gate: bytes | None = None
+        self._clock = clock
         self._last: Sheet | None = None
         """What the last batch of writes left, for the next one."""
         self.look()
 
     def look(self) -> None:
         """Read the header, and no more than its beginning of a large file."""
-        with self._explaining():
-            beginning = read_content(self.path, _BEGINNING)
-            table = Table(beginning, self.key)
-            if table.start == len(beginning):
-                table = Table(read_content(self.path), self.key)
+        with opened(self.path) as (file, _):
+            table = self._table(file.read)
         self.delimiter = table.delimiter
         self.fields = dict.fromkeys(table.columns, Field(empty=""))
 
+    def still(self, gate: bytes) -> bytes | None:
+        """What to keep instead of the gate if nothing has changed since; None: it may have."""
+        return still(self.path, self.key, gate, self._clock)
+
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``."""
-        known = dict(known.items())
-        self._last = None
-        unmet = {etag: key for key, etag in known.items() if etag is not None}
-        sheet = self._sheet(read_content(self.path), unmet)
-        unset = (key for key, etag in known.items() if etag is None)
-        gone = dict.fromkeys([*unmet.values(), *unset])
-        sheet.doubled |= {key for key in sheet.places if key in known and key not in gone}
-        yield from sheet.nameless
-        for key in {**sheet.places, **gone}:
-            yield sheet.find(key)
+        self._last = self.gate = None
+        seen_at = self._clock()
+        unmet = {etag for _, etag in known.items() if etag is not None}
+        has_unset = len(unmet) < len(known)
+        with opened(self.path) as (file, status):
+            watched = Watched(file, status, self.key)
+            table = self._same_table(watched.read)
+            strangers = Strangers(table)
+            with self._explaining():
+                for line in table.strangers(unmet, watched.read):
+                    strangers.meet(line)
+            yield from strangers.nameless
+            if has_unset or unmet or strangers:
+                for key, etag in known.items():
+                    if etag is not None and etag not in unmet:
+                        strangers.double(key)
+                    elif key not in strangers:
+                        yield strangers.missing(key)
+            for found in strangers.found(file):
+                if found is None:
+                    raise DatasetBusy(f"another program is writing {self.path}")
+                yield found
+        self.gate = watched.gate(seen_at)
 
     def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:  # noqa: ARG002  the fields say the keys
         """The keys that are among the fields, also when they are taken."""
@@ -103,7 +120,10 @@ class CsvFile:
 
     def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What the file holds now for exactly these keys."""
-        sheet = self._sheet(read_content(self.path), {})
+        wanted = set(keys)
+        with opened(self.path) as (file, _), self._explaining():
+            table = self._same_table(file.read)
+            sheet = Sheet(table, of_keys(table, table.strangers(set(), file.read), wanted))
         return {key: sheet.find(key) for key in keys}
 
     def spelled(self, fields: Fields) -> Fields:
@@ -116,7 +136,7 @@ class CsvFile:
         def edit(content: bytes) -> tuple[bytes, list[Outcome]]:
             sheet, self._last = self._last, None  # what is left half way is of no use
             if sheet is None or sheet.content != content:
-                sheet = self._sheet(content, {})
+                sheet = self._sheet(content)
             outcomes = [self._write(sheet, write) for write in writes]
             after, self._last = sheet.settled(), sheet
             return after, outcomes
@@ -126,12 +146,26 @@ class CsvFile:
     def close(self) -> None:
         """Nothing to release."""
 
-    def _sheet(self, content: bytes, expected: dict[Etag, Key]) -> Sheet:
+    def _sheet(self, content: bytes) -> Sheet:
+        table = self._same_table(BytesIO(content).read)
         with self._explaining():
-            table = Table(content, self.key)
-            if table.columns != tuple(self.fields or ()):
-                raise DatasetBusy(f"another program changes the header of {self.path}")
-            return Sheet(table, expected)
+            return Sheet(table, table.strangers(set()))
+
+    def _table(self, read: Read) -> Table:
+        """The header, read with no more of a large file than its beginning."""
+        with self._explaining():
+            beginning = read(_BEGINNING)
+            table = Table(beginning, self.key)
+            if table.start == len(beginning):
+                table = Table(beginning + read(-1), self.key)
+        return table
+
+    def _same_table(self, read: Read) -> Table:
+        """The header, which must be as it was when we looked."""
+        table = self._table(read)
+        if table.columns != tuple(self.fields or ()):
+            raise DatasetBusy(f"another program changes the header of {self.path}")
+        return table
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -170,108 +204,6 @@ class CsvFile:
         if key_text([wanted.get(name) for name in self.key]) != key:
             return f"its key columns say another key than {key}"
         return "" if any(wanted.values()) else "a row without any value is no record"
-
-
-class Line(NamedTuple):
-    """A row in its text."""
-
-    number: int
-    """From 1 for the header."""
-    text: bytes
-    """With its line end; empty once it is removed."""
-
-
-class Sheet:
-    """The rows of a table by their keys: to be looked up, and to be written."""
-
-    def __init__(self, table: Table, expected: dict[Etag, Key]) -> None:
-        """Take the rows apart that have none of these etags; those met are removed from them.
-
-        Raises :class:`mailsync.datasets.contentline.Malformed`.
-        """
-        self.table = table
-        self.content = table.data
-        self.places: dict[Key, int] = {}
-        """Of the rows in ``_lines``."""
-        self.doubled: set[Key] = set()
-        """Keys that several rows have."""
-        self.nameless: list[Unreadable] = []
-        """Rows of which it cannot be told which record they are."""
-        self.is_cut = False
-        """Is the last row one of them, and without a line end? Nothing must follow it."""
-        self._lines = [Line(1, table.data[: table.start])]
-        for number, text in table.strangers(expected):
-            self._take(number, text)
-            self._lines.append(Line(number, text))
-
-    def _take(self, number: int, text: bytes) -> None:
-        row = self.table.read(number, text)
-        if row.is_blank:
-            return
-        if row.key is None:
-            self.nameless.append(Unreadable(Key(f"row {number}"), row.fault))
-            self.is_cut = not _line_end(text)
-            return
-        key = key_text(row.key)
-        if key in self.places:
-            self.doubled.add(key)
-        self.places[key] = len(self._lines)
-
-    def find(self, key: Key) -> Change | Unreadable:
-        """The record of a key."""
-        if key not in self.places:
-            if self.nameless:
-                reason = f"perhaps it is the one that cannot be read: {self.nameless[0].reason}"
-                return Unreadable(key, reason)
-            return Change(key, None, None)
-        number, text = self._lines[self.places[key]]
-        row = self.table.read(number, text)
-        if row.fault or key in self.doubled:
-            return Unreadable(key, row.fault or f"row {number} has the key of another row")
-        return Change(key, self.table.fields(row), self.table.etag(text))
-
-    def remove(self, key: Key) -> None:
-        """Take a record away, if it is there."""
-        if (place := self.places.pop(key, None)) is not None:
-            self._lines[place] = self._lines[place]._replace(text=b"")
-
-    def put(self, key: Key, values: Mapping[str, str]) -> Etag:
-        """Make a record hold these values, in a new row if there is none."""
-        place = self.places.get(key)
-        if place is None:
-            raw, end = self.table.added(values, self._style), self._line_end
-            self._close_last_line()
-            self.places[key] = len(self._lines)
-            self._lines.append(Line(len(self._lines) + 1, raw + end))
-        else:
-            number, old = self._lines[place]
-            raw = self.table.altered(self.table.read(number, old), values, self._style)
-            self._lines[place] = Line(number, raw + _line_end(old))
-        return self.table.etag(raw)
-
-    def _close_last_line(self) -> None:
-        last = self._lines[-1]
-        if last.text and not _line_end(last.text):
-            self._lines[-1] = last._replace(text=last.text + self._line_end)
-
-    def settled(self) -> bytes:
-        """The text as it is now."""
-        self.content = b"".join(line.text for line in self._lines)
-        return self.content
-
-    @cached_property
-    def _line_end(self) -> bytes:
-        ends = (_line_end(line.text) for line in reversed(self._lines))
-        return next((end for end in ends if end), b"\r\n")
-
-    @cached_property
-    def _style(self) -> Sequence[bool]:
-        exemplars = reversed(self._lines[-_EXEMPLARS:])
-        return self.table.style(self.table.read(*line) for line in exemplars)
-
-
-def _line_end(text: bytes) -> bytes:
-    return text[len(text.rstrip(b"\r\n")) :]
 
 
 def _spelled(value: Value) -> Value:

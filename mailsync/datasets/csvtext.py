@@ -14,13 +14,13 @@ Rules
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from io import BytesIO
 from typing import Final, NamedTuple
 
-from mailsync.core.model import Etag, Key
+from mailsync.core.model import Etag
 from mailsync.datasets.contentline import Malformed
 
 DELIMITERS: Final = ",;\t|"
@@ -31,6 +31,23 @@ _LINE: Final = 65_536
 """Bytes of a line that are looked at to see whether it is a row that is known."""
 _LINES: Final = 1_000
 """The same of lines that a cell may be made of."""
+_LINE_ENDS: Final = frozenset({b"\r\n", b"\n", b"\r", b""})
+_PIECE: Final = 1 << 20
+"""Bytes of the text that are in memory at once, unless a row is longer."""
+
+Read = Callable[[int], bytes]
+"""Gives up to so many bytes of what follows; none at the end."""
+
+
+class Line(NamedTuple):
+    """A row in its text."""
+
+    number: int
+    """From 1 for the header."""
+    text: bytes
+    """With its line end; empty once it is removed."""
+    begin: int = 0
+    """Where it is in the file, in bytes."""
 
 
 class Row(NamedTuple):
@@ -51,11 +68,19 @@ class Row(NamedTuple):
         return all(value == "" for value in self.values)
 
 
+def nothing_more(_size: int) -> bytes:
+    """The text is in memory, all of it."""
+    return b""
+
+
 class Table:
     """The text of a CSV file: a header, and rows that are told apart by key columns."""
 
     def __init__(self, data: bytes, key: Sequence[str]) -> None:
-        """Look at the header. Raises :class:`mailsync.datasets.contentline.Malformed`."""
+        """Look at the header. ``data``: the text, or its beginning.
+
+        Raises :class:`mailsync.datasets.contentline.Malformed`.
+        """
         found = [_header(data, delimiter) for delimiter in DELIMITERS]
         self.delimiter, self.columns, self.start = max(
             found, key=lambda one: (set(key) <= set(one[1]), len(one[1]))
@@ -73,32 +98,67 @@ class Table:
         digest.update(text.rstrip(b"\r\n"))
         return Etag(digest.digest())
 
-    def strangers(self, expected: MutableMapping[Etag, Key]) -> Iterator[tuple[int, bytes]]:
+    def strangers(self, expected: set[Etag], read: Read = nothing_more) -> Iterator[Line]:
         """The rows that have none of these etags; those that are met are removed from them.
 
-        Each with its number (1 is the header) and its line end. Raises :class:`Malformed`.
+        ``read`` gives what follows the text that is in memory. Raises :class:`Malformed`.
+        """
+        piece, start, number, base = self.data, self.start, 1, 0
+        more = read(_PIECE)
+        while True:
+            cut = _whole_lines(piece) if more else len(piece)
+            end, number = yield from self._strangers(
+                piece[:cut], start, number, base, expected, is_last=not more
+            )
+            if not more:
+                return
+            piece, start, base = piece[end:] + more, 0, base + end
+            more = read(max(_PIECE, len(piece)))  # a row that is not whole yet may be long
+
+    def _strangers(
+        self,
+        piece: bytes,
+        start: int,
+        number: int,
+        base: int,
+        expected: set[Etag],
+        *,
+        is_last: bool,
+    ) -> Generator[Line, None, tuple[int, int]]:
+        """Those of a piece of the text that begins at ``base`` and ends behind a line, from
+        ``start`` on, the row behind the one of this number. Returns where a row begins that is
+        not whole, and the number of the one before.
 
         What at first sight looks like a row and has the etag of one is that row: where it ends
         does not depend on what follows. Only the others need a closer look.
         """
-        lines = BytesIO(self.data)
-        lines.seek(self.start)
-        number, begun = 1, self._meaning.copy
+        lines, begun = BytesIO(piece), self._meaning.copy
+        lines.seek(start)
         while text := lines.readline(_LINE):
-            number += 1
+            begin = lines.tell() - len(text)
             if expected:  # as ``etag`` does, without its calls: most rows end here
                 if b'"' in text and text.count(b'"') % 2:
                     text = _closed(text, lines)
-                digest = begun()
-                digest.update(text.rstrip(b"\r\n"))
-                if expected.pop(Etag(digest.digest()), None) is not None:
+                digest, raw = begun(), text.rstrip(b"\r\n")
+                digest.update(raw)
+                etag = Etag(digest.digest())
+                if etag in expected and text[len(raw) :] in _LINE_ENDS:  # not several of them
+                    expected.remove(etag)
+                    number += 1
                     continue
-            match = self._row.match(self.data, lines.tell() - len(text))
+            match = self._row.match(piece, begin)
             if match is None:
-                raise Malformed(f"row {number}: a quotation mark is never closed")
+                if not is_last:
+                    return begin, number
+                raise Malformed(f"row {number + 1}: a quotation mark is never closed")
+            number += 1
             lines.seek(match.end())
-            if expected.pop(self.etag(match[0]), None) is None:
-                yield number, match[0]
+            etag = self.etag(match[0])
+            if etag in expected:
+                expected.remove(etag)
+            else:
+                yield Line(number, match[0], base + begin)
+        return len(piece), number
 
     def read(self, number: int, text: bytes) -> Row:
         """Take a row with its line end apart."""
@@ -192,6 +252,11 @@ class Table:
     def _is_free(self, value: str) -> bool:
         """May the value stand without quotation marks?"""
         return not any(one in value for one in (self.delimiter, '"', "\r", "\n"))
+
+
+def _whole_lines(piece: bytes) -> int:
+    """How much of a text certainly ends behind a line, whatever follows."""
+    return max(piece.rfind(b"\n"), piece.rfind(b"\r", 0, -1)) + 1
 
 
 def _closed(text: bytes, lines: BytesIO) -> bytes:

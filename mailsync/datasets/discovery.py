@@ -117,7 +117,7 @@ def _csv(source: str, path: Path) -> Offer | LeftOut:
 
 
 def _rows(table: Table) -> Iterator[Row]:
-    rows = (table.read(number, text) for number, text in table.strangers({}))
+    rows = (table.read(line.number, line.text) for line in table.strangers(set()))
     return (row for row in rows if not row.is_blank)
 
 

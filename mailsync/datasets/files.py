@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from mailsync.core.model import Etag
 from mailsync.errors import (
@@ -86,8 +86,21 @@ def split_etag(etag: Etag) -> tuple[bytes, bytes]:
     return etag[: _STATUS.size], etag[_STATUS.size :]
 
 
-def read_regular(path: Path, most: int = -1) -> tuple[bytes, os.stat_result] | None:
-    """A file's content and status; None: no such file. ``most`` bytes of it; -1: all.
+def read_regular(path: Path) -> tuple[bytes, os.stat_result] | None:
+    """A file's content and status; None: no such file.
+
+    Raises :class:`DatasetError` for symbolic links and what is no file.
+    """
+    found = open_regular(path)
+    if found is None:
+        return None
+    file, status = found
+    with file:
+        return file.read(), status
+
+
+def open_regular(path: Path) -> tuple[BinaryIO, os.stat_result] | None:
+    """A file to read, and its status; None: no such file.
 
     Raises :class:`DatasetError` for symbolic links and what is no file.
     """
@@ -99,11 +112,11 @@ def read_regular(path: Path, most: int = -1) -> tuple[bytes, os.stat_result] | N
         if error.errno == errno.ELOOP:
             raise DatasetError(f"{path} is a symbolic link; those are not followed") from error
         raise
-    with os.fdopen(number, "rb") as file:
-        status = os.fstat(number)
-        if not stat.S_ISREG(status.st_mode):
-            raise DatasetError(f"{path} is not a file")
-        return file.read(most), status
+    status = os.fstat(number)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(number)
+        raise DatasetError(f"{path} is not a file")
+    return os.fdopen(number, "rb"), status
 
 
 def replace(path: Path, before: bytes | None, after: bytes) -> os.stat_result:
@@ -138,16 +151,21 @@ def demand(path: Path, content: bytes | None) -> None:
         raise Overtaken
 
 
-def read_content(path: Path, most: int = -1) -> bytes:
-    """What a file holds that must be there, ``most`` bytes of it; -1: all.
+def read_content(path: Path) -> bytes:
+    """What a file holds that must be there. Raises :class:`DatasetError`."""
+    with opened(path) as (file, _):
+        return file.read()
 
-    Raises :class:`DatasetError`.
-    """
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """A file that must be there, to read, and its status before. Raises :class:`DatasetError`."""
     with explaining(path):
-        found = read_regular(path.resolve(), most)
-    if found is None:
-        raise DatasetMissing(f"there is no file {path}")
-    return found[0]
+        found = open_regular(path.resolve())
+        if found is None:
+            raise DatasetMissing(f"there is no file {path}")
+        with found[0] as file:
+            yield file, found[1]
 
 
 def rewrite(path: Path, edit: Callable[[bytes], tuple[bytes, Made]]) -> Made:

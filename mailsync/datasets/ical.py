@@ -248,4 +248,4 @@ class IcalFile(RecordFile):
 
     def __init__(self, path: Path, clock: Clock = utc_now) -> None:
         """``path`` of the file; it must be there, and may be empty."""
-        super().__init__(path, CalendarFormat(clock))
+        super().__init__(path, CalendarFormat(clock), clock)

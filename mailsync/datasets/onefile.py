@@ -25,7 +25,8 @@ from mailsync.datasets.base import (
     Write,
 )
 from mailsync.datasets.contentline import Malformed
-from mailsync.datasets.files import read_content, rewrite
+from mailsync.datasets.files import Clock, opened, read_content, rewrite, utc_now
+from mailsync.datasets.gates import Watched, still
 from mailsync.datasets.memory import fields_digest
 from mailsync.datasets.texts import Document, Format, Parsed, Unfit, edit, fitting
 from mailsync.errors import DatasetError, DatasetMissing
@@ -40,17 +41,23 @@ class RecordFile:
     fields: Mapping[str, Field] | None = None
     key: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, form: Format) -> None:
+    def __init__(self, path: Path, form: Format, clock: Clock = utc_now) -> None:
         """Raises :class:`mailsync.errors.DatasetMissing` if there is no such file."""
         if not path.is_file():
             raise DatasetMissing(f"there is no file {path}")
+        self.gate: bytes | None = None
         self._path = path
         self._form = form
+        self._clock = clock
 
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``."""
+        self.gate = None
         known = dict(known.items())
-        document = self._load()
+        seen_at = self._clock()
+        with opened(self._path) as (file, status):
+            watched = Watched(file, status, (self._form.suffix,))
+            document = self._parsed(watched.read(-1))
         for key, parsed in document.records.items():
             found = _found(key, parsed)
             if isinstance(found, Unreadable) or known.get(key) != found.etag:
@@ -58,6 +65,11 @@ class RecordFile:
         for key in known:
             if key not in document.records:
                 yield _missing(key, document)
+        self.gate = watched.gate(seen_at)
+
+    def still(self, gate: bytes) -> bytes | None:
+        """What to keep instead of the gate if nothing has changed since; None: it may have."""
+        return still(self._path, (self._form.suffix,), gate, self._clock)
 
     def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
         """The records' names within the file, with a number where that is taken."""

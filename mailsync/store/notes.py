@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import postgresql
@@ -23,6 +24,11 @@ _DROP = Statement(
         _note.dataset == bindparam("dataset"), _note.name == bindparam("name")
     )
 )
+
+
+GATE: Final = "\0gate"
+"""The name of a note that is ours: what tells that nothing in the dataset has changed since all
+that was in it became known. Adapters' own notes have other names."""
 
 
 class StoredNotes:

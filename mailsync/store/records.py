@@ -18,6 +18,7 @@ from mailsync.store.codec import (
     order_bytes,
     order_of,
 )
+from mailsync.store.notes import GATE, StoredNotes
 from mailsync.store.record_rows import (
     Names,
     Naming,
@@ -276,6 +277,7 @@ class StoredRecords(Mapping[RecordId, Record]):
     def doubt(self, dataset: str) -> None:
         """Every record of the dataset is to be looked at again, whatever its etag says."""
         self._session.run(DOUBT, dataset=self._number(dataset))
+        StoredNotes(self._session).keep(dataset, {GATE: None})
         self._loaded.clear()
 
     def looked_through(self, dataset: str) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, bindparam, delete, insert, select, update
 
 from mailsync.core.ledger import Ledger, SiteState
-from mailsync.core.model import Link, Stream
+from mailsync.core.model import NO_MARKER, Link, Stream
 from mailsync.store import schema
 from mailsync.store.aliases import Aliases
 from mailsync.store.bodies import Bodies
@@ -20,7 +20,7 @@ from mailsync.store.inbox import Inbox
 from mailsync.store.journal import Journal
 from mailsync.store.mailbox import MailboxState
 from mailsync.store.matches import Matches
-from mailsync.store.notes import StoredNotes
+from mailsync.store.notes import GATE, StoredNotes
 from mailsync.store.outbox import Outbox
 from mailsync.store.pauses import Pauses
 from mailsync.store.proofs import Proofs
@@ -123,6 +123,8 @@ class Transaction:
             )
             self._site = site
         self.records.save(list(ledger.changed.values()), ledger.dropped, now)
+        for name in _unsettled(ledger):
+            self.notes.keep(name, {GATE: None})
         for note_id, note in ledger.notes.items():
             self.journal.enter(note_id.guid, note.winner, now)
 
@@ -224,6 +226,16 @@ class Transaction:
         for statement in _FORGET:
             self._session.run(statement, before=before)
         self.formers.shrink()
+
+
+def _unsettled(ledger: Ledger) -> set[str]:
+    """Datasets that are about to be written to, or of which something must be looked at anew."""
+    unsure = {
+        record.dataset
+        for record in ledger.changed.values()
+        if record.marker is not NO_MARKER or (record.key is not None and record.etag is None)
+    }
+    return unsure | {record.dataset for record in ledger.dropped}
 
 
 def _signed(number: int) -> int:

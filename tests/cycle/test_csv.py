@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from mailsync.core.mapping import Place, Source
+from mailsync.core.model import Etag, Key
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
+from mailsync.datasets.base import Change, Outcome, Unreadable, Write
 from mailsync.datasets.csvfile import CsvFile
 from mailsync.datasets.mapping import mapped
 from mailsync.datasets.sql import SqlTable
@@ -195,3 +197,106 @@ def test_a_table_with_types_gets_numbers_dates_and_nothing_from_cells(
     ]
     assert b"3,2.00,,,\n" in store.file.read_bytes()
     assert store.sites.round() == 0
+
+
+# --- an unchanged file is not looked through --------------------------------------------------
+
+
+def looks(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files whose rows are looked through from now on."""
+    looked: list[Path] = []
+    real = CsvFile.changes
+
+    def noted(dataset: CsvFile, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
+        looked.append(dataset.path)
+        return real(dataset, known)
+
+    monkeypatch.setattr(CsvFile, "changes", noted)
+    return looked
+
+
+def test_a_file_is_looked_through_when_it_changed_and_else_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.settle()
+    store.sites.sync("alice")
+    looked = looks(store, monkeypatch)
+    assert store.sites.sync("alice").detected == {}
+    assert looked == []
+    store.alice("pump", "bilge pump")
+    assert store.sites.sync("alice").detected == {"parts": 1}
+    assert store.sites.sync("alice").detected == {}
+    assert len(looked) == 1
+    store.bob("DELETE FROM parts WHERE no = '2'")
+    store.settle()  # what we write ourselves is looked at once
+    assert b"Jones" not in store.file.read_bytes()
+    store.sites.sync("alice")
+    looked.clear()
+    store.sites.sync("alice")
+    assert looked == []
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_after_a_crash_the_file_is_looked_through_whatever_its_gate(
+    store: Store, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """Before the file was written, or after; then the file of before is back in its place."""
+    store.settle()
+    store.sites.sync("alice")
+    before = store.file.read_bytes()
+    store.bob("UPDATE parts SET name = 'valve' WHERE no = '1'")
+    store.sites.sync("bob")
+    store.sites.network.deliver_all()
+    real = CsvFile.apply
+
+    def crash(dataset: CsvFile, writes: Sequence[Write]) -> list[Outcome]:
+        real(dataset, writes[:written])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CsvFile, "apply", crash)
+    with pytest.raises(KeyboardInterrupt):
+        store.sites.sync("alice")
+    monkeypatch.setattr(CsvFile, "apply", real)
+    assert (store.file.read_bytes() == before) is (written == 0)
+    store.file.write_bytes(before)
+    looked = looks(store, monkeypatch)
+    store.settle()
+    assert looked
+    assert b"valve" in store.file.read_bytes()
+    assert store.rows()[0][2] == "valve"
+
+
+def test_the_file_of_before_our_write_in_its_place_again_is_an_edit(store: Store) -> None:
+    store.settle()
+    store.sites.sync("alice")
+    before = store.file.read_bytes()
+    store.bob("UPDATE parts SET name = 'valve' WHERE no = '1'")
+    store.sites.sync("bob")
+    store.sites.network.deliver_all()
+    store.sites.sync("alice", Extent(sending=False))
+    assert b"valve" in store.file.read_bytes()
+    store.file.write_bytes(before)
+    store.settle()
+    assert store.file.read_bytes() == before
+    assert store.rows()[0][2] == "pump"
+
+
+def test_rows_that_cannot_be_read_are_named_again_in_every_cycle(store: Store) -> None:
+    store.settle()
+    store.file.write_bytes(FILE + b"3;Brown;a;b;c\r\n")
+    for _ in range(3):
+        report = store.sites.sync("alice")
+        assert list(report.held["parts"]) == ["row 4"]
+
+
+def test_a_file_behind_another_mapping_is_looked_through(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.settle()
+    store.sites.sync("alice")
+    looked = looks(store, monkeypatch)
+    alice = store.sites.sites["alice"]
+    names: dict[str, Source] = {name: Place(name) for name in ("no", "maker", "name")}
+    alice.datasets["parts"] = mapped(alice.datasets["parts"], "csv", names, {})
+    store.sites.sync("alice")
+    assert len(looked) == 1

@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 
 from mailsync.core.model import Etag, Fields, Guid, Key, same_fields
 from mailsync.core.places import place_of
-from mailsync.datasets.base import Change, Dataset, Newcomer, Outcome, Result, Unreadable, Write
+from mailsync.datasets.base import (
+    Change,
+    Dataset,
+    Gated,
+    Newcomer,
+    Outcome,
+    Result,
+    Unreadable,
+    Write,
+)
+from mailsync.datasets.mapped import unmapped
 from mailsync.datasets.memory import MemoryDataset
 
 
@@ -38,6 +48,8 @@ class Stage:
     """Make a record unreadable; None where the kind cannot have such a thing."""
     known: dict[Key, Etag | None] = field(default_factory=dict)
     held: dict[Key, Fields] = field(default_factory=dict)
+    gate: bytes | None = None
+    """What the dataset gave when all that is in it was known, if it gives such a thing."""
 
     def guid(self, number: int) -> Guid:
         return Guid(number.to_bytes(16, "big"))
@@ -45,7 +57,9 @@ class Stage:
     def visible(self) -> dict[Key, Fields | None]:
         """What changed for the users since the last look; the map is brought up to date."""
         changed: dict[Key, Fields | None] = {}
+        passes = self.passes_the_gate()
         found = list(self.dataset.changes(self.known))
+        assert not (passes and found), "the gate hid a change"
         assert len({one.key for one in found}) == len(found), "a key was reported twice"
         for one in found:
             if isinstance(one, Unreadable):
@@ -53,7 +67,17 @@ class Stage:
             if not same_fields(one.fields, self.held.get(one.key)):
                 changed[one.key] = one.fields
             self.settle(one.key, one.fields, one.etag)
+        gated = unmapped(self.dataset)
+        is_clear = None not in self.known.values()
+        if isinstance(gated, Gated) and is_clear and not any(map(is_unreadable, found)):
+            self.gate = gated.gate
         return changed
+
+    def passes_the_gate(self) -> bool:
+        """Does the dataset say that nothing has changed since all that is in it was known?"""
+        gated = unmapped(self.dataset)
+        before, self.gate = self.gate, None
+        return isinstance(gated, Gated) and before is not None and gated.still(before) is not None
 
     def settle(self, key: Key, fields: Fields | None, etag: Etag | None) -> None:
         if fields is None:
@@ -75,6 +99,7 @@ class Stage:
         return key
 
     def write(self, write: Write) -> Outcome:
+        self.gate = None
         [outcome] = self.dataset.apply([write])
         if outcome.result is Result.WRITTEN:
             self.settle(write.key, write.wanted, outcome.etag)
@@ -95,6 +120,10 @@ STEPS = st.lists(
     max_size=20,
 )
 """What happens to which record in which version."""
+
+
+def is_unreadable(found: Change | Unreadable) -> bool:
+    return isinstance(found, Unreadable)
 
 
 class Conformance:
@@ -160,6 +189,32 @@ class Conformance:
             assert {one.key for one in found if one == Change(one.key, None, None)} == set(
                 keys[1::4]
             )
+
+    def test_a_gate_lets_pass_what_is_as_it_was_and_nothing_else(self, stage: Stage) -> None:
+        if not isinstance(unmapped(stage.dataset), Gated):
+            return  # the kind has no such thing: nothing to prove
+        key = self.user_inserts(stage, 1)
+        for version in (1, 2):
+            stage.visible()
+            gate = stage.gate
+            assert stage.passes_the_gate()
+            stage.gate = gate
+            stage.put(key, stage.sample(1, version))
+            assert not stage.passes_the_gate()
+            stage.gate = gate
+            assert stage.visible() == {key: stage.sample(1, version)}
+
+    def test_a_map_and_gate_of_before_see_what_changed_since(self, stage: Stage) -> None:
+        """The state store is restored from a backup."""
+        key, other = self.user_inserts(stage, 1), self.user_inserts(stage, 2)
+        stage.visible()
+        backup = (dict(stage.known), dict(stage.held), stage.gate)
+        stage.put(key, stage.sample(1, 1))
+        stage.remove(other)
+        stage.visible()
+        new = stage.insert(3)
+        stage.known, stage.held, stage.gate = backup
+        assert stage.visible() == {key: stage.sample(1, 1), other: None, new: stage.sample(3, 0)}
 
     def test_user_edit_delete_and_reinsertion_are_seen(self, stage: Stage) -> None:
         key = self.user_inserts(stage, 1)

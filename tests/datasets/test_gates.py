@@ -1,0 +1,171 @@
+"""A file's gate: it passes what has certainly not changed, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailsync.core.model import Etag
+from mailsync.datasets import csvtext
+from mailsync.datasets.base import Change
+from mailsync.datasets.contentline import Malformed
+from mailsync.datasets.csvfile import CsvFile
+from mailsync.datasets.csvtext import Line, Read, Table, nothing_more
+from mailsync.datasets.files import utc_now
+from mailsync.datasets.gates import Watched
+from mailsync.datasets.sqlkeys import key_text
+from mailsync.errors import DatasetBusy
+
+TEXT = b"no,name\n1,a\n2,b\n"
+
+
+def much_later() -> datetime:
+    """By then nobody can have changed the file within the same moment."""
+    return utc_now() + timedelta(hours=1)
+
+
+def looked_through(path: Path, text: bytes = TEXT) -> tuple[CsvFile, bytes]:
+    """A file of two rows that was looked through long after it was written."""
+    path.write_bytes(text)
+    dataset = CsvFile(path, ["no"], much_later)
+    list(dataset.changes({}))
+    assert dataset.gate is not None
+    return dataset, dataset.gate
+
+
+def wait_for_the_next_moment(path: Path) -> None:
+    """Until a file that is written now gets another time than this one has."""
+    other, before = path.with_name("clock"), path.stat().st_ctime_ns
+    while True:
+        other.write_bytes(b"")
+        if other.stat().st_ctime_ns != before:
+            return
+
+
+def test_a_file_of_an_equal_status_is_not_even_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, gate = looked_through(tmp_path / "a.csv")
+    monkeypatch.setattr(Watched, "read", None)
+    assert dataset.still(gate) == gate
+
+
+def test_a_file_that_was_only_touched_is_read_once_more(tmp_path: Path) -> None:
+    dataset, gate = looked_through(tmp_path / "a.csv")
+    wait_for_the_next_moment(dataset.path)
+    dataset.path.touch()
+    renewed = dataset.still(gate)
+    assert renewed is not None
+    assert renewed != gate
+    assert dataset.still(renewed) == renewed
+
+
+def test_a_change_is_seen_though_size_and_time_are_those_of_before(tmp_path: Path) -> None:
+    dataset, gate = looked_through(tmp_path / "a.csv")
+    before = dataset.path.stat()
+    wait_for_the_next_moment(dataset.path)
+    dataset.path.write_bytes(TEXT.replace(b"b", b"c"))
+    os.utime(dataset.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert dataset.path.stat().st_mtime_ns == before.st_mtime_ns
+    assert dataset.still(gate) is None
+
+
+def test_a_copy_in_its_place_passes_if_its_content_does(tmp_path: Path) -> None:
+    dataset, gate = looked_through(tmp_path / "a.csv")
+    other = tmp_path / "b.csv"
+    for text, passes in ((TEXT, True), (TEXT.replace(b"a\n", b"x\n"), False)):
+        other.write_bytes(text)
+        other.replace(dataset.path)
+        assert (dataset.still(gate) is not None) is passes
+
+
+def test_a_file_written_just_now_may_change_again_unnoticed_and_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(TEXT)
+    dataset = CsvFile(path, ["no"])
+    list(dataset.changes({}))
+    assert dataset.gate is not None
+    assert dataset.still(dataset.gate) is not None
+    status = path.stat()
+    path.write_bytes(TEXT.replace(b"b", b"c"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert dataset.still(dataset.gate) is None
+
+
+def test_another_key_is_another_gate(tmp_path: Path) -> None:
+    dataset, gate = looked_through(tmp_path / "a.csv")
+    wait_for_the_next_moment(dataset.path)
+    dataset.path.touch()
+    assert CsvFile(dataset.path, ["name"], much_later).still(gate) is None
+
+
+def test_there_is_no_gate_before_the_end_and_none_after_a_write(tmp_path: Path) -> None:
+    dataset, gate = looked_through(tmp_path / "a.csv")
+    found = dataset.changes({})
+    next(found)
+    assert dataset.gate is None
+    list(found)
+    assert dataset.gate == gate
+
+
+def test_a_file_written_to_while_it_is_read_is_read_again_later(tmp_path: Path) -> None:
+    """Rows that are not known are read twice; what was counted must be what is told."""
+    long = b"x" * 2_000_000
+    dataset, _ = looked_through(tmp_path / "a.csv", b"no,name\n1," + long + b"\n2," + long + b"\n")
+    found = dataset.changes({})
+    next(found)
+    with dataset.path.open("r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        file.write(b"y")
+    with pytest.raises(DatasetBusy, match="another program"):
+        list(found)
+    assert dataset.gate is None
+
+
+def test_known_rows_and_strangers_come_from_one_reading(tmp_path: Path) -> None:
+    dataset, gate = looked_through(tmp_path / "a.csv")
+    known = {one.key: one.etag for one in dataset.changes({}) if isinstance(one, Change)}
+    assert list(dataset.changes(known)) == []
+    assert dataset.gate == gate
+    [gone] = dataset.changes({**known, key_text(["3"]): None})
+    assert gone == Change(key_text(["3"]), None, None)
+
+
+pieces = st.lists(
+    st.sampled_from(['1,"', "1,a", "2,", "3", '"', '""', ",", "b", "\n", "\r", "\r\n"]), max_size=12
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(pieces, st.integers(1, 9), st.sets(st.integers(0, 9)))
+def test_a_text_read_in_pieces_has_the_rows_of_the_whole(
+    snippets: list[str], size: int, known: set[int]
+) -> None:
+    text = ("no,name\n" + "".join(snippets)).encode()
+    whole = Table(text, ["no"])
+    rows, _ = rows_of(whole, set(), nothing_more)
+    assert all(text[row.begin :].startswith(row.text) for row in rows)
+    etags = {whole.etag(row.text) for number, row in enumerate(rows) if number in known}
+    beginning = text[: len("no,name\n")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csvtext, "_PIECE", size)
+        source = BytesIO(text[len(beginning) :])
+        found = rows_of(Table(beginning, ["no"]), set(etags), source.read)
+    assert found == rows_of(whole, set(etags), nothing_more)
+
+
+def rows_of(table: Table, known: set[Etag], read: Read) -> tuple[list[Line], str]:
+    """The rows that are not known, and what keeps from reading on."""
+    rows = []
+    try:
+        for row in table.strangers(known, read):
+            rows.append(row)  # noqa: PERF402 - also those before it fails
+    except Malformed as error:
+        return rows, str(error)
+    return rows, ""
