@@ -4,10 +4,11 @@ Key file
     ``site.key``, readable by its owner alone, in a directory of the same kind. Written once,
     whole, never overwritten: a site without its keys is another site.
 Card
-    A text a person can read, print or put on a stick. It says a site's name, its mail address
-    and its public keys, is signed with these, and ends in a checksum. It has exactly one
-    spelling, so a changed byte anywhere is noticed. Nothing in it is secret; whether it is
-    the right one is proven by two people comparing a fingerprint.
+    A text a person can read, print or put on a stick. It says a site's name, its mail address,
+    its public keys and, if it gives 32-bit identifiers, their class; it is signed with these keys,
+    and ends in a checksum. It has exactly one spelling, so a changed byte anywhere is noticed.
+    Nothing in it is secret; whether it is the right one is proven by two people comparing a
+    fingerprint.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 from base64 import b32decode, b32encode, b64decode, b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -45,7 +47,8 @@ _CARD_TEXT = re.compile(
     r"Site: ([!-~]+)\n"
     r"Address: ([!-~]+)\n"
     r"Signing key: ([A-Z2-7]{52})\n"
-    r"Sealing key: ([A-Z2-7]{52})\n)"
+    r"Sealing key: ([A-Z2-7]{52})\n"
+    r"(?:Identifiers: timestamp32, class (0|[1-9][0-9]?)\n)?)"
     r"Signature: ([A-Za-z0-9+/]{86}==)\n"
     r"Checksum: ([A-Z2-7]{8})\n"
     rf"{_END}"
@@ -63,6 +66,8 @@ class Card:
     site: str
     address: str
     public: PublicKeys
+    guid_class: int | None = None
+    """Of its 32-bit identifiers; None: they have 128 bits."""
 
 
 def create_keys(directory: Path) -> PrivateKeys:
@@ -98,8 +103,8 @@ def load_keys(directory: Path) -> PrivateKeys:
     return PrivateKeys(_from_base32(found[1]), _from_base32(found[2]))
 
 
-def write_card(keys: PrivateKeys, site: str, address: str) -> str:
-    """The site's card, always the same text for the same keys, name and address.
+def write_card(keys: PrivateKeys, site: str, address: str, guid_class: int | None = None) -> str:
+    """The site's card, always the same text for the same keys, name, address and class.
 
     Raises ``BadCard`` if name or address could not be read back.
     """
@@ -113,6 +118,8 @@ def write_card(keys: PrivateKeys, site: str, address: str) -> str:
         f"Signing key: {_base32(public.signing)}\n"
         f"Sealing key: {_base32(public.sealing)}\n"
     )
+    if guid_class is not None:
+        body += f"Identifiers: timestamp32, class {guid_class}\n"
     signature = b64encode(sign_text(body.encode(), sender=keys)).decode()
     signed = f"{body}Signature: {signature}\n"
     return f"{signed}Checksum: {_check(signed)}\n{_END}\n"
@@ -127,17 +134,41 @@ def read_card(text: str) -> Card:
     if len(text) > CARD_CHARACTERS_MAX or not (_BEGIN in plain or _END in plain):
         raise BadCard("this is not a mailsync card")
     found = _CARD_TEXT.fullmatch(plain)
-    if found is None or _check(plain.partition("Checksum: ")[0]) != found[7]:
+    if found is None or _check(plain.partition("Checksum: ")[0]) != found[8]:
         raise BadCard("the card was altered on its way here")
     body, site, address = found[1], found[2], found[3]
     public = PublicKeys(_from_base32(found[4]), _from_base32(found[5]))
     try:
-        verify_text(body.encode(), b64decode(found[6]), sender=public)
+        verify_text(body.encode(), b64decode(found[7]), sender=public)
     except BadSignature as error:
         raise BadCard("the card was altered: its signature does not fit") from error
     if not (is_name(site) and is_address(address) and _can_seal(public)):
         raise BadCard("the card was made by something else than mailsync")
-    return Card(site, address, public)
+    return Card(site, address, public, None if found[6] is None else int(found[6]))
+
+
+def require_classes(own: int | None, cards: Mapping[str, Card]) -> None:
+    """Raise BadCard if two sites may give the same identifier, or give unlike ones. ``own``: our
+    class; ``cards``: by peer.
+    """
+    taken = {} if own is None else {own: "this site"}
+    for peer, card in cards.items():
+        if (card.guid_class is None) is not (own is None):
+            theirs, ours = (
+                "timestamp128" if one is None else "timestamp32" for one in (card.guid_class, own)
+            )
+            raise BadCard(
+                f"the identifiers of {peer} are {theirs}, ours {ours}; guid under [site] must be "
+                "the same at all sites"
+            )
+        if card.guid_class is None:
+            continue
+        other = taken.setdefault(card.guid_class, peer)
+        if other != peer:
+            raise BadCard(
+                f"{peer} and {other} both have guid_class {card.guid_class}; give each site a "
+                "number of its own under [site], and exchange the new card"
+            )
 
 
 def blank_certificate() -> bytes:

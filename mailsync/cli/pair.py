@@ -36,7 +36,7 @@ def show_card(invocation: Invocation, target: Path | None) -> None:
 
     settings = invocation.settings()
     keys = load_keys(settings.site.keys)
-    text = write_card(keys, settings.site.name, _own_address(settings))
+    text = write_card(keys, settings.site.name, _own_address(settings), settings.site.guid_class)
     output = invocation.output
     if target is None:
         output.show(text.rstrip("\n"))
@@ -65,9 +65,11 @@ def add(invocation: Invocation, file: Path, datasets: str | None, name: str | No
     wanted = _wanted(datasets, settings)
     if peer in settings.peers:
         _require_same(peer, card, settings.peers[peer])
-        invocation.output.say(f"{peer} is a peer with this very key already; nothing changed")
+        _require_classes(peer, card, settings)
+        _renew(invocation, peer, text, settings.peers[peer].card)
     else:
         _require_new(card, settings)
+        _require_classes(peer, card, settings)
         place = settings.path.parent / "peers" / f"{peer}.card"
         _require_name(peer)
         _write_once(place, text)
@@ -147,6 +149,24 @@ def _require_new(card: Card, settings: Settings) -> None:
     for name, peer in settings.peers.items():
         if _card_of(name, peer).public == card.public:
             raise BadCard(f"this key is the peer {name}'s already")
+
+
+def _require_classes(peer: str, card: Card, settings: Settings) -> None:
+    from mailsync.keys import require_classes  # noqa: PLC0415  slow
+
+    known = {name: _card_of(name, one) for name, one in settings.peers.items()}
+    require_classes(settings.site.guid_class, {**known, peer: card})
+
+
+def _renew(invocation: Invocation, peer: str, text: str, place: Path) -> None:
+    """The card of a peer with the same key: it may say another address or class."""
+    from mailsync.files import replace_file  # noqa: PLC0415  slow
+
+    if _read(place) == text:
+        invocation.output.say(f"{peer} is a peer with this very card already; nothing changed")
+        return
+    replace_file(place, text.encode("ascii"))
+    invocation.output.say(f"{peer} is a peer with this very key already; its new card is kept")
 
 
 def _card_of(name: str, peer: PeerSettings) -> Card:

@@ -23,7 +23,7 @@ from mailsync.names import NAME_RULE, is_name
 
 LATER: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     Settings: frozenset({"web", "worker", "daemon", "link", "log"}),
-    SiteSettings: frozenset({"guid", "units", "image"}),
+    SiteSettings: frozenset({"units", "image"}),
     MailSettings: frozenset({"auth", "push", "token_command"}),
     SecretSettings: frozenset({"keyring", "credential"}),
     PeerSettings: frozenset({"push", "send", "receive"}),

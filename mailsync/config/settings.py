@@ -49,6 +49,7 @@ from mailsync.config.section import (
     dataset_name,
     each_once,
 )
+from mailsync.core.identifiers import CLASSES
 from mailsync.names import LOOPBACK, HostPort, host_port, is_address
 
 MESSAGE_BYTES_MIN = 16_384
@@ -177,6 +178,21 @@ class SiteSettings(Section):
     """The state store's file."""
     keys: FilePath = Field(default="keys", validate_default=True)
     """Directory of the site's private keys."""
+    guid: Literal["timestamp128", "timestamp32"] = "timestamp128"
+    """The identifiers that records get; the same at every site of a group."""
+    guid_class: Annotated[int, Field(ge=0, lt=CLASSES)] | None = None
+    """This site's own number for ``timestamp32``; no other site of the group has it."""
+
+    @field_validator("guid_class")
+    @classmethod
+    def _class_for_32_bits(cls, guid_class: int | None, info: ValidationInfo) -> int | None:
+        scheme = info.data.get("guid")
+        if scheme == "timestamp32" and guid_class is None:
+            raise ValueError('missing: guid = "timestamp32" needs a number of this site alone')
+        if scheme == "timestamp128" and guid_class is not None:
+            raise ValueError('only for guid = "timestamp32"')
+        return guid_class
+
     listen: Endpoint | None = None
     """Where the daemon waits for peers' links; None: nowhere."""
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from mailsync.core import recognition, record_map
 from mailsync.core.drift import Columns
 from mailsync.core.fitness import unfit
-from mailsync.core.identifiers import minted
 from mailsync.core.matching import content_digest
 from mailsync.cycle.drifting import notice
 from mailsync.cycle.guarding import guarded
 from mailsync.cycle.known import Known
+from mailsync.cycle.minting import mint
 from mailsync.cycle.references import References
 from mailsync.cycle.report import Report
 from mailsync.cycle.saving import Cause, save
@@ -99,7 +99,7 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
     with site.store.transaction() as transaction:
         ledger = transaction.ledger()
         stroke = ledger.stroke(now, site.surroundings.bits(32))
-        guids = minted(now, stroke)
+        guids = mint(site, transaction, stroke, now)
         dataset, keys = site.dataset(name), [change.key for change in changes]
         found = References(site, transaction, ledger).travelling(name, changes, guids)
         if site.sections[name].match:

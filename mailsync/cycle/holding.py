@@ -52,7 +52,8 @@ def _waiting(
     if not held:
         return
     keyed = transaction.records.by_key(name, [Key(one) for one in held])
-    new = [RecordId(name, Guid(bytes.fromhex(one))) for one in held if _is_guid(one)]
+    others = set(held) - keyed.keys()
+    new = [RecordId(name, Guid(bytes.fromhex(one))) for one in others if _is_guid(one)]
     transaction.records.fetch(new)
     fields = held_by(site.dataset(name))
     for record in (*keyed.values(), *map(transaction.records.get, new)):
@@ -61,8 +62,8 @@ def _waiting(
 
 
 def _is_guid(name: str) -> bool:
-    """Is it a record without a row?"""
-    return re.fullmatch("[0-9a-f]{32}", name) is not None
+    """Can it be a record without a row?"""
+    return re.fullmatch("(?:[0-9a-f]{2}){4,16}", name) is not None
 
 
 def log_held(transaction: Transaction, before: Link, after: Link, now: int) -> None:

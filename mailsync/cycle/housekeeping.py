@@ -8,6 +8,7 @@ from mailsync.core import forgetting
 from mailsync.core.delivery import awaited_from, is_pending
 from mailsync.core.model import Link
 from mailsync.core.positions import Positions
+from mailsync.cycle.minting import warn_if_ahead
 from mailsync.cycle.site import Site
 from mailsync.store.history import Event
 from mailsync.store.transaction import Transaction
@@ -25,6 +26,7 @@ def tidy(site: Site) -> None:
     """
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
+        warn_if_ahead(site, transaction)
         links = {
             name: _expired(site, transaction, link, now)
             for name, link in site.links(transaction).items()

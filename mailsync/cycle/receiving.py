@@ -26,6 +26,7 @@ from mailsync.cycle import asking, matching, pairing, verifying
 from mailsync.cycle.budget import day_of
 from mailsync.cycle.holding import log_held
 from mailsync.cycle.logbook import log_received
+from mailsync.cycle.minting import go_ahead, without_namesakes
 from mailsync.cycle.partly import forget_parts, owe_receipt, send_missing
 from mailsync.cycle.report import Report
 from mailsync.cycle.saving import Cause, save
@@ -269,6 +270,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
                 link = replace(link, owe_since=0)
             transaction.save_links({waiting.peer: link})
             return
+        bundle = without_namesakes(site, transaction, waiting.peer, bundle, report)
         ledger = transaction.ledger()
         transaction.records.fetch(item.id for item in bundle.items)
         whole = pairing.fill(site, transaction, links[waiting.peer], bundle, report.read)
@@ -276,6 +278,8 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         received = receive(
             ledger, links, waiting.peer, whole.bundle, now=now, nonce=site.surroundings.bits(64)
         )
+        if received.verdict is Verdict.RESTORED:
+            go_ahead(site, transaction, now)
         pairing.pair(site, transaction, ledger, waiting.peer, whole.ours)
         stripped = bundle.acknowledgement.stripped
         link = step_up(transaction, received.links[waiting.peer], stripped, now)

@@ -28,7 +28,7 @@ from mailsync.datasets.base import Dataset, Reference
 from mailsync.datasets.mapped import unmapped
 from mailsync.datasets.sqldatabase import SqlDatabase
 from mailsync.errors import BadCard, MailsyncError
-from mailsync.keys import load_keys, read_card
+from mailsync.keys import load_keys, read_card, require_classes
 from mailsync.store.state import StateStore
 from mailsync.store.transaction import Transaction
 
@@ -367,7 +367,7 @@ def open_site(path: Path) -> Iterator[Site]:
 
 def accepted_peers(settings: Settings) -> dict[str, Peer]:
     """The peers of the configuration with what their cards say. Raises BadCard."""
-    peers = {}
+    peers, cards = {}, {}
     for name, section in settings.peers.items():
         try:
             card = read_card(section.card.read_bytes().decode("ascii", "replace"))
@@ -376,4 +376,6 @@ def accepted_peers(settings: Settings) -> dict[str, Peer]:
         except MailsyncError as problem:
             raise BadCard(f"[peers.{name}] card {section.card}: {problem}") from problem
         peers[name] = Peer(name, section.address or card.address, card.public, section)
+        cards[name] = card
+    require_classes(settings.site.guid_class, cards)
     return peers

@@ -32,6 +32,14 @@ site = Table(
     Column("horizon", BigInteger, nullable=False),
 )
 
+given = Table(
+    "given",
+    metadata,
+    Column("class", Integer, primary_key=True, autoincrement=False),
+    Column("value", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
 dataset = Table(
     "dataset",
     metadata,

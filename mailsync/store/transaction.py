@@ -15,6 +15,7 @@ from mailsync.store.aliases import Aliases
 from mailsync.store.bodies import Bodies
 from mailsync.store.codec import link_of, link_state
 from mailsync.store.formers import Formers
+from mailsync.store.givens import Givens
 from mailsync.store.history import History
 from mailsync.store.inbox import Inbox
 from mailsync.store.journal import Journal
@@ -185,6 +186,11 @@ class Transaction:
     def formers(self) -> Formers:
         """What was overwritten lately."""
         return Formers(self._session)
+
+    @cached_property
+    def givens(self) -> Givens:
+        """The 32-bit identifiers this site gave."""
+        return Givens(self._session)
 
     @cached_property
     def stops(self) -> Stops:

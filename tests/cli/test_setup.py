@@ -225,6 +225,56 @@ def test_same_key_under_two_names_is_refused(ship: Path, hub: Path) -> None:
     assert refuse_card(ship, card, "--name", "two") == "this key is the peer hub's already"
 
 
+def with_class(site: Path, number: int) -> Path:
+    """The site, now with 32-bit identifiers of this class."""
+    lines = [one for one in site.read_text().splitlines() if not one.startswith("guid")]
+    place = lines.index("[site]") + 1
+    lines[place:place] = ['guid = "timestamp32"', f"guid_class = {number}"]
+    site.write_text("\n".join(lines) + "\n")
+    return site
+
+
+def test_a_card_says_the_class_of_identifiers_and_others_than_ours_are_refused(
+    ship: Path, hub: Path
+) -> None:
+    card = card_of(with_class(hub, 3))
+    assert read_card(card.read_text()).guid_class == 3
+    (problem, _) = refuse(Exit.LOGIN_REFUSED, "-c", ship, "pair", "add", card)
+    assert "the identifiers of hub are timestamp32, ours timestamp128" in problem
+    (problem, _) = refuse(Exit.LOGIN_REFUSED, "-c", with_class(ship, 3), "pair", "add", card)
+    assert "hub and this site both have guid_class 3" in problem
+    succeed("-c", with_class(ship, 4), "pair", "add", card)
+
+
+def test_a_class_that_another_peer_has_is_refused(ship: Path, hub: Path, tmp_path: Path) -> None:
+    third = tmp_path / "third" / "mailsync.toml"
+    succeed("-c", third, "init", "--site", "third", "--address", "sync@third.example")
+    succeed("-c", with_class(ship, 1), "pair", "add", card_of(with_class(hub, 2)))
+    card = card_of(with_class(third, 2))
+    (problem, _) = refuse(Exit.LOGIN_REFUSED, "-c", ship, "pair", "add", card)
+    assert "third and hub both have guid_class 2" in problem
+
+
+def test_a_peers_new_card_with_the_same_key_takes_the_place_of_the_old_one(
+    ship: Path, hub: Path
+) -> None:
+    succeed("-c", with_class(ship, 1), "pair", "add", card_of(with_class(hub, 2)))
+    (hub.parent / "own.card").unlink()
+    shown = succeed("-c", ship, "pair", "add", card_of(with_class(hub, 5))).stderr
+    assert "its new card is kept" in shown
+    kept = load(ship).peers["hub"].card
+    assert read_card(kept.read_text()).guid_class == 5
+    refuse(Exit.LOGIN_REFUSED, "-c", with_class(ship, 5), "status")
+
+
+def test_a_class_and_its_scheme_go_together(ship: Path) -> None:
+    text = with_class(ship, 64).read_text()
+    refuse(Exit.BAD_CONFIGURATION, "-c", ship, "config", "check")
+    ship.write_text(text.replace("guid_class = 64\n", ""))
+    problem = "\n".join(refuse(Exit.BAD_CONFIGURATION, "-c", ship, "config", "check"))
+    assert 'guid = "timestamp32" needs a number of this site alone' in problem
+
+
 def test_altered_and_foreign_cards_are_refused(ship: Path, hub: Path) -> None:
     text = card_of(hub).read_text()
     altered = text.replace("sync@hub.example", "sync@bub.example")

@@ -62,12 +62,13 @@ class Sites:
         peers: Mapping[str, str],
         datasets: tuple[str, ...] = ("people",),
         section: str = "",
+        site_lines: str = "",
     ) -> Site:
         """A site; ``peers``: lines of each peer's section beyond its card; ``section``: of each
-        dataset's beyond its source.
+        dataset's beyond its source; ``site_lines``: of its own beyond name and state.
         """
         chance = random.Random(f"{self.seed}/{name}")
-        text = f'[site]\nname = "{name}"\nstate = "{name}.db"\n[mail]\n'
+        text = f'[site]\nname = "{name}"\nstate = "{name}.db"\n{site_lines}\n[mail]\n'
         text += f'address = "{name}@example.org"\nimap = "imap://localhost"\nsmtp = "smtp://localhost"\n'
         for peer, lines in peers.items():
             text += f'[peers.{peer}]\ncard = "{peer}.card"\n{lines}\n'
