@@ -13,15 +13,19 @@ from types import SimpleNamespace
 
 import pytest
 
+from mailsync.carriers.channel import Channel
+from mailsync.carriers.tcp import Identity, Listener
 from mailsync.config import Settings
 from mailsync.config.loading import parse
 from mailsync.core.model import Stream
 from mailsync.doctor import local
+from mailsync.doctor.carriers import others_than_mail
 from mailsync.doctor.examination import examine, exit_code
 from mailsync.doctor.finding import Finding, Grade, bad, doubtful, failed, good
 from mailsync.doctor.selfmail import clock_skew
 from mailsync.errors import Exit, LoginRefused
-from mailsync.keys import create_keys, write_card
+from mailsync.keys import blank_certificate, create_keys, load_keys, write_card
+from mailsync.names import HostPort
 from mailsync.store.state import StateStore
 
 BOTH = frozenset({"shore", "hub"})
@@ -197,3 +201,47 @@ def test_the_clock_is_compared_with_the_servers(received: float, grade: Grade) -
     assert found.grade is grade
     if grade is not Grade.OK:
         assert ("behind" in found.what) == (received > 1000)
+
+
+# --- links and folders ---------------------------------------------------------------------
+
+
+def with_carrier(settings: Settings, lines: str) -> Settings:
+    text = settings.path.read_text().replace('card = "hub.card"', f'card = "hub.card"\n{lines}')
+    settings.path.write_text(text)
+    return parse(text.encode(), settings.path)
+
+
+async def carriers_of_hub(settings: Settings) -> list[Finding]:
+    return [one async for one in others_than_mail(settings, frozenset({"hub"}))]
+
+
+async def test_a_folder_may_be_away_but_not_be_a_file(settings: Settings) -> None:
+    lines = 'carrier = "folder"\nfolder_out = "out"\nfolder_in = "in"'
+    told = with_carrier(settings, lines)
+    assert [one.grade for one in await carriers_of_hub(told)] == [Grade.OK, Grade.OK]
+    settings.path.with_name("out").mkdir()
+    settings.path.with_name("in").touch()
+    outward, inward = await carriers_of_hub(told)
+    assert (outward.grade, inward.grade) == (Grade.OK, Grade.FAILURE)
+    assert inward.fix
+
+
+async def test_a_link_is_tried_and_must_lead_to_the_peer(settings: Settings) -> None:
+    async def serve(channel: Channel) -> None:
+        await channel.serve(lambda _: None)
+
+    ship = load_keys(settings.site.keys)
+    for directory, grade in (("hub", Grade.OK), ("shore", Grade.FAILURE)):
+        keys = load_keys(settings.path.with_name(directory))
+        listener = Listener(Identity(keys, {"ship": ship.public}), blank_certificate(), serve)
+        [place] = await listener.start(HostPort("127.0.0.1", 0))
+        text = settings.path.read_text()
+        try:
+            [found] = await carriers_of_hub(
+                with_carrier(settings, f'carrier = "tcp"\nlink = "{place}"')
+            )
+        finally:
+            await listener.close()
+            settings.path.write_text(text)
+        assert found.grade is grade, found

@@ -138,6 +138,7 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
         output.line(
             "peer",
             name=link.peer,
+            carriers=link.carriers,
             heard=moment(link.heard_at),
             unconfirmed=len(link.unconfirmed),
             oldest_unconfirmed=moment(link.oldest_unconfirmed),

@@ -31,6 +31,8 @@ class LinkHealth:
     """The state of one link. Times are milliseconds since 1970."""
 
     peer: str
+    carriers: tuple[str, ...]
+    """What takes bundles to it, in the order to try them."""
     heard_at: int | None
     silent: bool
     confirmed: int
@@ -77,9 +79,7 @@ class LinkHealth:
             yield f"{self.peer} is silent for longer than usual; heard {since}."
         if self.stale:
             yield f"{self.peer} was silent for too long; it will reconcile when it returns."
-        if self.queued:
-            why = f": {self.refusal}" if self.refusal else ""
-            yield f"{self.queued} mails wait to be handed over{why}."
+        yield from self._going()
         for name in sorted(self.refused):
             yield f"{self.peer} does not take {name}: it has no such section for us."
         for name in sorted(self.refusing):
@@ -92,6 +92,13 @@ class LinkHealth:
             yield f"We asked {self.peer} {_told(self.asking)}."
         if self.asked is not None:
             yield f"{self.peer} asked us {_told(self.asked)}."
+
+    def _going(self) -> Iterator[str]:
+        if self.carriers != ("mail",):
+            yield f"What is due to {self.peer} goes by {', else by '.join(self.carriers)}."
+        if self.queued:
+            why = f": {self.refusal}" if self.refusal else ""
+            yield f"{self.queued} mails wait to be handed over{why}."
 
     def _open(self) -> str:
         if self.oldest_unconfirmed is None:
@@ -133,6 +140,7 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
     top = link.last.top if link.last is not None else 0
     return LinkHealth(
         peer=link.peer,
+        carriers=site.peers[link.peer].settings.carrier,
         heard_at=link.heard_at,
         silent=_is_silent(site, link, now),
         confirmed=link.acked.contiguous,

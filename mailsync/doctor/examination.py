@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mailsync.config import MailSettings, Settings, load
 from mailsync.doctor import local, selfmail, servers
+from mailsync.doctor.carriers import others_than_mail
 from mailsync.doctor.finding import Finding, Grade, doubtful, failed, good
 from mailsync.errors import Exit, Locked, MailsyncError, UsageError
 from mailsync.store.state import StateStore
@@ -29,6 +30,8 @@ async def examine(path: Path, peer: str | None, *, mail: bool) -> AsyncIterator[
     yield good("configuration", f"{path}, site {settings.site.name}")
     chosen = _chosen(settings, peer)
     for finding in examine_locally(settings, chosen):
+        yield finding
+    async for finding in others_than_mail(settings, chosen):
         yield finding
     if settings.mail is None:
         fix = f"Add a section [mail] to {path}, unless bundles travel another way."
