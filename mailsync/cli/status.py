@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mailsync.cli.output import Output
     from mailsync.core.proving import Finding
     from mailsync.core.requests import Asked
+    from mailsync.cycle.report import Waiting
     from mailsync.cycle.site import Site
     from mailsync.store.history import Event
     from mailsync.store.transaction import Transaction
@@ -27,12 +28,11 @@ if TYPE_CHECKING:
 def status(invocation: Invocation) -> None:
     """Show datasets, peers, what is on its way, and what waits for a person."""
     from mailsync.cycle.conflicts import list_conflicts  # noqa: PLC0415  slow
-    from mailsync.cycle.planning import what_waits  # noqa: PLC0415
     from mailsync.cycle.site import open_site  # noqa: PLC0415
 
     output = invocation.output
     with open_site(invocation.configuration_path()) as site:
-        held_back = what_waits(site)
+        held_back = _held_back(site)
         with site.store.transaction() as transaction:
             found = list_conflicts(site, transaction)
             _datasets(output, site, transaction)
@@ -54,6 +54,15 @@ def status(invocation: Invocation) -> None:
         held=waiting,
         mails=mails,
     )
+
+
+def _held_back(site: Site) -> dict[str, Waiting]:
+    """By peer: what its budget holds back."""
+    if all(peer.settings.budget is None for peer in site.peers.values()):
+        return {}
+    from mailsync.cycle.planning import what_waits  # noqa: PLC0415  slow, and seldom needed
+
+    return what_waits(site)
 
 
 @click.command()

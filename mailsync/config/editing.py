@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
 from mailsync.config.loading import load, parse
 from mailsync.errors import BadConfiguration, UsageError
 from mailsync.files import not_written, replace_file
@@ -21,6 +18,8 @@ def add_peer(path: Path, name: str, card: Path, datasets: Sequence[str] | None) 
     or the name is no name, ``BadConfiguration`` if the file is or would become wrong,
     ``DiskFull`` or ``OperatorError`` if it cannot be written.
     """
+    from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415  slow, and for this alone
+
     if not is_name(name):
         raise UsageError(f'peer name "{name}": must be {NAME_RULE}')
     settings = load(path)
@@ -40,6 +39,8 @@ def add_peer(path: Path, name: str, card: Path, datasets: Sequence[str] | None) 
 
 
 def _with_peer(path: Path, name: str, card: Path, datasets: Sequence[str] | None) -> bytes:
+    import tomlkit  # noqa: PLC0415  slow, and for this alone
+
     document = tomlkit.parse(path.read_bytes().decode())
     section = tomlkit.table()
     section["card"] = _as_written(card, path.absolute().parent)

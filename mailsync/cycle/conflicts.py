@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from mailsync.core import decisions
 from mailsync.core.model import Absent, Note, Record, Value
-from mailsync.cycle.detecting import detect_dataset
-from mailsync.cycle.materialising import materialise_datasets
 from mailsync.cycle.report import Report
 from mailsync.cycle.saving import save
 from mailsync.cycle.site import Site
@@ -136,6 +134,9 @@ def restore_all(
 
     Returns those, and others whose records are gone for good. Raises UsageError, DatasetError.
     """
+    from mailsync.cycle.detecting import detect_dataset  # noqa: PLC0415  slow; to list needs none
+    from mailsync.cycle.materialising import materialise_datasets  # noqa: PLC0415
+
     with site.store.transaction() as transaction:
         chosen = choose(list_conflicts(site, transaction), choice)
     local = {one.note.record.dataset for one in chosen} & site.sections.keys()

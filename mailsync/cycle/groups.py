@@ -18,15 +18,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mailsync.config import EVERY_TABLE, DatasetSettings, Settings, member, read_secret
 from mailsync.cycle.noting import Noted
 from mailsync.datasets.base import Access, Dataset
 from mailsync.datasets.kinds import is_database, is_remote, open_database, open_dataset
-from mailsync.datasets.sqldatabase import SqlDatabase
 from mailsync.errors import BadConfiguration, DatasetLoginRefused, LoginRefused, MailsyncError
 from mailsync.names import NAME_RULE, is_name
+
+if TYPE_CHECKING:
+    from mailsync.datasets.sqldatabase import SqlDatabase
 
 
 class Memory(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from itertools import chain
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mailsync.carriers.base import NAME_SIZE, Kind, Mailbox, Sender, name_of_mail
 from mailsync.config import DatasetSettings, PeerSettings, Settings, load
@@ -19,18 +19,19 @@ from mailsync.core.delivery import not_later
 from mailsync.core.model import Link, Stream
 from mailsync.core.policies import Policy
 from mailsync.core.sealing import PrivateKeys, PublicKeys
-from mailsync.cycle.folder import FolderCarrier
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.noting import Noted
 from mailsync.cycle.policies import policies_of
 from mailsync.datasets.base import Dataset, Reference
 from mailsync.datasets.mapped import unmapped
-from mailsync.datasets.sqldatabase import SqlDatabase
 from mailsync.errors import BadCard, MailsyncError
 from mailsync.keys import load_keys, read_card, require_classes
 from mailsync.store.state import StateStore
 from mailsync.store.transaction import Transaction
+
+if TYPE_CHECKING:
+    from mailsync.datasets.sqldatabase import SqlDatabase
 
 MATCH_OF_KIND: Final[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
     ("vcard", "ical", "carddav", "caldav"), ("uid",)
@@ -355,6 +356,8 @@ def open_site(path: Path) -> Iterator[Site]:
     site = Site(settings, keys, peers, store, carrier)
     for peer in peers.values():
         if "folder" in peer.settings.carrier:
+            from mailsync.cycle.folder import FolderCarrier  # noqa: PLC0415  only for who has one
+
             folder = FolderCarrier.of(peer.settings, keys.public, peer.public)
             site.direct[peer.name] = {"folder": folder}
     try:

@@ -22,7 +22,6 @@ from mailsync.core.model import Bundle, Link, Record
 from mailsync.core.offering import send_whole
 from mailsync.core.proofs import Alike, Lacking, MoreSymbols, Proof, Question, Sketch
 from mailsync.core.proving import Finding, Inquiry, Reply
-from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
 from mailsync.store.history import Event
@@ -117,6 +116,8 @@ def _begin_regular(site: Site) -> None:
 
 def _look_through(site: Site, report: Report) -> None:
     """Every dataset of which something is about to be said, whatever its etags say."""
+    from mailsync.cycle.detecting import detect_dataset  # noqa: PLC0415  to tell needs none of it
+
     with site.store.transaction() as transaction:
         peers = [
             (peer, link.datasets)

@@ -1,27 +1,25 @@
-"""From the ``source`` of a dataset's section to its adapter."""
+"""From the ``source`` of a dataset's section to its adapter, which is loaded when it is used:
+
+a handheld with an address book need not load what reads databases.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailsync.core.mapping import Source
 from mailsync.core.model import Fields
 from mailsync.datasets.base import Access, Dataset, Notes
-from mailsync.datasets.csvfile import CsvFile
+from mailsync.datasets.engines import ENGINES, EVERY_COLUMN
 from mailsync.datasets.files import utc_now
-from mailsync.datasets.ical import CalendarFormat, IcalFile, IcalFolder
-from mailsync.datasets.mapping import mapped
-from mailsync.datasets.sql import SqlTable
-from mailsync.datasets.sqldatabase import ENGINES, SqlDatabase
-from mailsync.datasets.sqlkeyless import KeylessTable
-from mailsync.datasets.sqlreflection import EVERY_COLUMN
-from mailsync.datasets.vcard import CardFormat, VcardFile, VcardFolder
+from mailsync.datasets.texts import Format
 from mailsync.errors import BadConfiguration
 
 if TYPE_CHECKING:
     from mailsync.datasets.dav import DavDataset
+    from mailsync.datasets.sqldatabase import SqlDatabase
 
 KNOWN: Final = (
     *(*ENGINES, "csv:FILE", "vcard:FOLDER_OR_FILE", "ical:FOLDER_OR_FILE"),
@@ -62,7 +60,9 @@ def open_dataset(
         opened = _open(source, table, keys, key, base, databases)
     if sources is None:
         return opened
-    if isinstance(opened, KeylessTable):
+    from mailsync.datasets.mapping import mapped  # noqa: PLC0415  only for who has one
+
+    if tuple(key or ()) == EVERY_COLUMN:
         raise BadConfiguration(f'{source}: a mapping needs a key, and key = ["*"] is none')
     return mapped(opened, source.partition(":")[0], sources, defaults or {})
 
@@ -76,20 +76,42 @@ def _open(
     databases: dict[str, SqlDatabase] | None,
 ) -> Dataset:
     if is_database(source):
+        from mailsync.datasets.sqlkinds import open_table  # noqa: PLC0415  see above
+
         database = open_database(source, base, {} if databases is None else databases)
-        return _table(database, table, keys, key)
+        return open_table(database, table, keys, key)
     scheme, _, path = source.partition(":")
     if scheme == "csv" and path:
         if table is not None or keys is not None:
             raise BadConfiguration(f"{source}: only databases have table and keys")
+        from mailsync.datasets.csvfile import CsvFile  # noqa: PLC0415  see above
+
         return CsvFile(base / path, key or ())
     if scheme in {"vcard", "ical"} and path:
         if any(given is not None for given in (table, keys, key)):
             raise BadConfiguration(f"{source}: only databases have table and keys")
-        folder, file, suffix = _TEXTS[scheme]
-        full = base / path
-        return file(full) if full.suffix.lower() == suffix and not full.is_dir() else folder(full)
+        kind, full = _text_kind(scheme), base / path
+        is_file = full.suffix.lower() == kind.form.suffix and not full.is_dir()
+        return kind.file(full) if is_file else kind.folder(full)
     raise BadConfiguration(f"source {source!r} is of no kind known: {', '.join(KNOWN)}")
+
+
+class _TextKind(NamedTuple):
+    """A kind of text, and its files."""
+
+    folder: Callable[[Path], Dataset]
+    file: Callable[[Path], Dataset]
+    form: Format
+
+
+def _text_kind(scheme: str) -> _TextKind:
+    if scheme in {"vcard", "carddav"}:
+        from mailsync.datasets.vcard import CardFormat, VcardFile, VcardFolder  # noqa: PLC0415
+
+        return _TextKind(VcardFolder, VcardFile, CardFormat())
+    from mailsync.datasets.ical import CalendarFormat, IcalFile, IcalFolder  # noqa: PLC0415
+
+    return _TextKind(IcalFolder, IcalFile, CalendarFormat(utc_now))
 
 
 def open_remote(source: str, access: Access, notes: Notes) -> DavDataset:
@@ -105,8 +127,7 @@ def open_remote(source: str, access: Access, notes: Notes) -> DavDataset:
     except ImportError as error:
         missing = "needs httpx2: pip install 'mailsync-sets[dav]'"
         raise BadConfiguration(f"{source}: {missing}") from error
-    form = CardFormat() if scheme == "carddav" else CalendarFormat(utc_now)
-    return DavDataset(Server(url, access), DAV_KINDS[scheme], form, notes)
+    return DavDataset(Server(url, access), DAV_KINDS[scheme], _text_kind(scheme).form, notes)
 
 
 def open_database(source: str, base: Path, databases: dict[str, SqlDatabase]) -> SqlDatabase:
@@ -117,6 +138,8 @@ def open_database(source: str, base: Path, databases: dict[str, SqlDatabase]) ->
     if source.startswith(_SQLITE):
         source = f"{_SQLITE}{base / source.removeprefix(_SQLITE)}"
     if source not in databases:
+        from mailsync.datasets.sqldatabase import SqlDatabase  # noqa: PLC0415  see above
+
         databases[source] = SqlDatabase(source)
     return databases[source]
 
@@ -130,26 +153,3 @@ def is_database(source: str) -> bool:
 def is_remote(source: str) -> bool:
     """Does ``source`` name what is on a CardDAV or CalDAV server?"""
     return source.partition(":")[0] in {"carddav", "caldav"}
-
-
-_TEXTS: Final[dict[str, tuple[Callable[[Path], Dataset], Callable[[Path], Dataset], str]]] = {
-    "vcard": (VcardFolder, VcardFile, ".vcf"),
-    "ical": (IcalFolder, IcalFile, ".ics"),
-}
-
-
-def _table(
-    database: SqlDatabase, table: str | None, keys: str | None, key: Sequence[str] | None
-) -> Dataset:
-    if not table:
-        raise BadConfiguration(f'{database.place}: name its table, e.g. table = "defects"')
-    if keys not in {None, "local", "shared"}:
-        raise BadConfiguration(f'keys = "{keys}": write "local" or "shared"')
-    if tuple(key or ()) == EVERY_COLUMN:
-        if keys is not None:
-            raise BadConfiguration(
-                f'keys = "{keys}": leave it out, with key = ["*"] there are none'
-            )
-        return KeylessTable(database, table)
-    chosen = cast("Literal['local', 'shared'] | None", keys)
-    return SqlTable(database, table, keys=chosen, key=key)

@@ -30,10 +30,10 @@ from mailsync.datasets.sqlengine import (
     Row,
     Scan,
     TableName,
-    Undecodable,
     digest,
     marshalled,
 )
+from mailsync.datasets.sqlkeys import Undecodable
 from mailsync.errors import (
     BadConfiguration,
     DatasetBusy,

@@ -13,6 +13,7 @@ from sqlalchemy import URL, Engine, Inspector, QueuePool, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SAWarning
 
 from mailsync.datasets.base import Dataset, Outcome, Write
+from mailsync.datasets.engines import ENGINES
 from mailsync.datasets.mapped import behind_mapping
 from mailsync.datasets.sqlapply import CHUNK, Application, TransactionLost
 from mailsync.datasets.sqlengine import EngineModule
@@ -22,14 +23,6 @@ from mailsync.errors import BadConfiguration, DatasetError, MailsyncError
 
 PATIENCE: Final = 30.0
 """Seconds to wait for another program's lock: longer than any sensible transaction."""
-
-ENGINES: Final = (
-    "sqlite:///FILE",
-    "postgresql+psycopg://USER@HOST/DATABASE",
-    "mariadb://USER@HOST/DATABASE",
-    "mariadb+mysqldb://USER@HOST/DATABASE",
-    "mariadb+pymysql://USER@HOST/DATABASE",
-)
 
 _EXTRAS: Final = {"sqlite": "", "postgresql": "postgres", "mariadb": "mariadb"}
 """The engines, each a module of that name; and the extra that brings its driver."""

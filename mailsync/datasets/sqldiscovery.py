@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Inspector
 
+from mailsync.datasets.engines import EVERY_COLUMN
 from mailsync.datasets.losses import losses
 from mailsync.datasets.offers import LeftOut, Offer
 from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.sqldatabase import SqlDatabase
 from mailsync.datasets.sqlengine import TableName
 from mailsync.datasets.sqlkeyless import KeylessTable
-from mailsync.datasets.sqlreflection import EVERY_COLUMN
 from mailsync.datasets.sqlshape import Shape
 from mailsync.errors import DatasetError
 

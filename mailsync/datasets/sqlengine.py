@@ -65,12 +65,6 @@ class TableName(NamedTuple):
         return self.table if self.schema is None else f"{self.schema}.{self.table}"
 
 
-class Undecodable(bytes):
-    """A text that is none in its encoding."""
-
-    __slots__ = ()
-
-
 @dataclass(frozen=True)
 class Column:
     """A column that is a field: how its values are read, spelled and written. NULL is NULL."""

@@ -39,10 +39,10 @@ from mailsync.datasets.sqlengine import (
     Row,
     Scan,
     TableName,
-    Undecodable,
     digest,
     marshalled,
 )
+from mailsync.datasets.sqlkeys import Undecodable
 from mailsync.datasets.sqlspelling import Spelling, Unfit, anything, floating, signed
 from mailsync.errors import (
     BadConfiguration,

@@ -30,10 +30,10 @@ from mailsync.datasets.base import (
     Unreadable,
     Write,
 )
+from mailsync.datasets.engines import EVERY_COLUMN
 from mailsync.datasets.sqldatabase import SqlDatabase
 from mailsync.datasets.sqlengine import Row
 from mailsync.datasets.sqlkeys import key_text, key_values
-from mailsync.datasets.sqlreflection import EVERY_COLUMN
 from mailsync.datasets.sqlrows import unreadable
 from mailsync.datasets.sqlshape import Shape
 from mailsync.errors import DatasetError

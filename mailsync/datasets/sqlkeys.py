@@ -12,7 +12,12 @@ from functools import lru_cache
 from typing import Any, Final
 
 from mailsync.core.model import Key, Value
-from mailsync.datasets.sqlengine import Undecodable
+
+
+class Undecodable(bytes):
+    """A text that is none in its encoding."""
+
+    __slots__ = ()
 
 _written: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 

@@ -6,21 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 
 from sqlalchemy import Connection, Dialect, Inspector, Integer
 from sqlalchemy.exc import CompileError
 
 from mailsync.datasets.base import Reference
+from mailsync.datasets.engines import EVERY_COLUMN
 from mailsync.datasets.sqlengine import Column, EngineModule, TableName
 from mailsync.datasets.sqlshape import ForeignKey, Shape
 from mailsync.datasets.sqlspelling import blank
 from mailsync.errors import DatasetError, DatasetMissing
 
 Keys = Literal["local", "shared"]
-
-EVERY_COLUMN: Final = ("*",)
-"""As a declared key: rows are told apart by their whole content."""
 
 
 def reflect(

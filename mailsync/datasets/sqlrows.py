@@ -8,8 +8,8 @@ from math import isnan
 from typing import Any, Final
 
 from mailsync.core.model import Etag, Fields, Key, Value, same_value
-from mailsync.datasets.sqlengine import Row, Undecodable, digest
-from mailsync.datasets.sqlkeys import key_values
+from mailsync.datasets.sqlengine import Row, digest
+from mailsync.datasets.sqlkeys import Undecodable, key_values
 from mailsync.datasets.sqlshape import Shape
 from mailsync.datasets.sqlstatement import Statement
 
