@@ -19,6 +19,7 @@ class Undecodable(bytes):
 
     __slots__ = ()
 
+
 _written: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
