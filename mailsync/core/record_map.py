@@ -47,6 +47,7 @@ from mailsync.core.model import (
     merged_fields,
     same_fields,
     same_value,
+    showing,
 )
 from mailsync.core.recognition import value_in, within
 
@@ -98,7 +99,7 @@ def detect(
     base, doubt = _base(within(record, held), current)
     entries, notes = _edits(record, base, current, stroke, held, wholes, doubt=doubt)
     shadow = _with_unheld(record, current, held)
-    seen = replace(record, shadow=shadow, etag=etag, marker=NO_MARKER)
+    seen = showing(record, record.key, etag, shadow)
     ledger.note(notes)
     if entries == record.entries:
         return ledger.keep(seen)
@@ -130,7 +131,7 @@ def _rewrite(
 ) -> Record:
     """The record after these edits of what its row shows, which is all of it."""
     if not edits:
-        return ledger.keep(replace(record, etag=etag))
+        return ledger.keep(showing(record, record.key, etag, record.shadow))
     entries = as_woven(record.entries).rewritten(edits, stroke)
     position = ledger.next_position
     return ledger.place(
@@ -154,7 +155,7 @@ def _rewrite(
 
 def unpair(ledger: Ledger, record: Record) -> Record:
     """The row under the record's key is not the record's: it must be written elsewhere."""
-    return ledger.keep(replace(record, key=None, etag=None, shadow=None, marker=NO_MARKER))
+    return ledger.keep(showing(record, None, None, None))
 
 
 def begin(
@@ -165,7 +166,7 @@ def begin(
     ``held``: the fields that the dataset holds at all; None: any. Until the write is settled
     nobody knows what the dataset holds: there is no etag.
     """
-    return ledger.keep(replace(record, key=key, etag=None, marker=desired_fields(record, held)))
+    return ledger.keep(showing(record, key, None, record.shadow, desired_fields(record, held)))
 
 
 def settle(
@@ -175,7 +176,7 @@ def settle(
     landed = None if isinstance(record.marker, NoMarker) else record.marker
     key = None if landed is None else record.key
     shadow = _with_unheld(record, landed, held)
-    return ledger.keep(replace(record, shadow=shadow, key=key, etag=etag, marker=NO_MARKER))
+    return ledger.keep(showing(record, key, etag, shadow))
 
 
 def abandon(ledger: Ledger, record: Record) -> Record:
@@ -184,7 +185,7 @@ def abandon(ledger: Ledger, record: Record) -> Record:
     An insert gives its key back: the next attempt may need another one.
     """
     key = None if record.shadow is None else record.key
-    return ledger.keep(replace(record, key=key, etag=None, marker=NO_MARKER))
+    return ledger.keep(showing(record, key, None, record.shadow))
 
 
 def lost(ledger: Ledger, record: Record) -> Record:
@@ -196,7 +197,7 @@ def _with_unheld(
     record: Record, shown: Fields | None, held: AbstractSet[str] | None
 ) -> Fields | None:
     """What the row shows, and showed when the dataset still held more: that may come back."""
-    if shown is None or held is None or record.shadow is None:
+    if shown is None or held is None or record.shadow is None or record.shadow.keys() <= held:
         return shown
     gone = {name: value for name, value in record.shadow.items() if name not in held}
     return {**gone, **shown} if gone else shown

@@ -66,7 +66,8 @@ class Claim:
         batch = [record for record in batch if record.id not in self._ledger.changed]
         vanished = self._vanished(batch)
         keys = self._keys(batch)
-        holders = self._records.by_key(self._name, [key for key in keys if key is not None])
+        fresh = [key for one, key in zip(batch, keys, strict=True) if one.key is None]
+        holders = self._records.by_key(self._name, [key for key in fresh if key is not None])
         begun: dict[Key | None, Record] = {}
         for record, key in zip(batch, keys, strict=True):
             if record.id in self._ledger.changed:

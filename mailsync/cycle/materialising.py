@@ -50,6 +50,8 @@ class _Begun:
 
     records: list[Record] = field(default_factory=list)
     """Those with marker and key set."""
+    stored: list[Record] = field(default_factory=list)
+    """Those of them that were stored as they are here."""
     writes: list[Write] = field(default_factory=list)
     """The same in the datasets' own terms."""
     waiting: list[tuple[Record, str]] = field(default_factory=list)
@@ -158,14 +160,16 @@ def _begin(site: Site, names: Sequence[str], after: dict[str, int], sweep: _Swee
             begun.waiting += claim.open
             sweep.doubtful |= claim.doubtful
             begun.again = begun.again or claim.again
+        held = {name: held_by(site.dataset(name)) for name in names}
         for record in claimed:
-            write, missing = _write(references, record, held_by(site.dataset(record.dataset)))
+            write, missing = _write(references, record, held[record.dataset])
             if missing:
                 ledger.keep(before[record.id])
                 begun.waiting.append((record, why(missing)))
             else:
                 begun.records.append(record)
                 begun.writes.append(write)
+        begun.stored = [one for one in begun.records if ledger.get(one.id) is one]
         save(site, transaction, ledger, site.surroundings.now())
     return begun
 
@@ -235,15 +239,16 @@ def _settle(site: Site, begun: _Begun, outcomes: Sequence[Outcome], sweep: _Swee
     with site.store.transaction() as transaction:
         ledger = transaction.ledger()
         references = References(site, transaction, ledger)
+        transaction.records.trust(begun.stored)
         transaction.records.fetch(record.id for record in begun.records)
+        held = {name: held_by(site.dataset(name)) for name in sweep.refused}
         refused = list(begun.waiting)
         for record, write, outcome in zip(begun.records, begun.writes, outcomes, strict=True):
             found = ledger.get(record.id)
             if found is None:
                 continue
             if outcome.result is Result.WRITTEN:
-                held = held_by(site.dataset(record.dataset))
-                record_map.settle(ledger, found, outcome.etag, held)
+                record_map.settle(ledger, found, outcome.etag, held[record.dataset])
                 sweep.written += 1
                 continue
             left = record_map.abandon(ledger, found)

@@ -22,7 +22,6 @@ from mailsync.core.model import (
     Key,
     Record,
     RecordId,
-    Value,
     desired_fields,
 )
 from mailsync.cycle.site import Site
@@ -72,8 +71,10 @@ class References:
         self._transaction.reservations.add(parent, new)
         return named | new
 
-    def landing(self, dataset: str, fields: Fields) -> tuple[dict[str, Value], list[Missing]]:
+    def landing(self, dataset: str, fields: Fields) -> tuple[Fields, list[Missing]]:
         """The fields with local keys where they have GUIDs, and what has none."""
+        if not self._site.references(dataset):
+            return fields, []
         landed, missing = dict(fields), []
         for field, referred in self._referred(dataset, fields):
             record = self._ledger.get(referred)
@@ -110,6 +111,7 @@ class References:
         referred = {
             one
             for record in records
+            if self._site.references(record.dataset)
             for fields in (desired_fields(record), record.shadow)
             for _, one in self._referred(record.dataset, fields or {})
         }

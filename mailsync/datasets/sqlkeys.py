@@ -7,6 +7,7 @@ a blob is ``{"blob":"00ff"}``, a text that is not UTF-8 ``{"undecodable":"ff"}``
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -20,6 +21,7 @@ class Undecodable(bytes):
     __slots__ = ()
 
 
+_NUMBER: Final = re.compile(r"\[(0|-?[1-9][0-9]{0,18})\]", re.ASCII)
 _written: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -33,6 +35,8 @@ def key_text(values: Sequence[Value]) -> Key:
 @lru_cache(maxsize=4096)
 def key_values(key: Key) -> tuple[Value, ...]:
     """The values the key was made of; ValueError if it was not made here."""
+    if _NUMBER.fullmatch(key):  # as most are
+        return (int(key[1:-1]),)
     try:
         return tuple(_plain(value) for value in json.loads(key))
     except (RecursionError, TypeError) as error:

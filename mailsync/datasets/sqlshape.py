@@ -32,7 +32,7 @@ from mailsync.core.model import Fields, Key, Value
 from mailsync.datasets.base import Field, Reference
 from mailsync.datasets.sqlengine import LOOK, Column, EngineModule, Scan, TableName
 from mailsync.datasets.sqlkeys import key_text
-from mailsync.datasets.sqlspelling import Unfit
+from mailsync.datasets.sqlspelling import Unfit, anything
 from mailsync.datasets.sqlstatement import Statement, is_one_of
 
 
@@ -149,13 +149,22 @@ class Shape:
 
     def spelled(self, fields: Fields) -> dict[str, Value]:
         """The fields as the columns spell them; what does not fit stays as it is."""
-        return {name: self._spelled(name, value) for name, value in fields.items()}
+        spelled = dict(fields)
+        for name in self._particular.keys() & fields.keys():
+            spelled[name] = self._spelled(name, fields[name])
+        return spelled
+
+    @cached_property
+    def _particular(self) -> dict[str, Column]:
+        """Columns that do not hold whatever they are given, in the form in which it is given."""
+        return {one.name: one for one in self.described if one.spell is not anything}
 
     def misfit(self, fields: Fields) -> str:
         """Why the columns do not take these fields; empty: they may."""
         if unknown := sorted(fields.keys() - self.held.keys()):
             return f"the table has no column {', '.join(unknown)}"
-        for name, value in fields.items():
+        for name in self._particular.keys() & fields.keys():
+            value = fields[name]
             try:
                 self._form(name, value)
             except Unfit as unfit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from mailsync.core.model import Fields, Value, same_value
+from mailsync.core.model import ABSENT, Fields, Value, same_value
 from mailsync.datasets.base import Write
 from mailsync.datasets.sqlrows import usable_key
 from mailsync.datasets.sqlshape import Shape
@@ -55,7 +55,8 @@ def difference(wanted: Fields, present: Fields) -> dict[str, Value]:
     return {
         name: value
         for name, value in wanted.items()
-        if name not in present or not same_value(value, present[name])
+        if (there := present.get(name, ABSENT)) is not value
+        and (type(there) is not type(value) or there != value)
     }
 
 

@@ -21,6 +21,7 @@ import cbor2
 
 from mailsync.core.entries import DOT_STEP, Woven, as_woven, marks_of
 from mailsync.core.model import (
+    ABSENT,
     NO_MARKER,
     Dot,
     Etag,
@@ -292,7 +293,7 @@ def _beside(fields: Fields, values: Fields) -> bytes:
     others = {
         name: value
         for name, value in fields.items()
-        if name not in values or not same_value(value, values[name])
+        if (there := values.get(name, ABSENT)) is not value and not same_value(value, there)
     }
     return SAME + cbor2.dumps((lacking, others))
 

@@ -149,6 +149,10 @@ class StoredRecords(Mapping[RecordId, Record]):
             for chunk in _chunks(guids):
                 self._kept(BY_GUID, dataset=self._number(name), guids=chunk)
 
+    def trust(self, records: Iterable[Record]) -> None:
+        """These are as they are stored: whoever saved them last says so, and they are not read."""
+        self._loaded.update((record.id, record) for record in records)
+
     def all(self) -> list[Record]:
         """Every record, in the order of their positions."""
         return self._found(ALL)
@@ -351,9 +355,14 @@ class StoredRecords(Mapping[RecordId, Record]):
         return self._keeping(self._session.rows(statement, **values))
 
     def _keeping(self, rows: Iterable[Sequence[Any]]) -> list[Record]:
-        found = self._records(rows)
-        self._loaded.update((record.id, record) for record in found)
-        return found
+        return [self._first_read(record) for record in self._records(rows)]
+
+    def _first_read(self, record: Record) -> Record:
+        """The record, or the very object that was read before."""
+        known = self._loaded.get(record.id)
+        if known is None:
+            self._loaded[record.id] = known = record
+        return known
 
     def _found(self, statement: Statement, **values: object) -> list[Record]:
         return self._records(self._session.rows(statement, **values))
