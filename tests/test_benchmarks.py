@@ -16,6 +16,7 @@ from benchmarks import apply as apply_benchmark
 from benchmarks import bytes as bytes_benchmark
 from benchmarks import csvfiles, joining, load, two_sites
 from benchmarks import detect as detect_benchmark
+from benchmarks import verify as verify_benchmark
 from benchmarks.material import KINDS, Edit, Material, carry_out, generated, legislators
 from benchmarks.rivals import rivals
 from benchmarks.two_sites import TwoSites
@@ -225,3 +226,16 @@ def test_csv_files_are_measured_beside_the_standard_library(
     csvfiles.main(["--rows", "200", "--rounds", "1", "--json"])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["changes"] for line in lines] == [200, 0, 0, 2, 20]
+
+
+def test_equality_is_proven_and_mended_within_its_bounds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Bytes hardly depend on the number of records."""
+    verify_benchmark.main(["--rows", "300", "--differing", "0", "10", "--json"])
+    same, damaged = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (same["found"], same["equal"], same["mails"]) == (0, True, {"alice": 1, "bob": 1})
+    assert all(size <= 300 for sizes in same["bytes"].values() for size in sizes)
+    assert (damaged["found"], damaged["equal"]) == (10, True)
+    assert damaged["mails"] == {"alice": 2, "bob": 2}
+    assert damaged["beyond_records"] <= 2_000

@@ -75,6 +75,7 @@ def _show(output: Output, peer: str, inquiry: Inquiry) -> None:
         differing=found.differing,
         in_flight=found.in_flight,
         mending=found.mending,
+        without=list(found.without),
         records=[[dataset, guid.hex()] for dataset, guid in found.records],
     )
 

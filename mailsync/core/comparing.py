@@ -19,6 +19,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from mailsync.core.delivery import carries, is_wanted
+from mailsync.core.merge import subject_of
 from mailsync.core.model import Absent, Entry, Link, Record, RecordId, is_alive
 from mailsync.core.proofs import Digest
 from mailsync.core.strict_cbor import encode
@@ -37,6 +38,11 @@ class Summary(NamedTuple):
     elements: array[int]
 
 
+def left_out(link: Link) -> frozenset[str]:  # noqa: ARG001  for the terms to come
+    """Datasets that need not be the same at both ends, by what our configuration lets pass."""
+    return frozenset()
+
+
 def shared(link: Link, record: Record) -> Mapping[str, Entry] | None:
     """What both ends should hold of the record; None: nothing."""
     if not is_alive(record.entries) or not carries(link, record) or not is_wanted(link, record):
@@ -44,18 +50,22 @@ def shared(link: Link, record: Record) -> Mapping[str, Entry] | None:
     return record.entries
 
 
-def summary_of(link: Link, records: Iterable[Record], tag: int) -> Summary:
-    """Of these records: all of the record map."""
+def summary_of(
+    link: Link, records: Iterable[Record], tag: int, without: Iterable[str] = ()
+) -> Summary:
+    """Of these records, all of the record map, but for those of datasets left out."""
+    names = frozenset(without)
     key = tag.to_bytes(_TAG_SIZE)
     total = 0
     elements = array("Q")
     for record in records:
         entries = shared(link, record)
-        if entries is not None:
+        if entries is not None and subject_of(record.dataset, record.entries) not in names:
             digest = blake2b(_said(record.id, entries), digest_size=_DIGEST_SIZE, key=key).digest()
             total += int.from_bytes(digest)
             elements.append(_name(key, record.id) << _HALF | int.from_bytes(digest[: _HALF // 8]))
-    return Summary(Digest(len(elements), total % _TOTALS), elements)
+    digest_of_all = Digest(len(elements), total % _TOTALS, tuple(sorted(names)))
+    return Summary(digest_of_all, elements)
 
 
 def name_of(record_id: RecordId, tag: int) -> int:

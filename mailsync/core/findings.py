@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from mailsync.core.comparing import name_of, named, shared, summary_of
+from mailsync.core.comparing import left_out, name_of, named, shared, summary_of
 from mailsync.core.delivery import carries
 from mailsync.core.model import Link, Record
 from mailsync.core.positions import Positions
@@ -27,10 +27,7 @@ from mailsync.core.proving import FIRST, MANY, Finding, Inquiry, Reply
 from mailsync.core.reconciliation import SYMBOL_SIZE, Difference, difference, symbols
 
 FEW: Final = 256
-"""Symbols of a whole sketch, at least."""
-
-SPARSE: Final = 4
-"""Records for each symbol of a larger one: more symbols are not worth it."""
+"""Symbols of a whole sketch, at least; of more records, one for each: more are not worth it."""
 
 Records = Callable[[], Iterable[Record]]
 """The record map, read from its beginning each time."""
@@ -42,10 +39,11 @@ def answer(
     """Compare the peer's digest with ours, at our ``position``. ``pending``: is more on its way
     to the peer, or about to be?
     """
-    ours = summary_of(link, records(), reply.tag)
+    ours = summary_of(link, records(), reply.tag, left_out(link) | {*reply.asked.without})
     if ours.digest == reply.asked:
         return replace(reply, alike=True, at=now, due=True)
     size = _whole_size(ours.digest)
+    narrower = ours.digest.without != reply.asked.without
     return replace(
         reply,
         alike=False,
@@ -53,14 +51,14 @@ def answer(
         cut=Cut(position, link.cover),
         digest=ours.digest,
         sketch=symbols(ours.elements, 0, size),
-        stop=0 if pending else min(_first_size(ours.digest, reply.asked), size),
+        stop=0 if pending or narrower else min(_first_size(ours.digest, reply.asked), size),
         due=True,
     )
 
 
 def _whole_size(answering: Digest) -> int:
     """Symbols of the whole sketch of who answers: both ends know how many there will be."""
-    return max(FEW, min(answering.size // SPARSE, MANY))
+    return max(FEW, min(answering.size, MANY))
 
 
 def _first_size(one: Digest, other: Digest) -> int:
@@ -84,7 +82,7 @@ def conclude(inquiry: Inquiry, link: Link, records: Records, now: int) -> Conclu
     if inquiry.cut is None or theirs is None or not _has_covered(link, inquiry.cut):
         return Concluded(inquiry, [])
     inquiry = replace(inquiry, unheeded=False)
-    ours = summary_of(link, records(), inquiry.tag)
+    ours = summary_of(link, records(), inquiry.tag, theirs.without)
     if ours.digest == theirs:
         return Concluded(_found(inquiry, link, Finding(now, equal=True)), [])
     told = difference(ours.elements, inquiry.heard) if inquiry.heard else None
@@ -137,6 +135,8 @@ def _found(
     inquiry: Inquiry, link: Link, finding: Finding, lacking: tuple[int, ...] | None = None
 ) -> Inquiry:
     """The question with its answer. What either end holds back is in no dataset, so it differs."""
+    theirs = inquiry.theirs
+    without = tuple(sorted(left_out(link))) if theirs is None else theirs.without
     held = tuple(sorted((link.held | link.holding) - set(finding.records)))
     mending = inquiry.repair and finding.differing > 0
     finding = replace(
@@ -145,6 +145,7 @@ def _found(
         differing=finding.differing + len(held),
         records=(*finding.records, *held),
         mending=mending,
+        without=without,
     )
     return replace(
         inquiry,

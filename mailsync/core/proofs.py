@@ -23,6 +23,8 @@ class Digest(NamedTuple):
     """Records."""
     total: int
     """Sum of 128-bit digests of the records, modulo 2**128."""
+    without: tuple[str, ...] = ()
+    """Datasets left out, in order: one of both sites lets not everything of them pass."""
 
 
 class Cut(NamedTuple):

@@ -60,6 +60,8 @@ class Finding:
     """They are more than could be told: ``differing`` is as many as were compared."""
     mending: bool = False
     """They are on their way, both ways."""
+    without: tuple[str, ...] = ()
+    """Datasets that were not compared."""
 
 
 @dataclass(frozen=True, slots=True)

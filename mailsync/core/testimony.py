@@ -12,7 +12,8 @@ Rules
             | 3 tag top cover digest start symbols  it is not; symbols: see ``reconciliation``
             | 4 tag have                            so many symbols were not enough
             | 5 tag names                           the sender lacks these: 4 bytes each
-    digest  = size total                            16 bytes, big endian
+    digest  = size total without                    16 bytes, big endian; datasets left out
+    without = count name*
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ class ProofWriter(WordWriter):
     def _digest(self, digest: Digest) -> None:
         self.number(digest.size)
         self.token(digest.total.to_bytes(_TOTAL_SIZE))
+        self.count(len(digest.without))
+        for name in digest.without:
+            self.name(name)
 
 
 class ProofReader(WordReader):
@@ -91,7 +95,8 @@ class ProofReader(WordReader):
         size, total = self.number(), self.octets()
         if len(total) != _TOTAL_SIZE:
             raise BadFormat("a digest of 16 bytes was expected")
-        return Digest(size, int.from_bytes(total))
+        without = tuple(self.name() for _ in range(self.count()))
+        return Digest(size, int.from_bytes(total), without)
 
     def _record_names(self) -> tuple[int, ...]:
         octets = self.octets()

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from mailsync.core import findings, proving
-from mailsync.core.comparing import summary_of
+from mailsync.core.comparing import left_out, summary_of
 from mailsync.core.delivery import is_pending, owing, patience
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Bundle, Link, Record
@@ -69,7 +69,7 @@ def last_proof(transaction: Transaction, peer: str) -> Finding | None:
     ours = None if kept.inquiry is None else kept.inquiry.finding
     if kept.reply is None or not kept.reply.alike or (ours and ours.at > kept.reply.at):
         return ours
-    return Finding(kept.reply.at, equal=True)
+    return Finding(kept.reply.at, equal=True, without=kept.reply.asked.without)
 
 
 def hear(transaction: Transaction, link: Link, bundle: Bundle) -> None:
@@ -128,6 +128,8 @@ def _look_through(site: Site, report: Report) -> None:
         for name in names:
             transaction.records.doubt(name)
             report.read.discard(name)
+    if not peers:
+        return
     with site.looking():
         for name in sorted(names):
             with report.guarding():
@@ -202,7 +204,7 @@ def _reply(site: Site, transaction: Transaction, peer: Peer) -> None:
             now=now,
         )
         if reply.alike:
-            _tell(transaction, peer, Finding(now, equal=True))
+            _tell(transaction, peer, Finding(now, equal=True, without=reply.asked.without))
             if not reply.urgent:
                 transaction.save_links({peer.name: owing(link, now)})
     elif reply.lacking is not None:
@@ -246,11 +248,14 @@ def in_words(finding: Finding) -> str:
     if finding.equal is None:
         return "never answered whether it holds the same"
     moving = f", but for {finding.in_flight} on their way" if finding.in_flight else ""
+    apart = ""
+    if finding.without:
+        apart = f"; not compared, for not all of them passes: {', '.join(finding.without)}"
     if finding.equal:
-        return f"holds the same{moving}"
+        return f"holds the same{moving}{apart}"
     number = f"up to {finding.differing}" if finding.altogether else str(finding.differing)
     mending = "; they are sent whole, both ways" if finding.mending else ""
-    return f"{number} records differ{moving}{mending}"
+    return f"{number} records differ{moving}{mending}{apart}"
 
 
 def has_proofs(transaction: Transaction, peer: Peer, link: Link, now: int) -> bool:
@@ -283,7 +288,8 @@ def _asked(
         return None
     ours = None
     if kind is Question:
-        ours = summary_of(link, transaction.records.each(), inquiry.tag).digest
+        records = transaction.records.each()
+        ours = summary_of(link, records, inquiry.tag, left_out(link)).digest
     return proving.said_of(inquiry, kind, ours)
 
 

@@ -193,6 +193,7 @@ def inquiry_of(data: bytes | None) -> Inquiry | None:
     finding = kept.pop("finding")
     if finding is not None:
         finding["records"] = tuple(RecordId(name, Guid(guid)) for name, guid in finding["records"])
+        finding["without"] = tuple(finding["without"])
         finding = Finding(**finding)
     return Inquiry(**_proof(kept, "theirs"), finding=finding)
 
@@ -213,7 +214,9 @@ def _proof(kept: dict[str, Any], *digests: str) -> dict[str, Any]:
     if kept["lacking"] is not None:
         kept["lacking"] = tuple(kept["lacking"])
     for name in digests:
-        kept[name] = None if kept[name] is None else Digest(*kept[name])
+        if kept[name] is not None:
+            size, total, without = kept[name]
+            kept[name] = Digest(size, total, tuple(without))
     return kept
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from mailsync.core.drift import Layout
 from mailsync.core.model import Etag, Guid, Key, Record, RecordId
 from mailsync.core.places import place_of
-from mailsync.core.positions import Positions
+from mailsync.core.positions import NOWHERE, Positions
 from mailsync.store.codec import (
     layout_bytes,
     layout_of,
@@ -36,7 +36,6 @@ from mailsync.store.record_statements import (
     ALL,
     ANY,
     BETWEEN,
-    BEYOND,
     BY_GUID,
     BY_KEY,
     BY_KEY_ORDER,
@@ -66,9 +65,6 @@ from mailsync.store.statements import Session, Statement
 
 CHUNK = 500
 """Records fetched or written by one statement."""
-
-PAGE = 2_000
-"""Records read at once where all are."""
 
 AHEAD = 100
 """Records read at once where nobody may want the rest."""
@@ -158,11 +154,8 @@ class StoredRecords(Mapping[RecordId, Record]):
         return self._found(ALL)
 
     def each(self) -> Iterator[Record]:
-        """The same, one by one: memory holds a page of them."""
-        after = 0
-        while page := self._found(BEYOND, after=after, limit=PAGE):
-            yield from page
-            after = page[-1].position
+        """The same, one by one: memory holds few of them."""
+        return self.outside(NOWHERE)
 
     def of(self, dataset: str) -> list[Record]:
         """Every record of a dataset, in the order of their positions."""

@@ -105,7 +105,9 @@ words = (
     | st.builds(Matched, names, tags, positions)
 )
 
-digests = st.builds(Digest, counters, st.integers(0, 2**128 - 1))
+digests = st.builds(
+    Digest, counters, st.integers(0, 2**128 - 1), st.lists(names, max_size=2).map(tuple)
+)
 proofs = (
     st.builds(Question, tags, st.booleans(), digests)
     | st.builds(Alike, tags)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.cycle.sites import DAY
-from tests.simulation import carrying, faults, peering, post, users
+from tests.simulation import carrying, faults, peering, post, proofs, users
 from tests.simulation.machine import Machine
 from tests.simulation.promises import check
 from tests.simulation.setting import Setting, Step
@@ -58,6 +58,8 @@ HANDLERS: Final[dict[str, Handler]] = {
         peering.retire,
         peering.return_,
         peering.widen,
+        proofs.ask,
+        proofs.damage,
     )
 }
 
@@ -92,7 +94,9 @@ def play(setting: Setting, steps: Sequence[Step]) -> Outcome:
             for step in steps:
                 _take(world, step)
             rest(world)
+            proofs.mend(world, lambda: rest(world))
             check(world)
+            proofs.check_proofs(world)
             _replay_everything(world)
         except BrokenPromise as problem:
             broken = str(problem)

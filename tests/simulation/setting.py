@@ -98,6 +98,16 @@ MIXES: Final[dict[str, dict[str, float]]] = {
         "lose": 0.5,
     },
     "carriers": {"switch": 5, "stick": 6, "killed": 2, "raced": 0.5, "lose": 0.5, "replay": 0.5},
+    "asked": {
+        "ask": 4,
+        "lose": 1,
+        "replay": 0.5,
+        "killed": 2,
+        "raced": 1,
+        "widen": 0.2,
+        "meet": 0.2,
+    },
+    "damage": {"damage": 2, "ask": 3, "lose": 0.5, "killed": 1, "raced": 0.5},
     "mailbox": {"stubborn": 2, "reappear": 1, "renumber": 1, "wait": 2, "killed": 1},
     "all": {
         "killed": 3,

@@ -51,6 +51,8 @@ class World:
     time: int = START
     restored: set[str] = field(default_factory=set)
     """Sites of which a backup or a clone came to life."""
+    damaged: set[str] = field(default_factory=set)
+    """Sites whose stores say what nobody wrote."""
     cloned_at: int = 0
     """How many deletes there were when a machine was cloned."""
     met: set[frozenset[str]] = field(default_factory=set)
@@ -163,8 +165,8 @@ class World:
 
     @property
     def is_rough(self) -> bool:
-        """Was a site restored, or given up as silent for too long?"""
-        return bool(self.restored) or self.has_expired
+        """Was a site restored, damaged, or given up as silent for too long?"""
+        return bool(self.restored or self.damaged) or self.has_expired
 
     @property
     def has_expired(self) -> bool:
