@@ -71,7 +71,10 @@ def _held_back(site: Site) -> dict[str, Waiting]:
 @click.pass_obj
 def log(invocation: Invocation, subject: str | None, *, metered: bool) -> None:
     """Show what happened: all of it, or with one peer, or to one record."""
-    from mailsync.cycle.site import open_site  # noqa: PLC0415  slow
+    from mailsync.cli.story import tell  # noqa: PLC0415  slow, as all that follows
+    from mailsync.core.model import Guid  # noqa: PLC0415
+    from mailsync.cycle.site import open_site  # noqa: PLC0415
+    from mailsync.cycle.story import stories  # noqa: PLC0415
 
     output = invocation.output
     with (
@@ -86,7 +89,7 @@ def log(invocation: Invocation, subject: str | None, *, metered: bool) -> None:
         else:
             guid = _guid(subject)
             events = transaction.history.events(guid=guid)
-            _story(output, site, transaction, guid)
+            tell(output, stories(site, transaction, Guid(guid)))
     for event in events:
         _show_event(output, event)
     output.line("summary", events=len(events))
@@ -253,36 +256,8 @@ def _guid(subject: str) -> bytes:
         return bytes.fromhex(subject.replace("-", ""))
     except ValueError:
         raise UsageError(
-            f"{subject} is neither a peer nor a GUID (32 hexadecimal digits)"
+            f"{subject} is neither a peer nor a GUID (32 hexadecimal digits, or 8)"
         ) from None
-
-
-def _story(output: Output, site: Site, transaction: Transaction, guid: bytes) -> None:
-    """The record as it now stands, field by field, with who wrote it when."""
-    from mailsync.core.identifiers import first_sight  # noqa: PLC0415  beside its only use
-    from mailsync.core.model import Absent, Guid, RecordId  # noqa: PLC0415
-
-    names = {peer.public.site_number: name for name, peer in site.peers.items()}
-    names[site.keys.public.site_number] = site.name
-    for dataset in site.sections:
-        record = transaction.records.get(RecordId(dataset, Guid(guid)))
-        if record is None:
-            continue
-        output.show(f"{dataset} {guid.hex()}: first seen {moment(first_sight(record.guid))}")
-        output.show(f"  here: {record.key or 'nowhere'}; known to: {', '.join(record.had) or '-'}")
-        for name, entry in sorted(record.entries.items()):
-            gone = " (deleted)" if entry.killed or isinstance(entry.value, Absent) else ""
-            author = names.get(entry.dot.site, f"{entry.dot.site:016x}")
-            output.show(f"  {name}: {author}, {moment(entry.dot.stamp)}{gone}")
-            output.line(
-                "field",
-                dataset=dataset,
-                guid=guid,
-                field=name,
-                site=author,
-                when=moment(entry.dot.stamp),
-                deleted=bool(gone),
-            )
 
 
 def _show_event(output: Output, event: Event) -> None:

@@ -92,6 +92,11 @@ def minted(first_sight: int, stroke: Dot) -> Iterator[Guid]:
         yield Guid(prefix + counter.to_bytes(3, "big"))
 
 
+def site_of(guid: Guid) -> int:
+    """The upper half of the number of the site that first saw the record, of a 128-bit GUID."""
+    return int.from_bytes(guid[6:10], "big")
+
+
 def first_sight(guid: Guid) -> int:
     """When the record was first seen, in milliseconds since 1970; of a 32-bit GUID not before,
     for its site may have been ahead of its clock.

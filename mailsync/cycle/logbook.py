@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mailsync.core.inbound import Received, Verdict
-from mailsync.core.model import CONFLICTS, Bundle
+from mailsync.core.model import CONFLICTS, Bundle, Link
+from mailsync.core.positions import Positions
 from mailsync.store.history import Event
 from mailsync.store.inbox import Waiting
 from mailsync.store.transaction import Transaction
@@ -17,7 +18,16 @@ def log_composed(transaction: Transaction, peer: str, bundle: Bundle, now: int) 
         words += f"; asks {bundle.request.words}"
     if bundle.answered is not None:
         words += "; answers what was asked for"
-    transaction.history.log(Event(now, "composed", peer, None, words))
+    positions = Positions.of(item.position for item in bundle.items)
+    transaction.history.log(Event(now, "composed", peer, None, words, positions))
+
+
+def log_confirmed(transaction: Transaction, before: Link, after: Link, now: int) -> None:
+    """The peer holds more of ours than before."""
+    news = after.acked - before.acked
+    if news.intervals:
+        words = f"our changes up to {after.acked.contiguous}"
+        transaction.history.log(Event(now, "confirmed", after.peer, None, words, news))
 
 
 def log_received(
@@ -26,15 +36,16 @@ def log_received(
     bundle: Bundle,
     received: Received,
     conflicts: int,
+    taken: Positions,
     now: int,
 ) -> None:
-    """A bundle came, and this became of it."""
+    """A bundle came, and this became of it. ``taken``: our positions of what it changed."""
     peer = waiting.peer
     counted = f"{received.upserts} records, {received.deletes} deletes, {conflicts} conflicts"
     words = _in_words(bundle, f"bundle {waiting.number}: {counted}")
     if received.verdict is not Verdict.EXPECTED:
         words += f"; {received.verdict.value}"
-    transaction.history.log(Event(now, "received", peer, None, words))
+    transaction.history.log(Event(now, "received", peer, None, words, taken))
     for name in sorted(received.refused - {CONFLICTS}):
         words = f"offers the dataset {name}, which this site does not take from it"
         transaction.history.log(Event(now, "refused", peer, None, words))

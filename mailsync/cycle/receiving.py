@@ -20,12 +20,13 @@ from mailsync.core import container, parts, sealing, wire
 from mailsync.core.delivery import owing, unread
 from mailsync.core.inbound import Received, Verdict, receive
 from mailsync.core.model import Bundle
+from mailsync.core.positions import Positions
 from mailsync.core.preface import Preface
 from mailsync.core.preface import read as preface_of
 from mailsync.cycle import asking, matching, pairing, verifying
 from mailsync.cycle.budget import day_of
 from mailsync.cycle.holding import log_held
-from mailsync.cycle.logbook import log_received
+from mailsync.cycle.logbook import log_confirmed, log_received
 from mailsync.cycle.minting import go_ahead, without_namesakes
 from mailsync.cycle.partly import forget_parts, owe_receipt, send_missing
 from mailsync.cycle.report import Report
@@ -272,6 +273,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
             return
         bundle = without_namesakes(site, transaction, waiting.peer, bundle, report)
         ledger = transaction.ledger()
+        before = ledger.site.position
         transaction.records.fetch(item.id for item in bundle.items)
         whole = pairing.fill(site, transaction, links[waiting.peer], bundle, report.read)
         links[waiting.peer] = whole.link
@@ -292,11 +294,13 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         if link.acked != links[waiting.peer].acked:
             transaction.warnings.drop(f"route {waiting.peer}")
             forget_parts(transaction, waiting.peer, link.acked)
+            log_confirmed(transaction, links[waiting.peer], link, now)
         conflicts = len(ledger.notes) + transaction.journal.enter_received(ledger, now)
         save(site, transaction, ledger, now, Cause(waiting.peer, waiting.number))
         transaction.save_links({**received.links, waiting.peer: link})
         transaction.inbox.finish(waiting.number, "applied", received.verdict.name.lower())
-        log_received(transaction, waiting, bundle, received, conflicts, now)
+        taken = Positions.up_to(ledger.site.position) - Positions.up_to(before)
+        log_received(transaction, waiting, bundle, received, conflicts, taken, now)
     _count(report, waiting.peer, received, conflicts)
 
 

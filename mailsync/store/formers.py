@@ -29,6 +29,7 @@ _KEEP = Statement(insert(schema.former).values(parameters(schema.former, "number
 _OF = Statement(
     select(_former.octets).where(_former.bundle == bindparam("bundle")).order_by(_former.number)
 )
+_WHEN = Statement(select(_former.at, _former.octets).order_by(_former.number))
 _ALL = Statement(select(_former.octets).order_by(_former.number.desc()))
 _SIZES = Statement(
     select(_former.number, func.length(_former.octets)).order_by(_former.number.desc())
@@ -89,6 +90,11 @@ class Formers:
                     if place in left and former.change is Change.EDITED:
                         found[place] = before.value
         return found
+
+    def about(self, record: RecordId) -> list[tuple[int, Former]]:
+        """When something of a record was overwritten, and what, as far as it is still known."""
+        found = self._session.rows(_WHEN)
+        return [(at, one) for at, octets in found for one in _read(octets) if one.record == record]
 
     def shrink(self) -> None:
         """Forget the oldest where there is too much."""

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.dialects import postgresql
 
+from mailsync.core.positions import NOWHERE, Positions
 from mailsync.store import schema
+from mailsync.store.codec import positions_bytes, positions_of
 from mailsync.store.statements import Session, Statement, parameters
 
 _event = schema.event.c
@@ -17,6 +19,7 @@ _events = select(_event.at, _event.kind, _event.peer, _event.guid, _event.text).
     _event.number
 )
 _EVENTS = Statement(_events)
+_PASSAGES = Statement(_events.add_columns(_event.positions).where(_event.positions.is_not(None)))
 _EVENTS_OF = Statement(_events.where(_event.guid == bindparam("guid")))
 
 _held = schema.held.c
@@ -58,6 +61,8 @@ class Event(NamedTuple):
     peer: str
     guid: bytes | None
     text: str
+    positions: Positions = NOWHERE
+    """Of our records that it is about, if it is about many."""
 
 
 class HeldItem(NamedTuple):
@@ -78,7 +83,8 @@ class History:
 
     def log(self, event: Event) -> None:
         """One line for the log."""
-        self._session.run(_LOG, **event._asdict())
+        positions = positions_bytes(event.positions) if event.positions.intervals else None
+        self._session.run(_LOG, **{**event._asdict(), "positions": positions})
 
     def events(self, *, peer: str | None = None, guid: bytes | None = None) -> list[Event]:
         """The log, oldest first, of one peer or one record if given."""
@@ -88,6 +94,12 @@ class History:
             rows = self._session.rows(_EVENTS_OF, guid=guid)
         events = [Event(*row) for row in rows]
         return [event for event in events if peer is None or event.peer == peer]
+
+    def about(self, positions: Positions) -> list[Event]:
+        """What the log says of many records, among them one at some of these positions."""
+        rows = self._session.rows(_PASSAGES)
+        events = (Event._make((*row[:5], positions_of(row[5]))) for row in rows)
+        return [event for event in events if (event.positions & positions).intervals]
 
     def hold(self, dataset: str, reasons: Mapping[str, str], now: int) -> None:
         """Exactly these records or files of the dataset are held now, for these reasons."""

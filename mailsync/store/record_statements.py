@@ -108,6 +108,9 @@ COUNT_KEYS = Statement(select(func.count()).select_from(schema.record).where(_of
 DOUBT = Statement(update(schema.record).where(_of_dataset, _has_key).values(etag=None))
 NAMINGS = Statement(select(schema.naming.c.number, schema.naming.c.names))
 ADD_NAMING = Statement(insert(schema.naming).values(names=bindparam("names")))
+CHANGED_AT = Statement(
+    select(_record.changed_at).where(_of_dataset, _record.guid == bindparam("guid"))
+)
 DROP = Statement(delete(schema.record).where(_of_dataset, _record.guid == bindparam("guid")))
 
 _new = postgresql.insert(schema.record).values(parameters(schema.record))

@@ -39,6 +39,7 @@ from mailsync.store.record_statements import (
     BY_GUID,
     BY_KEY,
     BY_KEY_ORDER,
+    CHANGED_AT,
     COUNT,
     COUNT_ALL,
     COUNT_KEYS,
@@ -229,6 +230,12 @@ class StoredRecords(Mapping[RecordId, Record]):
     def age(self, now: int) -> None:
         """The clock was set back: what changed in times to come counts as changed now."""
         self._session.run(AGE, now=now)
+
+    def changed_at(self, record: Record) -> int:
+        """When it moved to its position, in milliseconds since 1970."""
+        number, guid = self._number(record.dataset), bytes(record.guid)
+        ((at,),) = self._session.rows(CHANGED_AT, dataset=number, guid=guid)
+        return int(at)
 
     def holding(self) -> frozenset[str]:
         """The datasets that hold records, as far as we know."""

@@ -347,6 +347,7 @@ event = Table(
     Column("peer", Text, nullable=False),
     Column("guid", LargeBinary),
     Column("text", Text, nullable=False),
+    Column("positions", LargeBinary),
     sqlite_autoincrement=True,
 )
 Index("event_guid", event.c.guid)
