@@ -43,6 +43,8 @@ STEADY_SECONDS: Final = 60.0
 LULL_SECONDS: Final = 0.3
 LULL_SECONDS_MAX: Final = 5.0
 """Containers come one after the other: a cycle waits for such a pause, but not for longer."""
+CALLS_SECONDS: Final = 5.0
+"""For which the first cycle waits for links."""
 REST_FACTOR: Final = 9
 """So many times as long as a cycle took is the pause after it, at least."""
 
@@ -100,6 +102,9 @@ class Linking:
     """A link came up, or something arrived."""
     taken: Report = field(default_factory=Report)
     """What arrived since the last cycle."""
+    _uncalled: set[str] = field(default_factory=set)
+    """Peers that are to be called, and never were."""
+    _all_called: asyncio.Event = field(default_factory=asyncio.Event)
     _channels: dict[str, list[Channel]] = field(default_factory=dict)
     _failing: dict[str, str] = field(default_factory=dict)
 
@@ -112,6 +117,8 @@ class Linking:
         """Keep these links up until cancelled. Raises Unreachable where listening is essential."""
         publics = {name: self.site.peers[name].public for name in lines.peers}
         identity = Identity(self.site.keys, publics)
+        self._uncalled = set(lines.calls)
+        self._note_called("")
         work = [self._call(identity, peer, address) for peer, address in lines.calls.items()]
         if lines.listen is not None:
             work.append(self._listen(identity, lines.listen, essential=lines.essential))
@@ -123,6 +130,14 @@ class Linking:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def called(self) -> None:
+        """Wait until every peer that is to be called was called once, but not for long: what is
+        due should not go by mail only because a link is about to come up.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CALLS_SECONDS):
+                await self._all_called.wait()
 
     def begin(self) -> Report:
         """What arrived, and is told with the cycle that now begins."""
@@ -196,6 +211,7 @@ class Linking:
         if len(mine) == 1:
             self._tell(Happening("up", peer, channel.address))
         self._choose(peer)
+        self._note_called(peer)
         self.news.set()
         why = "the link was ended here"
         try:
@@ -237,8 +253,14 @@ class Linking:
             self.taken.rejected.append(f"by tcp from {peer}: {type(error).__name__}: {error}")
         self.news.set()
 
+    def _note_called(self, peer: str) -> None:
+        self._uncalled.discard(peer)
+        if not self._uncalled:
+            self._all_called.set()
+
     def _note_failure(self, peer: str, problem: MailsyncError) -> None:
         """Say once what keeps a link from coming up."""
+        self._note_called(peer)
         if self._failing.get(peer) != str(problem):
             self._failing[peer] = str(problem)
             self.hear(Happening("failed", peer, f"{problem} ({problem.advice})"))

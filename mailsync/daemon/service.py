@@ -116,6 +116,7 @@ class Daemon:
         self._linking = Linking(site, self.hear)
         links = asyncio.create_task(self._linking.run(self.lines or configured(site.settings)))
         try:
+            await self._linking.called()
             while not self._reload.is_set():
                 await self._cycle(site)
                 await self._rest(site, watch, links)
