@@ -369,8 +369,8 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
             "7: [datasets.defects] match: must not be empty",
         ),
         (
-            SITE + DATASET + '[datasets.defects.peers.hub]\nkeys = "local"\n',
-            "7: [datasets.defects] peers: not supported by this version",
+            SITE + PEER + DATASET + '[datasets.defects.peers.hub]\nkeys = "local"\n',
+            "10: [datasets.defects] peers.hub.keys: unknown key",
         ),
         (
             SITE + DATASET + 'conflict = "x"\n',
@@ -595,3 +595,41 @@ def test_arbitrary_values_raise_nothing_but_our_errors(
             text += f"{key} = {data.draw(values)}\n"
     for mistake in found_in(text):
         assert mistake.startswith(str(PATH))
+
+
+@pytest.mark.parametrize(
+    ("lines", "mistake"),
+    [
+        ('send = { where = "a = 1 or (b = 2" }', "send.where: column 16: expected )"),
+        ('receive = { where = "a == 1" }', "receive.where: column 4: expected a field"),
+        ('send = { max_age = "90d" }', "send: max_age and age_field need each other"),
+        ('send = { max_age = "old", age_field = "at" }', "send.max_age: must be a duration"),
+        ('send = { wher = "a = 1" }', "send.wher: unknown key; did you mean where?"),
+        ('receive = { max_age = "1d" }', "receive.max_age: unknown key"),
+        ('send = { fields = ["a"] }', "send.fields: not supported by this version"),
+        ('receive = { fields = ["*", "a"] }', 'receive.fields: "*" is all of them'),
+        ('direction = "out"', 'direction: must be "both", "send" or "receive"'),
+        ('on_leave = "drop"', 'on_leave: must be "withdraw" or "keep"'),
+        ('allow = ["read"]', 'allow.0: must be "insert", "update" or "delete"'),
+        ("[datasets.defects.peers.hub]\nallow = 5", "peers.hub.allow: must be a list"),
+        ('[datasets.defects.peers.hub]\ntable = "x"', "peers.hub.table: unknown key"),
+        ("[datasets.defects.peers.huh]\nallow = []", "peers.huh: there is no section [peers.huh]"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_filters_and_rights_are_named(lines: str, mistake: str) -> None:
+    found = only_mistake_of(SITE + PEER + DATASET + lines + "\n")
+    assert f": [datasets.defects] {mistake}" in found
+
+
+def test_what_is_said_for_one_peer_stands_for_what_is_said_for_all() -> None:
+    settings = read(
+        SITE + PEER + PEER.replace("hub", "mv") + DATASET
+        + 'send = { where = "a = 1" }\non_leave = "keep"\nallow = ["insert"]\n'
+        + '[datasets.defects.peers.hub]\nsend = { where = "b = 2" }\n'
+    )  # fmt: skip
+    section = settings.datasets["defects"]
+    hub, other = section.terms_for("hub"), section.terms_for("mv")
+    assert hub.send is not None
+    assert (hub.send.where, hub.on_leave, hub.allow) == ("b = 2", "keep", ["insert"])
+    assert other.send is not None
+    assert other.send.where == "a = 1"

@@ -23,7 +23,9 @@ from mailsync.config import (
     DatasetSettings,
     MailSettings,
     PeerSettings,
+    ReceiveSettings,
     SecretSettings,
+    SendSettings,
     Settings,
     SiteSettings,
 )
@@ -98,6 +100,15 @@ def test_every_key_of_a_budget_is_described_and_in_the_example() -> None:
     for key in BudgetSettings.model_fields:
         assert f"\n| `{key}` | none | " in chapter("Configuration"), key
         assert re.search(rf"^(# )?budget = .*\b{key} = ", EXAMPLE, re.MULTILINE), key
+
+
+@pytest.mark.parametrize(("key", "section"), [("send", SendSettings), ("receive", ReceiveSettings)])
+def test_every_key_of_a_filter_is_described_and_in_the_example(
+    key: str, section: type[BaseModel]
+) -> None:
+    for name in section.model_fields:
+        assert re.search(rf"^\| .*`{name}`.* \| ", chapter("Filters"), re.MULTILINE), name
+        assert re.search(rf"^(# )?{key} = .*\b{name} = ", EXAMPLE, re.MULTILINE), name
 
 
 def test_every_place_of_a_secret_is_described() -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mailsync.cli.output import Output
     from mailsync.core.proving import Finding
     from mailsync.core.requests import Asked
+    from mailsync.cycle.health import LinkHealth
     from mailsync.cycle.report import Waiting
     from mailsync.cycle.site import Site
     from mailsync.store.history import Event
@@ -165,9 +166,7 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
             **_prices(site, link.peer, spent, this_month),
             silent=link.silent,
             stale=link.stale,
-            refused=link.refused,
-            refusing=link.refusing,
-            held=[[name, guid.hex()] for name, guid in sorted(link.held)],
+            **_differing(link),
             reason=link.refusal,
             proof=_proof(link.proof),
             asking=_inquiry(link.asking),
@@ -215,6 +214,15 @@ def _inquiry(inquiry: Asked | None) -> dict[str, object] | None:
         "at": moment(inquiry.at),
         "answered": None if inquiry.answered_at is None else moment(inquiry.answered_at),
     }
+
+
+def _differing(link: LinkHealth) -> dict[str, object]:
+    """The datasets and records that wait, or were refused, at either end."""
+    found = {"held": link.held, "denied": link.denied, "denying": link.denying}
+    records = {
+        key: [[name, guid.hex()] for name, guid in sorted(listed)] for key, listed in found.items()
+    }
+    return {"refused": link.refused, "refusing": link.refusing, **records}
 
 
 def _prices(

@@ -187,6 +187,12 @@ def _show_plan(output: Output, site: Site, planned: Plan) -> None:
     for dataset, reasons in planned.held.items():
         for name, reason in sorted(reasons.items()):
             output.say(f"held: {dataset} {name}: {reason}")
+    for name, moved in planned.moves.items():
+        for dataset, counts in moved.items():
+            output.show(
+                f"{name}: {dataset}: {counts.entered} enter, {counts.left} leave its filter"
+            )
+            output.line("moved", peer=name, dataset=dataset, **counts._asdict())
     for name, peer in planned.peers.items():
         for dataset in sorted(peer.upserts | peer.deletes):
             output.show(

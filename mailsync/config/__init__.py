@@ -1,6 +1,7 @@
 """The configuration file: where it is, what it says, what is wrong with it.
 
-``settings`` holds the values, ``dataset`` those of a dataset's section, ``loading`` finds and
+``settings`` holds the values, ``dataset`` those of a dataset's section, ``filtering`` what it says
+of peers, ``loading`` finds and
 reads the file, ``mistakes`` and ``lines`` say what is wrong where, ``quantities`` reads durations
 and sizes, ``secret`` fetches passwords, ``editing`` adds a peer,
 ``asked`` reads a dataset off the command line. This package alone knows
@@ -12,6 +13,7 @@ from __future__ import annotations
 from mailsync.config.asked import asked_dataset, asked_source
 from mailsync.config.dataset import EVERY_TABLE, DatasetSettings, member
 from mailsync.config.editing import add_peer
+from mailsync.config.filtering import PeerTerms, ReceiveSettings, SendSettings
 from mailsync.config.loading import FILE_NAME, find, load, parse
 from mailsync.config.quantities import Hours, Price, format_duration, format_size
 from mailsync.config.secret import SecretSettings, read_secret
@@ -31,8 +33,11 @@ __all__ = [
     "Hours",
     "MailSettings",
     "PeerSettings",
+    "PeerTerms",
     "Price",
+    "ReceiveSettings",
     "SecretSettings",
+    "SendSettings",
     "Settings",
     "SiteSettings",
     "add_peer",

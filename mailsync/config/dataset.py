@@ -17,10 +17,11 @@ from pydantic import (
     field_validator,
 )
 
+from mailsync.config.filtering import PeerTerms
 from mailsync.config.policy import ConflictPolicies, routine_place
 from mailsync.config.quantities import DeleteLimit, parse_delete_limit
 from mailsync.config.secret import Secret
-from mailsync.config.section import FilePath, Section, Text, each_once
+from mailsync.config.section import FilePath, Name, Text, each_once
 from mailsync.core.mapping import Constant, Place, Source
 from mailsync.core.model import Value
 from mailsync.names import LOOPBACK
@@ -132,7 +133,7 @@ def member(group: str, table: str) -> str:
     return f"{group}.{table.lower()}"
 
 
-class DatasetSettings(Section):
+class DatasetSettings(PeerTerms):
     """One dataset of this site, or a group of them."""
 
     source: Annotated[Text, AfterValidator(_source)]
@@ -162,6 +163,9 @@ class DatasetSettings(Section):
     """What becomes of a delete that meets an edit it had not seen."""
     max_delete: MaxDelete = Field(default="10% or 50", validate_default=True)
     """How many records may be deleted at once, here or by peers, before a person is asked."""
+
+    peers: dict[Name, PeerTerms] = Field(default_factory=dict)
+    """For one peer only, by its name."""
 
     @field_validator("table")
     @classmethod
@@ -235,6 +239,13 @@ class DatasetSettings(Section):
         if self.tables is not None:
             return dataset in {member(name, table) for table in self.tables}
         return self.is_group and dataset.startswith(f"{name}.")
+
+    def terms_for(self, peer: str) -> PeerTerms:
+        """What holds for one peer: what its own section says, else what this one says."""
+        own = self.peers.get(peer, PeerTerms())
+        said = {name: getattr(self, name) for name in PeerTerms.model_fields}
+        said |= {name: getattr(own, name) for name in own.model_fields_set}
+        return PeerTerms.model_construct(**said)
 
     def of_table(self, table: str) -> DatasetSettings:
         """What the section says of one table of its group."""

@@ -17,6 +17,7 @@ from mailsync.config.mistakes import (
     mistakes_in,
     unfit_tables,
     unknown_datasets,
+    unknown_peers,
     unlinked_peers,
 )
 from mailsync.config.settings import Settings
@@ -65,6 +66,7 @@ def parse(content: bytes, path: Path) -> Settings:
     document = _parsed(text, path)
     mistakes = [
         *unknown_datasets(document),
+        *unknown_peers(document),
         *unfit_tables(document),
         *unlinked_peers(document),
     ]

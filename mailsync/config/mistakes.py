@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from mailsync.config.dataset import EVERY_TABLE, DatasetSettings, member
+from mailsync.config.filtering import PeerTerms, ReceiveSettings, SendSettings
 from mailsync.config.lines import Path
 from mailsync.config.secret import SecretSettings
 from mailsync.config.settings import (
@@ -26,21 +27,10 @@ LATER: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     SiteSettings: frozenset({"units", "image"}),
     MailSettings: frozenset({"auth", "push", "token_command"}),
     SecretSettings: frozenset({"keyring", "credential"}),
+    SendSettings: frozenset({"fields", "routine"}),
+    ReceiveSettings: frozenset({"routine"}),
     PeerSettings: frozenset({"push", "send", "receive"}),
-    DatasetSettings: frozenset(
-        {
-            "direction",
-            "send",
-            "receive",
-            "on_leave",
-            "peers",
-            "image",
-            "guid",
-            "fields",
-            "routine",
-            "watch",
-        }
-    ),
+    DatasetSettings: frozenset({"image", "guid", "watch"}),
 }
 """Keys of the public interface that this version does not act on yet."""
 
@@ -111,6 +101,19 @@ def unlinked_peers(document: Mapping[str, object]) -> Iterator[Mistake]:
         if carrier == "tcp" or (isinstance(carrier, list) and "tcp" in carrier):
             text = '"tcp" needs link, where the peer listens, or listen under [site]'
             yield Mistake(("peers", name, "carrier"), text)
+
+
+def unknown_peers(document: Mapping[str, object]) -> Iterator[Mistake]:
+    """Peers that a dataset's section names and that have no section of their own."""
+    datasets, peers = document.get("datasets", {}), document.get("peers", {})
+    if not isinstance(datasets, dict) or not isinstance(peers, dict):
+        return
+    for name, section in datasets.items():
+        named = section.get("peers") if isinstance(section, dict) else None
+        for peer in named if isinstance(named, dict) else ():
+            if peer not in peers:
+                text = f"there is no section [peers.{peer}]" + _suggestion(peer, peers)
+                yield Mistake(("datasets", name, "peers", peer), text)
 
 
 def unfit_tables(document: Mapping[str, object]) -> Iterator[Mistake]:
@@ -195,7 +198,18 @@ def _model_of(path: Path) -> type[BaseModel]:
         return SecretSettings if len(path) > 2 else MailSettings
     if path[0] == "peers" and path[2] == "budget" and len(path) > 3:
         return BudgetSettings
+    if path[0] == "datasets":
+        return _model_of_terms(path[2:])
     return _SECTIONS[path[0]]
+
+
+def _model_of_terms(path: Path) -> type[BaseModel]:
+    """The same within the section of a dataset."""
+    model: type[BaseModel] = DatasetSettings
+    if path[0] == "peers" and len(path) > 2:
+        model, path = PeerTerms, path[2:]
+    inner: dict[str, type[BaseModel]] = {"send": SendSettings, "receive": ReceiveSettings}
+    return inner.get(path[0], model) if len(path) > 1 else model
 
 
 def _suggestion(name: str, known: Mapping[str, object] | list[str]) -> str:

@@ -30,9 +30,10 @@ from mailsync.core.model import (
     RoundTrip,
     Sighting,
     is_alive,
-    merged_fields,
+    values_of,
 )
 from mailsync.core.positions import NOWHERE, Positions
+from mailsync.core.terms import OPEN, Terms
 
 HISTORY_LIMIT = 250
 """Marks a bundle names at most: at one bundle a day, eight months of a peer's silence."""
@@ -48,10 +49,17 @@ MEMORY_LIMIT = 1000
 """Marks remembered of our own stream, confirmed ones too: a restored peer may name an old one."""
 
 
+def terms_of(link: Link, dataset: str) -> Terms:
+    """What may pass of a dataset."""
+    return link.terms.get(dataset, OPEN)
+
+
 def carries(link: Link, record: Record) -> bool:
-    """Does the link carry the record's dataset (for a note: the dataset it is about)?"""
+    """Does the record's dataset go to the peer (for a note: the dataset it is about)?"""
     name = subject_of(record.dataset, record.entries)
-    return name in link.datasets and name not in link.refused
+    if name is None or name not in link.datasets or name in link.refused:
+        return False
+    return terms_of(link, name).sends
 
 
 def is_wanted(link: Link, record: Record) -> bool:
@@ -60,9 +68,96 @@ def is_wanted(link: Link, record: Record) -> bool:
         return True
     if record.withdrawn:
         return False
-    if link.outbound is None:
-        return True
-    return link.outbound(record.dataset, merged_fields(record) or {})
+    return _passes(link, record)
+
+
+def _passes(link: Link, record: Record) -> bool:
+    """Does the outbound filter let the record pass, if need be as it was before its end?"""
+    wanted = terms_of(link, record.dataset).wanted
+    return wanted is None or wanted(values_of(record.entries))
+
+
+def concerns(link: Link, record: Record) -> bool:
+    """Must the peer hear of this state? Of the end of what it never had, and never was to have, it
+    need not: in a ring of sites that would be told on for ever.
+    """
+    if is_alive(record.entries):
+        return is_wanted(link, record) or must_drop(link, record)
+    return record.dataset == CONFLICTS or link.peer in record.had or _passes(link, record)
+
+
+def is_admitted(link: Link, record: Record) -> bool:
+    """Is this state of the record, as it came from the peer, for our dataset?"""
+    admits = terms_of(link, record.dataset).admits
+    return admits is None or admits(values_of(record.entries))
+
+
+def is_within(link: Link, record: Record) -> bool:
+    """By our last word to the peer: has it the record, and is the record for it?"""
+    return link.peer in record.had and link.peer not in record.outside
+
+
+def knows_it_left(link: Link, record: Record) -> bool:
+    """Has the peer confirmed that the record left its filter?"""
+    told_at = record.outside.get(link.peer, 0)
+    return told_at > 0 and told_at in link.acked
+
+
+def must_drop(link: Link, record: Record) -> bool:
+    """Must the peer be told that the record, which is not for it, left its filter?"""
+    if record.withdrawn or terms_of(link, record.dataset).keeps:
+        return False
+    return link.peer in record.had and not knows_it_left(link, record)
+
+
+def is_kept(link: Link, record: Record) -> bool:
+    """Did the record just leave the filter of a peer that keeps it as it was?"""
+    return (
+        terms_of(link, record.dataset).keeps
+        and carries(link, record)
+        and is_within(link, record)
+        and not is_wanted(link, record)
+    )
+
+
+def left(link: Link, record: Record) -> Record:
+    """The record once it left the filter of a peer that keeps it as it was. From now on the peer
+    covers positions of it without being sent what came in there: it has seen just the writes that
+    it has confirmed by now.
+    """
+    context = {
+        dot: sighting._replace(known=sighting.known | {link.peer})
+        if is_known(sighting, link.peer, link.acked)
+        else sighting
+        for dot, sighting in record.context.items()
+    }
+    return replace(record, context=context, outside={**record.outside, link.peer: 0})
+
+
+def returned(record: Record, peer: str, position: int) -> Record:
+    """The record once it is for the peer again, at this position: it goes whole, and what came in
+    while it was not for the peer comes in there.
+    """
+    told_at = record.outside.get(peer, position)
+    context = {
+        dot: sighting._replace(position=position)
+        if sighting.position > told_at and peer not in sighting.known
+        else sighting
+        for dot, sighting in record.context.items()
+    }
+    outside = {name: at for name, at in record.outside.items() if name != peer}
+    whole_for = record.whole_for | {peer}
+    return replace(record, context=context, outside=outside, whole_for=whole_for)
+
+
+def seen_at(link: Link, record: Record, cover: Positions) -> Positions:
+    """Of our positions that the peer covered, those at which it has seen what came in: not those
+    since the record does not go to it.
+    """
+    if not carries(link, record):
+        return NOWHERE
+    told_at = record.outside.get(link.peer)
+    return cover if told_at is None else cover & Positions.up_to(told_at)
 
 
 def has(link: Link, record: Record) -> bool:
@@ -70,7 +165,7 @@ def has(link: Link, record: Record) -> bool:
     return link.peer in record.known or record.position in link.acked
 
 
-def _has_seen_all(link: Link, record: Record) -> bool:
+def has_seen_all(link: Link, record: Record) -> bool:
     """Was the peer sent the record, and has it seen every write of it, though the record has
     moved to another position since, for the sake of another peer?
     """
@@ -79,6 +174,7 @@ def _has_seen_all(link: Link, record: Record) -> bool:
         peer in record.had
         and peer not in record.whole_for
         and peer not in record.blind_to
+        and peer not in record.outside
         and not any(entry.killed for entry in record.entries.values())
         and all(is_known(sighting, peer, link.acked) for sighting in record.context.values())
     )
@@ -100,7 +196,8 @@ def is_settled(link: Link, record: Record) -> bool:
         return True
     if link.last is None or link.refusing:  # what we refuse stays a gap for ever
         return has(link, record)
-    has_all = has(link, record) or _has_seen_all(link, record)
+    has_all = has(link, record) or has_seen_all(link, record)
+    has_all = has_all or not concerns(link, record)
     return has_all and link.cover.contiguous >= link.last.top
 
 
@@ -115,9 +212,9 @@ def is_pending(link: Link, record: Record) -> bool:
         return False
     if not is_alive(record.entries) and not record.had:
         return False  # nobody ever had it: nobody needs to hear that it is gone
-    if is_wanted(link, record):
-        return not _has_seen_all(link, record)
-    return link.peer in record.had and not record.withdrawn
+    if is_alive(record.entries) and not is_wanted(link, record):
+        return must_drop(link, record)
+    return concerns(link, record) and not has_seen_all(link, record)
 
 
 def in_flight(link: Link, since: int) -> Positions:
@@ -182,7 +279,13 @@ def holding(link: Link, records: frozenset[RecordId], now: int) -> Link:
 def acknowledgement(link: Link) -> Acknowledgement:
     """What we tell the peer of its stream."""
     return Acknowledgement(
-        link.inbound, link.cover, link.last, link.lacking, link.refusing, held=link.holding
+        link.inbound,
+        link.cover,
+        link.last,
+        link.lacking,
+        link.refusing,
+        held=link.holding,
+        denied=link.denying,
     )
 
 

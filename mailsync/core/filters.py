@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailsync.core.conditions import Condition, fields_of, holds, is_timed, parts_of
 from mailsync.core.model import Fields
@@ -47,3 +48,10 @@ class Filter:
         if self.max_age is not None:
             return True
         return self.where is not None and any(map(is_timed, parts_of(self.where)))
+
+
+class Applied(NamedTuple):
+    """A filter, and the moment as of which it sorts records (milliseconds since 1970)."""
+
+    filter: Filter
+    at: int

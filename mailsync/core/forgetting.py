@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from mailsync.core.delivery import carries, is_settled, is_wanted
+from mailsync.core.desired import desired_fields
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import dots_of_deletes
 from mailsync.core.model import (
     NO_MARKER,
     Link,
     Record,
-    desired_fields,
     dots_of,
     is_alive,
 )
@@ -38,7 +38,8 @@ def prune(ledger: Ledger, links: Mapping[str, Link], record: Record) -> None:
             transmitted
             and carries(link, record)
             and not (
-                is_settled(link, record) and link.peer in record.had and is_wanted(link, record)
+                is_settled(link, record)
+                and (link.peer in record.had or not is_wanted(link, record))
             )
         ):
             return

@@ -25,7 +25,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from mailsync.core.delivery import MEMORY_LIMIT, confirm, owing, without
+from mailsync.core.delivery import (
+    MEMORY_LIMIT,
+    confirm,
+    has,
+    other_holders,
+    owing,
+    terms_of,
+    without,
+)
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import (
     subject_of,
@@ -37,11 +45,14 @@ from mailsync.core.model import (
     Extraction,
     Link,
     Mark,
+    Record,
+    RecordId,
     dots_of,
 )
 from mailsync.core.offering import offer
 from mailsync.core.positions import Positions
 from mailsync.core.restoration import proves_our_restore, renew, rotate
+from mailsync.core.rights import permitted, with_denied
 from mailsync.core.taking import is_whole, take, take_manifest
 from mailsync.errors import BadFormat
 
@@ -70,6 +81,8 @@ class Received:
     deletes: int = 0
     refused: frozenset[str] = frozenset()
     """Datasets in the bundle that this site does not take from the peer."""
+    denied: frozenset[RecordId] = frozenset()
+    """Records of which something was refused that the peer may not write."""
 
 
 def judge(link: Link, position: int, bundle: Bundle) -> Verdict:
@@ -165,14 +178,19 @@ def _acknowledged(ledger: Ledger, links: Mapping[str, Link], link: Link, bundle:
     again: list[int] = []
     for record_id in sorted(told.lacking):
         record = ledger.get(record_id)
-        if record is not None and link.peer not in record.whole_for:
-            ledger.keep(replace(record, whole_for=record.whole_for | {link.peer}))
+        if record is None or link.peer in record.whole_for:
+            continue
+        asked = replace(record, whole_for=record.whole_for | {link.peer})
+        if has(link, record):  # it was refused, and would not be now
+            ledger.bump(asked, other_holders(links, record, link.peer))
+        else:
+            ledger.keep(asked)
             again.append(record.position)
     flights = without(link.flights, Positions.of(again))
     accepted = link.refused - told.refused
     if accepted:
         offer(ledger, {**links, link.peer: link}, link.peer, accepted)
-    return replace(link, flights=flights, refused=told.refused, held=told.held)
+    return replace(link, flights=flights, refused=told.refused, held=told.held, denied=told.denied)
 
 
 def _is_newest(link: Link, bundle: Bundle) -> bool:
@@ -190,48 +208,81 @@ def _take_all(
     """Rules 5 to 7."""
     link = links[peer]
     newest = _is_newest(link, bundle)
-    skipped: set[int] = set()
-    lacking, refused = set(link.lacking), set(link.refusing)
+    intake = _Intake(link)
     upserts = deletes = 0
     for item in _in_order(bundle):
-        record_id = item.id
-        if item.position in link.cover:
+        allowed = intake.allowed(item, ledger.get(item.id))
+        if allowed is None:
             continue
-        record = ledger.get(record_id)
-        subject = subject_of(item.dataset, item.entries)
-        if subject is not None and subject not in link.datasets:
-            refused.add(subject)
-            skipped.add(item.position)
-            continue
-        if record is None and (link.stale or not (is_whole(item) or isinstance(item, DeleteOrder))):
-            skipped.add(item.position)
-            if isinstance(item, Extraction):
-                lacking.add(record_id)
-            continue
-        lacking.discard(record_id)
-        take(ledger, links, peer, bundle, item, newest=newest)
+        take(ledger, links, peer, bundle, allowed, newest=newest)
         upserts += isinstance(item, Extraction) and item.dataset != CONFLICTS
         deletes += isinstance(item, DeleteOrder)
-    cover = Positions.up_to(bundle.mark.top) - bundle.holes - Positions.of(skipped)
+    cover = Positions.up_to(bundle.mark.top) - bundle.holes - Positions.of(intake.skipped)
     cover = link.cover | cover
     link = replace(
         link,
         cover=cover,
         last=bundle.mark if newest else link.last,
         heard=_heard(link, bundle, cover),
-        lacking=frozenset(lacking),
-        refusing=frozenset(refused),
+        lacking=frozenset(intake.lacking),
+        refusing=frozenset(intake.refused),
+        denying=with_denied(frozenset(intake.denying), frozenset(intake.denied)),
     )
     if bundle.manifest is not None and newest:
         take_manifest(ledger, link, bundle.manifest)
         link = replace(link, full_seen=bundle.mark.tag)
     if bundle.deletes or bundle.extractions or bundle.manifest is not None or bundle.ask:
         link = owing(link, now)
-    newly_refused = frozenset(refused) - links[peer].refusing
+    newly_refused = frozenset(intake.refused) - links[peer].refusing
     if newly_refused:
         ledger.advance()
         link = replace(link, owe_since=0)  # the peer should know before it sends more of it
-    return Received(verdict, {**links, peer: link}, upserts, deletes, newly_refused)
+    return Received(
+        verdict, {**links, peer: link}, upserts, deletes, newly_refused, frozenset(intake.denied)
+    )
+
+
+class _Intake:
+    """Which items of a bundle are taken, and what the peer is told of the others."""
+
+    def __init__(self, link: Link) -> None:
+        """``link``: as it was before the bundle."""
+        self._link = link
+        self.skipped: set[int] = set()
+        """Positions that are to come again."""
+        self.lacking, self.refused = set(link.lacking), set(link.refusing)
+        self.denying, self.denied = set(link.denying), set[RecordId]()
+
+    def allowed(
+        self, item: Extraction | DeleteOrder, record: Record | None
+    ) -> Extraction | DeleteOrder | None:
+        """What is taken of an item; None: nothing. ``record``: what we know of its record."""
+        if item.position in self._link.cover:
+            return None
+        subject = subject_of(item.dataset, item.entries)
+        if subject is not None and not self._takes(subject):
+            self.refused.add(subject)
+            self.skipped.add(item.position)
+            return None
+        permission = permitted(self._link, item, record)
+        if permission.denied:
+            self.denied.add(item.id)
+        if permission.item is not None and record is None and self._must_wait(item):
+            self.skipped.add(item.position)
+            if isinstance(item, Extraction):
+                self.lacking.add(item.id)
+            return None
+        self.lacking.discard(item.id)
+        if not permission.denied and (is_whole(item) or isinstance(item, DeleteOrder)):
+            self.denying.discard(item.id)
+        return permission.item
+
+    def _takes(self, dataset: str) -> bool:
+        return dataset in self._link.datasets and terms_of(self._link, dataset).takes
+
+    def _must_wait(self, item: Extraction | DeleteOrder) -> bool:
+        """Of a record that is not here: may it be one we purged, or is it only a part?"""
+        return self._link.stale or not (is_whole(item) or isinstance(item, DeleteOrder))
 
 
 def _heard(link: Link, bundle: Bundle, cover: Positions) -> tuple[Mark, ...]:

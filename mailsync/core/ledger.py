@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from mailsync.core.desired import is_without_row
 from mailsync.core.merge import note_entries, note_id
 from mailsync.core.model import (
     CONFLICTS,
@@ -24,7 +25,6 @@ from mailsync.core.model import (
     Record,
     RecordId,
     Sighting,
-    is_without_row,
     moved,
 )
 

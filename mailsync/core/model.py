@@ -12,8 +12,7 @@ Rules
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final, NamedTuple, NewType
@@ -32,6 +31,7 @@ from mailsync.core.entries import same_value as same_value
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.proofs import Proof
 from mailsync.core.requests import Asked, Request
+from mailsync.core.terms import Terms
 
 Guid = NewType("Guid", bytes)
 """Globally unique identifier of a record, made by mailsync (``identifiers``)."""
@@ -107,6 +107,10 @@ class Record(OfRecord):
     blind_to: frozenset[str] = frozenset()
     """Peers that withdrew the record and did not send it whole since: having covered their
     positions does not mean that we have seen their writes."""
+    outside: Mapping[str, int] = field(default_factory=dict)
+    """Peers whose filter it left, and the position at which they were told; 0: they keep it."""
+    hidden: bool = False
+    """Outside our own inbound filter: it travels, but is not for our dataset."""
     key: Key | None = None
     etag: Etag | None = None
     shadow: Fields | None = None
@@ -190,6 +194,8 @@ class Acknowledgement:
     """Highest step of the carrier ladder, from 1, at which mails came without containers; or 0."""
     held: frozenset[RecordId] = frozenset()
     """Records of the reader's that the sender's datasets do not take as they are."""
+    denied: frozenset[RecordId] = frozenset()
+    """Records of which the sender refused what the reader may not write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +250,16 @@ class RoundTrip(NamedTuple):
     deviation: int
 
 
+class Evaluated(NamedTuple):
+    """The terms of a dataset, by what the configuration says of them: the outbound filter, and
+    when it was last applied to all records (milliseconds since 1970); and what is taken in.
+    """
+
+    terms: str
+    at: int
+    inbound: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """What a site keeps about one peer: its own stream to it, and the peer's to itself."""
@@ -254,8 +270,10 @@ class Link:
     out: Stream
     offered: frozenset[str] = frozenset()
     """Datasets it carried when records were last offered."""
-    outbound: Callable[[str, Fields], bool] | None = field(default=None, compare=False)
-    """Outbound filter: is a record of that dataset, with these fields, for the peer?"""
+    terms: Mapping[str, Terms] = field(default_factory=dict, compare=False)
+    """By dataset: what may pass; without restriction where nothing is said."""
+    evaluated: Mapping[str, Evaluated] = field(default_factory=dict)
+    """By dataset: the filter by which records were last sorted out for the peer."""
     acked: Positions = NOWHERE
     """Our positions that the peer has covered."""
     acked_last: Mark | None = None
@@ -285,6 +303,10 @@ class Link:
     """Records that the peer's datasets do not take as they are, for its people to see to."""
     holding: frozenset[RecordId] = frozenset()
     """Records of the peer's that our datasets do not take."""
+    denied: frozenset[RecordId] = frozenset()
+    """Records of which the peer refused what we may not write there."""
+    denying: frozenset[RecordId] = frozenset()
+    """Records of which we refused what the peer may not write."""
     stale: bool = False
     """The peer is behind our purge horizon: it must reconcile by a full bundle."""
     fulls: frozenset[int] = frozenset()
@@ -342,15 +364,9 @@ def merged_fields(record: Record) -> Fields | None:
     return values_of(record.entries) if is_alive(record.entries) else None
 
 
-def desired_fields(record: Record, held: AbstractSet[str] | None = None) -> Fields | None:
-    """What our dataset should hold for this record, of the fields it holds; None: nothing."""
-    if record.withdrawn or record.dataset == CONFLICTS:
-        return None
-    return held_fields(merged_fields(record), held)
-
-
 _ITSELF: Final = attrgetter("dataset", "guid", "entries", "context")
 _PEERS: Final = attrgetter("had", "whole_for", "withdrawn", "blind_to")
+_FILTERED: Final = attrgetter("outside", "hidden")
 _ROW: Final = attrgetter("key", "etag", "shadow", "marker")
 
 
@@ -358,7 +374,8 @@ def moved(record: Record, position: int, known: frozenset[str]) -> Record:
     """The record at another position, where these peers know it. Each change of a record makes
     one, and ``replace`` takes three times as long.
     """
-    return Record(*_ITSELF(record), position, known, *_PEERS(record), *_ROW(record))
+    itself, peers, filtered = _ITSELF(record), _PEERS(record), _FILTERED(record)
+    return Record(*itself, position, known, *peers, *filtered, *_ROW(record))
 
 
 def showing(
@@ -369,20 +386,6 @@ def showing(
     marker: Fields | NoMarker | None = NO_MARKER,
 ) -> Record:
     """The record when its dataset holds something else of it, as fast."""
+    itself, peers, filtered = _ITSELF(record), _PEERS(record), _FILTERED(record)
     position, known = record.position, record.known
-    return Record(*_ITSELF(record), position, known, *_PEERS(record), key, etag, shadow, marker)
-
-
-def is_without_row(record: Record) -> bool:
-    """Does our dataset hold nothing for this record, as it should?"""
-    return record.shadow is None and record.marker is NO_MARKER and desired_fields(record) is None
-
-
-def needs_writing(record: Record, held: AbstractSet[str] | None = None) -> bool:
-    """Does the dataset hold something else than it should, of the fields it holds?"""
-    if record.marker is not NO_MARKER:
-        return False
-    desired = desired_fields(record)
-    return desired is not record.shadow and not same_fields(
-        held_fields(desired, held), held_fields(record.shadow, held)
-    )
+    return Record(*itself, position, known, *peers, *filtered, key, etag, shadow, marker)

@@ -6,6 +6,9 @@ Rules
   them without being sent anything. Once carried, such records take new positions and go whole.
 * Whoever has a record already is not sent it again for that.
 * What a peer has otherwise than we thought goes to it in the same way.
+* So it is with records that entered a peer's filter while they stayed as they were, because the
+  filter changed or time passed. Those that left it are due as withdrawals, unless the peer keeps
+  them. Nothing else moves.
 """
 
 from __future__ import annotations
@@ -13,11 +16,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from typing import NamedTuple
 
-from mailsync.core.delivery import other_holders
+from mailsync.core.delivery import (
+    carries,
+    has,
+    is_wanted,
+    is_within,
+    must_drop,
+    other_holders,
+    returned,
+)
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import subject_of
-from mailsync.core.model import Link, Record
+from mailsync.core.model import CONFLICTS, Link, Record, is_alive
 
 
 def offer(ledger: Ledger, links: Mapping[str, Link], peer: str, datasets: AbstractSet[str]) -> None:
@@ -33,3 +45,43 @@ def send_whole(
     for record in records:
         others = other_holders(links, record, peer)
         ledger.bump(replace(record, whole_for=record.whole_for | {peer}), others)
+
+
+class Moved(NamedTuple):
+    """How many records came to be for a peer, or no longer."""
+
+    entered: int = 0
+    left: int = 0
+
+
+def sort_out(
+    ledger: Ledger, links: Mapping[str, Link], peer: str, records: Iterable[Record]
+) -> Moved:
+    """Make due to the peer what entered or left its filter, of these records."""
+    link, entered, left = links[peer], 0, 0
+    for record in records:
+        if record.dataset == CONFLICTS or record.withdrawn or not is_alive(record.entries):
+            continue
+        if not carries(link, record):
+            continue
+        if is_wanted(link, record):
+            if is_within(link, record):
+                continue
+            entered += 1
+            moved = returned(record, peer, ledger.next_position)
+        elif must_drop(link, record):
+            left += link.peer not in record.outside
+            moved = record
+        else:
+            continue
+        if _is_told_otherwise(link, record):
+            ledger.bump(moved, other_holders(links, record, peer))
+    return Moved(entered, left)
+
+
+def _is_told_otherwise(link: Link, record: Record) -> bool:
+    """May the opposite have been said at the record's position, or passed over in silence?"""
+    if record.outside.get(link.peer) == record.position:
+        return is_wanted(link, record)
+    passed = bool(link.sent) and link.sent[-1].top >= record.position
+    return passed or has(link, record)

@@ -21,7 +21,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import groupby
@@ -32,11 +32,14 @@ from mailsync.core.delivery import (
     acknowledgement,
     history,
     in_flight,
+    is_kept,
     is_known,
     is_pending,
     is_question_due,
     is_wanted,
+    left,
     next_mark,
+    returned,
     sent,
 )
 from mailsync.core.ledger import Ledger
@@ -101,6 +104,16 @@ class Survey:
                 if self.shared.get(position, frozenset()) <= needs.keys():
                     settled.add(position)
         return self.unsettled - settled.positions()
+
+
+def passed_over(ledger: Ledger, link: Link, candidates: Iterable[Record]) -> Iterator[Record]:
+    """The candidates of a survey. The peer will cover their positions without being sent what came
+    in at them: what it keeps of records that left its filter must go whole if they return.
+    """
+    for record in candidates:
+        if is_kept(link, record):
+            ledger.keep(left(link, record))
+        yield record
 
 
 def survey(
@@ -223,7 +236,8 @@ def _earlier(link: Link, record: Record) -> set[int]:
     came in that the peer has not seen, and it would not get them again.
     """
     seen = (each for each in record.context.values() if not is_known(each, link.peer, link.acked))
-    return {each.position for each in seen} - {0, record.position}
+    told_at = record.outside.get(link.peer, 0)
+    return {told_at, *(each.position for each in seen)} - {0, record.position}
 
 
 def _set_item(ledger: Ledger, link: Link, record: Record) -> Extraction | DeleteOrder:
@@ -233,8 +247,10 @@ def _set_item(ledger: Ledger, link: Link, record: Record) -> Extraction | Delete
         ledger.keep(replace(record, had=record.had | {peer}))
         return _delete_order(link, record)
     if not is_wanted(link, record):
-        ledger.keep(replace(record, whole_for=record.whole_for | {peer}))
+        ledger.keep(replace(record, outside={**record.outside, peer: record.position}))
         return _withdrawal(record)
+    if peer in record.outside:
+        record = returned(record, peer, record.position)
     if peer not in record.had and any(
         sighting.position in link.acked for sighting in record.context.values()
     ):

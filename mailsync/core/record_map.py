@@ -26,6 +26,7 @@ from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
+from mailsync.core.desired import desired_fields
 from mailsync.core.entries import as_woven, woven
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import Loss, delete_note, field_note, newest_dot, revived
@@ -42,7 +43,6 @@ from mailsync.core.model import (
     Note,
     Record,
     Sighting,
-    desired_fields,
     is_alive,
     merged_fields,
     same_fields,
@@ -108,7 +108,9 @@ def detect(
         context[stroke] = Sighting(ledger.next_position)
     if not is_alive(record.entries) and is_alive(entries):
         seen = revived(seen)
-    return ledger.bump(replace(seen, entries=entries, context=context, withdrawn=False))
+    return ledger.bump(
+        replace(seen, entries=entries, context=context, withdrawn=False, hidden=False)
+    )
 
 
 def _shows_all(record: Record, current: Fields, held: AbstractSet[str] | None) -> bool:

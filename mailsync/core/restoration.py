@@ -81,8 +81,9 @@ def renew(ledger: Ledger, link: Link) -> Link:
             dot: sighting._replace(known=sighting.known - {peer})
             for dot, sighting in record.context.items()
         }
-        unknown = replace(record, context=context, known=record.known - {peer})
-        if record.withdrawn:
+        told = {name: at for name, at in record.outside.items() if name != peer}
+        unknown = replace(record, context=context, known=record.known - {peer}, outside=told)
+        if record.withdrawn and record.blind_to <= {peer}:
             ledger.bump(replace(unknown, withdrawn=False), unknown.known)
         else:
             ledger.keep(unknown)

@@ -15,7 +15,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mailsync.core.delivery import carries, has, is_known, is_wanted, other_holders
+from mailsync.core.delivery import (
+    carries,
+    has,
+    is_admitted,
+    is_known,
+    is_wanted,
+    must_drop,
+    other_holders,
+    returned,
+    seen_at,
+    terms_of,
+)
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import (
     delete_note,
@@ -42,7 +53,8 @@ from mailsync.core.model import (
     dots_of,
     is_alive,
 )
-from mailsync.core.positions import Positions
+from mailsync.core.positions import NOWHERE, Positions
+from mailsync.core.terms import Act
 
 
 def is_whole(item: Extraction | DeleteOrder) -> bool:
@@ -64,7 +76,6 @@ def take(
     record = ledger.get(item.id)
     if isinstance(item, DeleteOrder) and item.reason is Reason.WITHDRAWN:
         if record is not None:
-            record = ledger.keep(replace(record, blind_to=record.blind_to | {peer}))
             _take_withdrawal(ledger, links, peer, record, item, newest=newest)
     elif record is None:
         _take_new(ledger, links[peer], item)
@@ -80,6 +91,7 @@ def _take_new(ledger: Ledger, link: Link, item: Extraction | DeleteOrder) -> Non
     context = dict.fromkeys(item.context | dots_of(item.entries), seen)
     peers = frozenset({link.peer})
     record = Record(item.dataset, item.guid, item.entries, context, had=peers)
+    record = replace(record, hidden=not is_admitted(link, record))
     ledger.bump(record, peers if is_wanted(link, record) else ())
 
 
@@ -95,10 +107,11 @@ def _merge(
 ) -> None:
     """Join the state received with ours."""
     link = links[peer]
-    confirmed = Positions()
-    if bundle.acknowledgement.stream == link.out and peer in record.had and not item.complete:
-        confirmed = bundle.acknowledgement.cover
-    seen = item.context | dots_of(item.entries) | _seen(record, peer, confirmed)
+    seen = (
+        item.context
+        | dots_of(item.entries)
+        | _seen(record, peer, _covered(link, record, bundle, item))
+    )
     theirs = _their_entries(record, item, seen)
     entries, losses = join(record.entries, record.context.keys(), theirs, seen)
     notes = [field_note(record.id, loss) for loss in losses]
@@ -116,6 +129,9 @@ def _merge(
         withdrawn=withdrawn,
         blind_to=record.blind_to - {peer} if is_whole(item) else record.blind_to,
     )
+    if returns and not terms_of(link, record.dataset).keeps and peer in record.outside:
+        # a peer that shows the record holds it, whatever it was told
+        merged = returned(merged, peer, ledger.next_position if news else record.position)
     if not is_alive(record.entries) and is_alive(entries):
         merged = revived(merged)
     if newest and _shows_less(record, link, item, theirs):
@@ -125,15 +141,31 @@ def _merge(
         merged = replace(merged, whole_for=merged.whole_for | merged.had)
     same = _is_same(merged, link, item, theirs) and is_wanted(link, merged)
     if news:
+        merged = replace(merged, hidden=not is_admitted(link, merged))
         ledger.bump(merged, {peer} if same else ())
     elif same:
         ledger.keep(replace(merged, known=record.known | {peer}))
-    elif not is_wanted(link, merged) or (newest and has(link, record)):
+    elif _is_misplaced(link, merged) or (newest and has(link, record)):
         # the peer holds what is not for it, or shows less than it has confirmed: tell it again
         others = other_holders(links, record, peer)
         ledger.bump(replace(merged, whole_for=merged.whole_for | {peer}), others)
     else:
         ledger.keep(merged)
+
+
+def _is_misplaced(link: Link, record: Record) -> bool:
+    """Does the peer hold a record that left its filter?"""
+    return not is_wanted(link, record) and must_drop(link, record)
+
+
+def _covered(
+    link: Link, record: Record, bundle: Bundle, item: Extraction | DeleteOrder
+) -> Positions:
+    """Our positions that the bundle's author had covered, and so seen of the record."""
+    told = bundle.acknowledgement
+    if told.stream != link.out or item.complete or link.peer not in record.had:
+        return NOWHERE
+    return seen_at(link, record, told.cover)
 
 
 def _seen(record: Record, peer: str, confirmed: Positions) -> frozenset[Dot]:
@@ -184,12 +216,12 @@ def _is_same(
     record: Record, link: Link, item: Extraction | DeleteOrder, theirs: Mapping[str, Entry]
 ) -> bool:
     """Is our state exactly what the peer holds?"""
-    whole = is_whole(item)
+    whole, confirmed = is_whole(item), seen_at(link, record, link.acked)
     for name, entry in record.entries.items():
         their = theirs.get(name)
         if their is None:
             sighting = record.context[entry.dot]
-            if whole or entry.killed or not is_known(sighting, link.peer, link.acked):
+            if whole or entry.killed or not is_known(sighting, link.peer, confirmed):
                 return False
         elif (their.dot, their.killed) != (entry.dot, entry.killed) or not same_written(
             their, entry
@@ -204,8 +236,9 @@ def _shows_less(
     """Does a whole record lack a write that the peer once showed or confirmed?"""
     if not is_whole(item):
         return False
+    confirmed = seen_at(link, record, link.acked)
     return any(
-        is_known(record.context[entry.dot], link.peer, link.acked)
+        is_known(record.context[entry.dot], link.peer, confirmed)
         and (name not in theirs or theirs[name].dot < entry.dot)
         for name, entry in record.entries.items()
     )
@@ -221,14 +254,18 @@ def _take_withdrawal(
     newest: bool,
 ) -> None:
     """The record is no longer for us: a stub is left. Not if we hold a write or a delete that
-    the peer has not seen; then it is pending, and the peer will decide again.
+    the peer has not seen; then it is pending, and the peer will decide again. And not if it is
+    not for the peer either, or we are just offering it: two sites that withdraw the same record
+    from each other would both lose it.
     """
-    if record.withdrawn or not is_alive(record.entries):
-        return
     link = links[peer]
+    offered = peer in record.outside or (peer in record.whole_for and not has(link, record))
+    record = ledger.keep(replace(record, blind_to=record.blind_to | {peer}))
+    if record.withdrawn or not is_alive(record.entries) or not is_wanted(link, record):
+        return
     living = {entry.dot for entry in order.entries.values() if not entry.killed}
     context = order.context | dots_of(order.entries)
-    if all(
+    if not offered and all(
         entry.dot in context and not (entry.killed and entry.dot in living)
         for entry in record.entries.values()
     ):
@@ -247,6 +284,8 @@ def take_manifest(ledger: Ledger, link: Link, manifest: frozenset[RecordId]) -> 
         if listed or record.withdrawn or not is_alive(record.entries):
             continue
         if not carries(link, record) or not is_wanted(link, record):
+            continue
+        if Act.DELETE not in terms_of(link, record.dataset).allowed:
             continue
         if has(link, record):
             ledger.bump(replace(record, entries=killed(record.entries)), {link.peer})

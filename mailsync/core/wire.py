@@ -14,14 +14,13 @@ Rules
     noise    = size noise vector-noise*               see ``noise`` and ``vectors``
     body     = flags stream [stream] mark history [confirmed] [holes] cover [last] [lacking]
                [refused] [stripped] [held] [manifest] [full-seen] [words] [requests] [proofs]
-               form sections
-                                                      a sequence of CBOR scalars
+               [denied] form sections                 a sequence of CBOR scalars
     stream   = generation nonce                       the sender's; the one acknowledged
     history  = count mark*
     confirmed, last = mark
     holes, cover = count (gap length)*                each interval: gap and length, less one
     refused  = count name*
-    lacking, held, manifest = count (name count guid*)*
+    lacking, held, manifest, denied = count (name count guid*)*
     words, requests                                   see ``words``
     proofs   = count proof*                           see ``testimony``
     sections = count section*                         form 1: rows, 2: columns; others are free
@@ -29,7 +28,7 @@ Rules
 
     flags    1 stream acknowledged  2 confirmed  4 holes     8 last         16 lacking
              32 refused             64 stripped  128 manifest 256 full-seen 512 an answer is needed
-             1024 words             2048 held    4096 requests 8192 proofs
+             1024 words             2048 held    4096 requests 8192 proofs  32768 denied
 
 What is optional is there if its flag is set. What stays the same from bundle to bundle stands at
 the beginning, and is found whole in the prior.
@@ -37,8 +36,8 @@ the beginning, and is found whole in the prior.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Final, NamedTuple
 
@@ -48,8 +47,6 @@ from mailsync.core.model import (
     Bundle,
     DeleteOrder,
     Extraction,
-    Guid,
-    RecordId,
     Stream,
 )
 from mailsync.core.positions import NOWHERE
@@ -206,6 +203,7 @@ class _Flag(IntFlag):
     HELD = 2048
     REQUESTS = 4096
     PROOFS = 8192
+    DENIED = 32768
 
 
 _EVERY_FLAG: Final = _Flag(sum(_Flag))
@@ -228,6 +226,7 @@ def _flags_of(bundle: Bundle) -> _Flag:
         _Flag.HELD: bool(told.held),
         _Flag.REQUESTS: bundle.request is not None or bundle.answered is not None,
         _Flag.PROOFS: bool(bundle.proofs),
+        _Flag.DENIED: bool(told.denied),
     }
     return _Flag(sum(flag for flag, is_there in there.items() if is_there))
 
@@ -240,17 +239,10 @@ class _BundleWriter(ProofWriter):
         self._stream(bundle.stream)
         if told.stream is not None:
             self._stream(told.stream)
-        self.mark(bundle.mark)
-        self.count(len(bundle.history))
-        for mark in bundle.history:
-            self.mark(mark)
-        if bundle.confirmed is not None:
-            self.mark(bundle.confirmed)
-        if bundle.holes != NOWHERE:
-            self.positions(bundle.holes)
+        self._place(bundle)
         self._told(told)
         if bundle.manifest is not None:
-            self._listing(bundle.manifest)
+            self.listing(bundle.manifest)
         if bundle.full_seen is not None:
             self.number(bundle.full_seen, TAGS)
         if bundle.words:
@@ -259,14 +251,26 @@ class _BundleWriter(ProofWriter):
             self.requests(bundle.request, bundle.answered)
         if bundle.proofs:
             self.proofs(bundle.proofs)
+        if told.denied:
+            self.listing(told.denied)
         self._sections(bundle, form)
+
+    def _place(self, bundle: Bundle) -> None:
+        self.mark(bundle.mark)
+        self.count(len(bundle.history))
+        for mark in bundle.history:
+            self.mark(mark)
+        if bundle.confirmed is not None:
+            self.mark(bundle.confirmed)
+        if bundle.holes != NOWHERE:
+            self.positions(bundle.holes)
 
     def _told(self, told: Acknowledgement) -> None:
         self.positions(told.cover)
         if told.last is not None:
             self.mark(told.last)
         if told.lacking:
-            self._listing(told.lacking)
+            self.listing(told.lacking)
         if told.refused:
             self.count(len(told.refused))
             for name in sorted(told.refused):
@@ -274,22 +278,11 @@ class _BundleWriter(ProofWriter):
         if told.stripped:
             self.number(told.stripped, STRIPPED_BELOW)
         if told.held:
-            self._listing(told.held)
+            self.listing(told.held)
 
     def _stream(self, stream: Stream) -> None:
         self.number(stream.generation)
         self.number(stream.nonce, RANDOM)
-
-    def _listing(self, records: Collection[RecordId]) -> None:
-        grouped: dict[str, list[Guid]] = {}
-        for dataset, guid in sorted(records):
-            grouped.setdefault(dataset, []).append(guid)
-        self.count(len(grouped))
-        for dataset, guids in grouped.items():
-            self.name(dataset)
-            self.count(len(guids))
-            for guid in guids:
-                self.guid(guid)
 
     def _sections(self, bundle: Bundle, form: int) -> None:
         sections = _sections(bundle)
@@ -314,11 +307,13 @@ class _BundleReader(ProofReader):
         confirmed = self.mark() if _Flag.CONFIRMED in flags else None
         holes = self.positions() if _Flag.HOLES in flags else NOWHERE
         told = self._told(flags, acknowledged)
-        manifest = self._listing() if _Flag.MANIFEST in flags else None
+        manifest = self.listing() if _Flag.MANIFEST in flags else None
         full_seen = self.number(TAGS) if _Flag.FULL_SEEN in flags else None
         words = self.words() if _Flag.WORDS in flags else ()
         request, answered = self.requests() if _Flag.REQUESTS in flags else (None, None)
         proofs = self.proofs() if _Flag.PROOFS in flags else ()
+        if _Flag.DENIED in flags:
+            told = replace(told, denied=self.listing())
         rows = self._sections()
         return Bundle(
             stream,
@@ -341,23 +336,16 @@ class _BundleReader(ProofReader):
     def _told(self, flags: _Flag, stream: Stream | None) -> Acknowledgement:
         cover = self.positions()
         last = self.mark() if _Flag.LAST in flags else None
-        lacking = self._listing() if _Flag.LACKING in flags else frozenset()
+        lacking = self.listing() if _Flag.LACKING in flags else frozenset()
         refused: frozenset[str] = frozenset()
         if _Flag.REFUSED in flags:
             refused = frozenset(self.name() for _ in range(self.count()))
         stripped = self.number(STRIPPED_BELOW) if _Flag.STRIPPED in flags else 0
-        held = self._listing() if _Flag.HELD in flags else frozenset()
+        held = self.listing() if _Flag.HELD in flags else frozenset()
         return Acknowledgement(stream, cover, last, lacking, refused, stripped, held)
 
     def _stream(self) -> Stream:
         return Stream(self.number(), self.number(RANDOM))
-
-    def _listing(self) -> frozenset[RecordId]:
-        records: set[RecordId] = set()
-        for _ in range(self.count()):
-            dataset = self.name()
-            records.update(RecordId(dataset, self.guid()) for _ in range(self.count()))
-        return frozenset(records)
 
     def _sections(self) -> list[Row]:
         form = self.number()

@@ -23,6 +23,7 @@ from typing import Final
 
 from mailsync.core.columns import ColumnReader, ColumnWriter
 from mailsync.core.digests import Digests, Matched, MoreDigests, Word
+from mailsync.core.model import Guid, RecordId
 from mailsync.core.requests import Request
 from mailsync.core.rows import TAGS
 from mailsync.errors import BadFormat
@@ -34,6 +35,18 @@ _ANSWERS: Final = 2
 
 class WordWriter(ColumnWriter):
     """Writes words, too."""
+
+    def listing(self, records: Collection[RecordId]) -> None:
+        """Records, by dataset."""
+        grouped: dict[str, list[Guid]] = {}
+        for dataset, guid in sorted(records):
+            grouped.setdefault(dataset, []).append(guid)
+        self.count(len(grouped))
+        for dataset, guids in grouped.items():
+            self.name(dataset)
+            self.count(len(guids))
+            for guid in guids:
+                self.guid(guid)
 
     def words(self, words: Collection[Word]) -> None:
         """What is said before a first synchronization."""
@@ -68,6 +81,14 @@ class WordWriter(ColumnWriter):
 
 class WordReader(ColumnReader):
     """Reads words, too."""
+
+    def listing(self) -> frozenset[RecordId]:
+        """Records, by dataset."""
+        records: set[RecordId] = set()
+        for _ in range(self.count()):
+            dataset = self.name()
+            records.update(RecordId(dataset, self.guid()) for _ in range(self.count()))
+        return frozenset(records)
 
     def words(self) -> tuple[Word, ...]:
         """What is said before a first synchronization."""

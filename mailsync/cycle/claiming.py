@@ -12,8 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mailsync.core import record_map
+from mailsync.core.desired import desired_fields
 from mailsync.core.ledger import Ledger
-from mailsync.core.model import Key, Record, RecordId, desired_fields
+from mailsync.core.model import (
+    Key,
+    Record,
+    RecordId,
+)
 from mailsync.cycle.pairing import Pairs, Unions
 from mailsync.cycle.references import References
 from mailsync.cycle.site import Site
@@ -83,11 +88,12 @@ class Claim:
         return list(begun.values())
 
     def _vanished(self, batch: Sequence[Record]) -> set[Key]:
-        """Keys of withdrawn records whose rows users deleted since the last detection.
+        """Keys of withdrawn or hidden records whose rows users deleted since the last detection.
 
         With a marker set first, a crash now would make that delete look like our own.
         """
-        keys = [record.key for record in batch if record.withdrawn and record.key is not None]
+        leaving = (record for record in batch if record.withdrawn or record.hidden)
+        keys = [record.key for record in leaving if record.key is not None]
         found = self._dataset.read(keys) if keys else {}
         return {key for key, now in found.items() if isinstance(now, Change) and now.fields is None}
 

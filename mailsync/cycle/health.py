@@ -12,6 +12,7 @@ from mailsync.core.model import Link, RecordId
 from mailsync.core.positions import Positions
 from mailsync.core.proving import Finding
 from mailsync.core.requests import Asked
+from mailsync.core.rights import TOLD_MAX
 from mailsync.cycle.site import Site
 from mailsync.cycle.verifying import in_words, last_proof
 from mailsync.store.transaction import Transaction
@@ -58,12 +59,18 @@ class LinkHealth:
     asking: Asked | None
     """What we asked the peer for last, and what it asked us for."""
     asked: Asked | None
+    denied: frozenset[RecordId]
+    """Records of which the peer refused what we may not write there."""
+    denying: frozenset[RecordId]
+    """Records of which we refused what the peer may not write."""
 
     @property
     def troubled(self) -> bool:
         """Is there something an operator should look at?"""
         stuck = self.silent or self.stale or self.refusal
-        return bool(stuck or self.refused or self.refusing or self.held or self._differs)
+        return bool(
+            stuck or self.refused or self.refusing or self.held or self.denied or self._differs
+        )
 
     @property
     def _differs(self) -> bool:
@@ -81,10 +88,10 @@ class LinkHealth:
             yield f"{self.peer} was silent for too long; it will reconcile when it returns."
         yield from self._going()
         for name in sorted(self.refused):
-            yield f"{self.peer} does not take {name}: it has no such section for us."
+            yield f"{self.peer} does not take {name} from us: it has no section, or only sends it."
         for name in sorted(self.refusing):
-            yield f"{self.peer} offers {name}, which has no section here."
-        for name, count in sorted(Counter(one.dataset for one in self.held).items()):
+            yield f"{self.peer} offers {name}, which is not taken from it here."
+        for name, count in _by_dataset(self.held):
             yield f"{self.peer} holds {count} records of {name}: see mailsync held list there."
         if self.proof is not None:
             yield f"{self.peer} {in_words(self.proof)}, as of {moment(self.proof.at)}."
@@ -92,6 +99,20 @@ class LinkHealth:
             yield f"We asked {self.peer} {_told(self.asking)}."
         if self.asked is not None:
             yield f"{self.peer} asked us {_told(self.asked)}."
+        yield from self._rights()
+
+    def _rights(self) -> Iterator[str]:
+        """What was refused for want of them."""
+        for name, count in _by_dataset(self.denied):
+            yield (
+                f"{self.peer} refused what was done here to {_counted(count)} records of {name}: "
+                "this site may not write it there, and both differ; mailsync log tells which."
+            )
+        for name, count in _by_dataset(self.denying):
+            yield (
+                f"What {self.peer} did to {_counted(count)} records of {name} was refused: it may "
+                "not write it here, and both differ; mailsync log tells which."
+            )
 
     def _going(self) -> Iterator[str]:
         if self.carriers != ("mail",):
@@ -104,6 +125,15 @@ class LinkHealth:
         if self.oldest_unconfirmed is None:
             return ""
         return f"; {shown(self.unconfirmed)} on the way since {moment(self.oldest_unconfirmed)}"
+
+
+def _by_dataset(records: frozenset[RecordId]) -> list[tuple[str, int]]:
+    return sorted(Counter(one.dataset for one in records).items())
+
+
+def _counted(count: int) -> str:
+    """A number of which no more than so much is told."""
+    return f"{count} or more" if count >= TOLD_MAX else str(count)
 
 
 def examine_links(site: Site, transaction: Transaction) -> list[LinkHealth]:
@@ -157,6 +187,8 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
         proof=last_proof(transaction, link.peer),
         asking=link.asking,
         asked=link.asked,
+        denied=link.denied,
+        denying=link.denying,
     )
 
 

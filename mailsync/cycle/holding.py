@@ -14,7 +14,14 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from mailsync.core.delivery import holding
-from mailsync.core.model import Guid, Key, Link, Record, RecordId, needs_writing
+from mailsync.core.desired import needs_writing
+from mailsync.core.model import (
+    Guid,
+    Key,
+    Link,
+    Record,
+    RecordId,
+)
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
 from mailsync.datasets.base import held_by
@@ -67,7 +74,13 @@ def _is_guid(name: str) -> bool:
 
 
 def log_held(transaction: Transaction, before: Link, after: Link, now: int) -> None:
-    """Of what the peer now says it holds, once."""
+    """Of what the peer now says it holds or refused, and of what we refused, once."""
     for dataset, guid in sorted(after.held - before.held):
         text = f"{dataset}: held at {after.peer}; mailsync held list there tells why"
         transaction.history.log(Event(now, "held", after.peer, bytes(guid), text))
+    for dataset, guid in sorted(after.denied - before.denied):
+        text = f"{dataset}: {after.peer} refused what this site may not write there"
+        transaction.history.log(Event(now, "denied", after.peer, bytes(guid), text))
+    for dataset, guid in sorted(after.denying - before.denying):
+        text = f"{dataset}: refused what {after.peer} may not write here"
+        transaction.history.log(Event(now, "denied", after.peer, bytes(guid), text))

@@ -19,7 +19,14 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from mailsync.core import record_map
-from mailsync.core.model import Key, NoMarker, Record, RecordId, desired_fields, held_fields
+from mailsync.core.desired import desired_fields
+from mailsync.core.model import (
+    Key,
+    NoMarker,
+    Record,
+    RecordId,
+    held_fields,
+)
 from mailsync.cycle.claiming import Claim
 from mailsync.cycle.detecting import detect_changes
 from mailsync.cycle.guarding import stop_if_suspect, undeletable

@@ -20,6 +20,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from mailsync.core.delivery import has_seen_some
+from mailsync.core.desired import desired_fields
 from mailsync.core.ledger import Ledger
 from mailsync.core.matching import filled, likeness_of, paired
 from mailsync.core.model import (
@@ -30,7 +31,6 @@ from mailsync.core.model import (
     Link,
     Record,
     RecordId,
-    desired_fields,
     is_alive,
     merged_fields,
 )

@@ -105,7 +105,10 @@ def look_for(
             return None
         return choice.rank(record)
 
-    surveyed = outbound.survey(links, peer.name, transaction.records.outside(link.acked), rank)
+    ledger = transaction.ledger()
+    candidates = outbound.passed_over(ledger, link, transaction.records.outside(link.acked))
+    surveyed = outbound.survey(links, peer.name, candidates, rank)
+    transaction.save(ledger, start)
     return Pending(site, peer, report, start, everything, choice, standings, surveyed)
 
 

@@ -12,7 +12,7 @@ from mailsync.cycle.pricing import mail_sizes
 from mailsync.cycle.receiving import process_inbox
 from mailsync.cycle.report import Report, Waiting
 from mailsync.cycle.site import Peer, Site
-from mailsync.cycle.widening import offer_widened
+from mailsync.cycle.widening import Moves, offer_widened
 from mailsync.errors import MailsyncError
 
 
@@ -42,6 +42,8 @@ class Plan:
     waiting: dict[str, Waiting]
     """By peer: what its budget holds back."""
     problems: list[MailsyncError]
+    moves: Moves
+    """What a changed filter or the time lets in or out."""
 
     def summary(self) -> str:
         """One line a peer, for people."""
@@ -58,12 +60,12 @@ def plan_sync(site: Site, peers: frozenset[str] | None = None) -> Plan:
         rehearsed = replace(site, store=store)
         report = Report()
         rehearsed.expand()
-        offer_widened(rehearsed)
+        moves = offer_widened(rehearsed)
         detect_datasets(rehearsed, report)
         process_inbox(rehearsed, report)
         chosen = [peer for name, peer in site.peers.items() if peers is None or name in peers]
         plans = {peer.name: _plan_peer(rehearsed, peer, report) for peer in chosen}
-    return Plan(report.detected, report.held, plans, report.waiting, report.problems)
+    return Plan(report.detected, report.held, plans, report.waiting, report.problems, moves)
 
 
 def what_waits(site: Site) -> dict[str, Waiting]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from mailsync.core.desired import desired_fields
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import (
     NO_MARKER,
@@ -22,7 +23,6 @@ from mailsync.core.model import (
     Key,
     Record,
     RecordId,
-    desired_fields,
 )
 from mailsync.cycle.site import Site
 from mailsync.datasets.base import Change

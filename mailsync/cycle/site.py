@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mailsync.carriers.base import NAME_SIZE, Kind, Mailbox, Sender, name_of_mail
-from mailsync.config import DatasetSettings, PeerSettings, Settings, load
+from mailsync.config import DatasetSettings, PeerSettings, PeerTerms, Settings, load
 from mailsync.core.delivery import not_later
 from mailsync.core.model import Link, Stream
 from mailsync.core.policies import Policy
 from mailsync.core.sealing import PrivateKeys, PublicKeys
+from mailsync.cycle.filtering import terms_of
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.noting import Noted
@@ -122,6 +123,8 @@ class Site:
     """What adapters noted of their datasets."""
     _expansion: Expansion | None = None
     _references: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    as_of: int = 0
+    """The moment as of which filters are applied, for the length of a cycle."""
     _links: dict[str, tuple[Link, Link]] = field(default_factory=dict)
     """By peer: its link as it was last stored, and as configured."""
     _policies: Mapping[str, Policy] | None = None
@@ -155,10 +158,16 @@ class Site:
             for name in self.sections
             if chosen is None or name in chosen or self.settings.section_of(name) in chosen
         )
-        accepted = link.refusing & names
+        terms = {name: terms_of(self.said(name, link.peer), self.as_of) for name in names}
+        taken = frozenset(name for name in names if terms[name].takes)
+        accepted = link.refusing & taken
         owe_since = 0 if accepted and link.owe_since is None else link.owe_since
-        refusing = link.refusing - names
-        return replace(link, datasets=names, refusing=refusing, owe_since=owe_since)
+        refusing = link.refusing - taken
+        return replace(link, datasets=names, terms=terms, refusing=refusing, owe_since=owe_since)
+
+    def said(self, dataset: str, peer: str) -> PeerTerms:
+        """What the configuration says of what may pass between us and a peer."""
+        return self.sections[dataset].terms_for(peer)
 
     @property
     def expansion(self) -> Expansion:
@@ -200,6 +209,7 @@ class Site:
         self._policies = None
         self._references.clear()
         self._links.clear()
+        self.as_of = self.surroundings.now()
 
     @property
     def _opened(self) -> Opened:

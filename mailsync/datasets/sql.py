@@ -20,6 +20,7 @@ from functools import partial
 from itertools import count, islice
 from typing import Any
 
+from mailsync.core.filters import Applied
 from mailsync.core.model import Etag, Fields, Key
 from mailsync.datasets.base import Change, Field, Newcomer, Outcome, Reference, Unreadable, Write
 from mailsync.datasets.sqldatabase import PATIENCE, SqlDatabase
@@ -117,6 +118,18 @@ class SqlTable:
             key: self._found(key, rows[key]) if key in rows else Change(key, None, None)
             for key in keys
         }
+
+    def moved(self, before: Applied, now: Applied) -> list[Key] | None:
+        """The keys of rows that are on another side of a filter now, or may be; None: the engine
+        cannot be asked.
+        """
+        asked = self.shape.moved(before, now)
+        if asked is None:
+            return None
+        statement, values = asked
+        with self._explaining(), self._connection() as connection:
+            rows = statement.run(connection.cursor(), values).fetchall()
+        return [self.shape.key_of_values(row) for row in rows]
 
     def spelled(self, fields: Fields) -> Fields:
         """The fields as the columns spell them."""

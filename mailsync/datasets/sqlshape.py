@@ -28,8 +28,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
+from mailsync.core.filters import Applied
 from mailsync.core.model import Fields, Key, Value
 from mailsync.datasets.base import Field, Reference
+from mailsync.datasets.sqlconditions import Question
 from mailsync.datasets.sqlengine import LOOK, Column, EngineModule, Scan, TableName
 from mailsync.datasets.sqlkeys import key_text
 from mailsync.datasets.sqlspelling import Unfit, anything
@@ -252,6 +254,20 @@ class Shape:
     def greatest_key(self) -> Statement:
         """The greatest value of a key of one column."""
         return self._compiled(select(func.max(column(self.key[0]))).select_from(self._table))
+
+    def moved(self, before: Applied, now: Applied) -> tuple[Statement, dict[str, Any]] | None:
+        """The keys of rows that are on another side of a filter now, or may be, and the
+        parameters; None: the engine cannot be asked.
+        """
+        types = {name: self.by_name[name].type for name in self.fields}
+        question = Question(self.dialect.name, types, lambda name: self._table.c[name])
+        condition = question.moved(before, now)
+        if condition is None:
+            return None
+        return self._compiled(self._selectable_keys(condition)), question.values
+
+    def _selectable_keys(self, condition: ColumnElement[Any]) -> Select[Any]:
+        return select(*self._selected(self.key)).select_from(self._table).where(condition)
 
     @cached_property
     def removal(self) -> Statement:

@@ -12,13 +12,14 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import NamedTuple
 
 import cbor2
 
+from mailsync.core.desired import desired_fields, needs_writing
 from mailsync.core.entries import DOT_STEP, Woven, as_woven, marks_of
 from mailsync.core.model import (
     ABSENT,
@@ -31,10 +32,8 @@ from mailsync.core.model import (
     NoMarker,
     Record,
     Sighting,
-    desired_fields,
     dots_of,
     is_alive,
-    needs_writing,
     same_fields,
     same_value,
     values_of,
@@ -74,6 +73,23 @@ class Peers:
                 name for number, name in self._names.items() if mask >> number & 1
             )
         return self._sets[mask]
+
+    def numbered(self, positions: Mapping[str, int], own: int) -> dict[int, int | None]:
+        """Positions told to peers, by the numbers of their links: how far before ``own``."""
+        numbers = self._numbers
+        return {
+            numbers[name]: own - told_at if told_at else None
+            for name, told_at in positions.items()
+            if name in numbers
+        }
+
+    def positions(self, told: Sequence[tuple[int, int | None]], own: int) -> dict[str, int]:
+        """The positions of :meth:`numbered`."""
+        return {
+            self._names[number]: 0 if back is None else own - back
+            for number, back in told
+            if number in self._names
+        }
 
 
 class HoldingRow(NamedTuple):
@@ -130,6 +146,11 @@ class _History(NamedTuple):
     blind_to: int
     withdrawn: bool
     names: Names | None
+    outside: tuple[tuple[int, int | None], ...]
+    """The numbers of peers whose filter it left, and how far before the record's own position
+    they were told; None: they keep it.
+    """
+    hidden: bool
 
 
 def record_row(
@@ -191,6 +212,8 @@ def is_same_elsewhere(stored: Record, record: Record) -> bool:
         and stored.whole_for == record.whole_for
         and stored.blind_to == record.blind_to
         and stored.withdrawn == record.withdrawn
+        and stored.outside == record.outside
+        and stored.hidden == record.hidden
     )
 
 
@@ -214,6 +237,8 @@ def record_of(row: RecordRow, peers: Peers, dataset: str, names: Names | None = 
         peers.names(history.whole_for),
         history.withdrawn,
         peers.names(history.blind_to),
+        peers.positions(history.outside, row.position),
+        history.hidden,
         None if row.key is None else Key(row.key),
         None if row.etag is None else Etag(row.etag),
         None if row.shadow is None else _shown(row.shadow, entries.fields),
@@ -254,6 +279,8 @@ def _history_bytes(record: Record, entries: Woven, peers: Peers, names: Names | 
         peers.mask(record.blind_to),
         record.withdrawn,
         names,
+        tuple(sorted(peers.numbered(record.outside, position).items())),
+        record.hidden,
     )
 
 
@@ -264,7 +291,8 @@ def _told(*history: object) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _history(data: bytes) -> _History:
-    told, marks, known, had, whole_for, blind_to, withdrawn, names = cbor2.loads(data)
+    told, marks, *sets, withdrawn, names, outside, hidden = cbor2.loads(data)
+    known, had, whole_for, blind_to = sets
     columns = [iter(told)] * 5
     each = list(zip(*columns, strict=True))
     return _History(
@@ -277,6 +305,8 @@ def _history(data: bytes) -> _History:
         blind_to,
         withdrawn,
         None if names is None else tuple(names),
+        tuple((number, back) for number, back in outside),
+        hidden,
     )
 
 

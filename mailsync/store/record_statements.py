@@ -72,6 +72,9 @@ BY_GUID = Statement(_where(_of_dataset, _among(_record.guid, "guids")))
 BETWEEN = Statement(
     _where(_record.position.between(bindparam("low"), bindparam("high"))).limit(bindparam("limit"))
 )
+BEHIND = Statement(
+    _where(_of_dataset, _record.position > bindparam("after")).limit(bindparam("limit"))
+)
 UNWRITTEN = Statement(
     _where(
         _of_dataset,

@@ -35,6 +35,7 @@ from mailsync.store.record_statements import (
     AGE,
     ALL,
     ANY,
+    BEHIND,
     BETWEEN,
     BY_GUID,
     BY_KEY,
@@ -175,6 +176,10 @@ class StoredRecords(Mapping[RecordId, Record]):
     def outside(self, positions: Positions) -> Iterator[Record]:
         """The records whose position is not among these, in the order of their positions."""
         return self.at(Positions.up_to(POSITION_MAX) - positions)
+
+    def behind(self, dataset: str, after: int, limit: int) -> list[Record]:
+        """Up to ``limit`` records of a dataset at positions beyond ``after``, in their order."""
+        return self._kept(BEHIND, dataset=self._number(dataset), after=after, limit=limit)
 
     def unwritten(
         self, dataset: str, after: int, limit: int, gone: Collection[int] = (0, 1)

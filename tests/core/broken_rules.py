@@ -12,12 +12,12 @@ from typing import Any
 from unittest import mock
 
 from mailsync.core import outbound, record_map, taking
+from mailsync.core.desired import desired_fields
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import (
     NO_MARKER,
     NoMarker,
     Record,
-    desired_fields,
     merged_fields,
 )
 from tests.core.world import World

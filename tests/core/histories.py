@@ -57,6 +57,8 @@ WEIGHTS = {
     "calm": 0.5,
     "post": 9.0,
     "revive": 1.0,
+    "refilter": 1.0,
+    "notice": 3.0,
 }
 FEATURES: list[frozenset[str]] = [
     frozenset(),
@@ -72,6 +74,9 @@ FEATURES: list[frozenset[str]] = [
     frozenset({"expire", "purge"}),
     frozenset({"restore", "purge"}),
     frozenset({"restore", "purge", "silence"}),
+    frozenset({"refilter", "increment"}),
+    frozenset({"refilter", "increment", "crash", "skew", "purge"}),
+    frozenset({"refilter", "restore", "increment"}),
 ]
 POLICIES: list[frozenset[str]] = [
     frozenset({"site"}),
@@ -116,6 +121,18 @@ def _either(world: World, dispute: Dispute) -> Value | Absent:
     if side is None:
         raise Undecided("rules.py:1: no idea")
     return side.value
+
+
+def untagged(dataset: str, fields: Fields) -> bool:
+    return not tagged(dataset, fields)
+
+
+def everything(_dataset: str, _fields: Fields) -> bool:
+    return True
+
+
+Scope = Callable[[str, Fields], bool]
+SCOPES: list[Scope] = [tagged, untagged, everything]
 
 
 def _user_actions(world: World, budget: collections.Counter[str], fields: int) -> Iterator[Action]:
@@ -186,6 +203,8 @@ def _link_actions(
                 yield f"increment {name}{peer}", partial(world.send, name, peer, increment=True)
                 chunk = partial(world.send, name, peer, increment=True, limit=1)
                 yield f"chunk {name}{peer}", chunk
+        if "refilter" in features and world.scope.keys() & {peer}:
+            yield f"notice {name}{peer}", partial(world.notice, name, peer)
         if "expire" in features and budget["expire"] and not link.stale:
             yield f"expire {name}{peer}", partial(world.expire, name, peer)
 
@@ -196,6 +215,11 @@ def _fate_actions(world: World, budget: collections.Counter[str]) -> Iterator[Ac
         if not world.busy[letter.recipient] and not silent:
             label = f"deliver {letter.sender}{letter.recipient}#{index}"
             yield label, partial(world.deliver, letter)
+    if budget["refilter"]:
+        for name in sorted(world.scope):
+            for number, scope in enumerate(SCOPES):
+                change = partial(world.scope.__setitem__, name, scope)
+                yield f"refilter {name} {number}", change
     if budget["restore"]:
         for name in sorted(world.backups):
             yield f"restore {name}", partial(world.restore, name)
@@ -243,7 +267,12 @@ def history(
     topology = chance.choice(sorted(known))
     names, edges = TOPOLOGIES[topology]
     leaves = [name for name in names if sum(name in edge for edge in edges) == 1]
-    scope = {leaves[-1]: tagged} if "filter" in features and leaves else {}
+    scope: dict[str, Scope] = {}
+    if "filter" in features and leaves:
+        scope[leaves[-1]] = tagged
+    if "refilter" in features:
+        # any site that no other needs to hear of a third one
+        scope[chance.choice(leaves or list(names))] = chance.choice(SCOPES)
     world = World(names, edges, seed, scope, carry)
     if "skew" in features:
         for site in world.sites.values():
@@ -261,6 +290,7 @@ def history(
         expire=chance.choice([1, 2, 4]),
         purge=4,
         revive=2,
+        refilter=4 if "refilter" in features else 0,
     )
     weights = {**WEIGHTS, **({"expire": 1, "purge": 2} if "purge" in features else {})}
     world.purging = "action" if "purge" in features else "never" if restoring else "always"

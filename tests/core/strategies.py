@@ -74,6 +74,7 @@ acknowledgements = st.builds(
     st.frozensets(names, max_size=3),
     st.integers(0, 23),
     st.frozensets(record_ids, max_size=4),
+    st.frozensets(record_ids, max_size=4),
 )
 
 delete_orders = st.builds(

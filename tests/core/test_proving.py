@@ -16,6 +16,7 @@ from mailsync.core.positions import Positions
 from mailsync.core.proofs import Alike, Lacking, MoreSymbols, Proof, Question, Sketch
 from mailsync.core.proving import Finding, Inquiry, Reply
 from mailsync.core.reconciliation import SYMBOL_SIZE
+from mailsync.core.terms import Terms
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -310,7 +311,8 @@ def test_the_tag_keys_everything_and_a_name_stays_whatever_the_record_holds() ->
 
 
 def test_what_is_not_for_the_peer_is_not_shared() -> None:
-    filtered = replace(link(), outbound=lambda _, fields: fields["name"] != "secret")
+    terms = Terms(wanted=lambda fields: fields["name"] != "secret")
+    filtered = replace(link(), terms={"people": terms})
     assert shared(filtered, record(1, 1, "secret")) is None
     assert shared(filtered, record(1, 1, "open")) is not None
     assert shared(replace(link(), refused=frozenset({"people"})), record(1, 1)) is None

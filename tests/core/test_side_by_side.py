@@ -14,9 +14,14 @@ from tests.core.side_by_side import compare
 SEEDS_PER_MIX = 30
 
 
-@pytest.mark.parametrize(
-    "mix", range(len(FEATURES)), ids=["+".join(sorted(f)) or "plain" for f in FEATURES]
-)
+MIXES = {
+    "+".join(sorted(features)) or "plain": number
+    for number, features in enumerate(FEATURES)
+    if "refilter" not in features  # the reference's filters never change
+}
+
+
+@pytest.mark.parametrize("mix", MIXES.values(), ids=MIXES)
 def test_core_and_reference_come_to_the_same_end(mix: int) -> None:
     for seed in range(1000 * mix, 1000 * mix + SEEDS_PER_MIX):
         both, difference = compare(seed, FEATURES[mix])

@@ -10,8 +10,10 @@ import copy
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from mailsync.core import decisions, forgetting, outbound, record_map
+from mailsync.core.desired import desired_fields, needs_writing
 from mailsync.core.identifiers import minted
 from mailsync.core.inbound import Verdict, receive
 from mailsync.core.ledger import Ledger, SiteState
@@ -27,12 +29,12 @@ from mailsync.core.model import (
     Record,
     RecordId,
     Stream,
-    desired_fields,
     is_alive,
-    needs_writing,
     same_fields,
 )
+from mailsync.core.offering import sort_out
 from mailsync.core.policies import OUR_USERS, Deletes, Policies, Way, decide, due
+from mailsync.core.terms import Terms
 
 TABLE = "table"
 Row = dict[str, int]
@@ -78,7 +80,7 @@ class World:
         self.authors: dict[int, str] = {}
         self.revived: set[Guid] = set()
         self.random = random.Random(seed)
-        self.scope = scope or {}
+        self.scope = dict(scope or {})
         self.carry = carry
         self.sites = {name: self._site(name, edges) for name in names}
         self.data: dict[str, dict[Key, Row]] = {name: {} for name in names}
@@ -108,11 +110,22 @@ class World:
                 peer,
                 frozenset({TABLE}),
                 Stream(1, self.random.getrandbits(64)),
-                outbound=self.scope.get(peer),
+                terms=self.terms(peer),
             )
             for peer in peers
         }
         return SimulatedSite(name, SiteState(ord(name)), links)
+
+    def terms(self, peer: str) -> dict[str, Terms]:
+        scope = self.scope.get(peer)
+        return {} if scope is None else {TABLE: Terms(wanted=partial(scope, TABLE))}
+
+    def notice(self, name: str, peer: str) -> None:
+        """The site reads what may go to the peer by now."""
+        site, ledger = self.sites[name], self.ledger(name)
+        site.links[peer] = replace(site.links[peer], terms=self.terms(peer))
+        sort_out(ledger, site.links, peer, list(site.records.values()))
+        self.commit(name, ledger)
 
     # --- users
 
@@ -382,6 +395,9 @@ class World:
 
     def settle(self, limit: int = 40) -> None:
         self.busy = dict.fromkeys(self.sites)
+        for name, site in self.sites.items():
+            for peer in site.links:
+                self.notice(name, peer)
         for turn in range(limit):
             active = False
             for name in sorted(self.sites):

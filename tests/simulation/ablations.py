@@ -21,6 +21,7 @@ from mailsync.core import (
     taking,
     unifying,
 )
+from mailsync.core.desired import desired_fields
 from mailsync.core.inbound import Received, Verdict
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import join, killed
@@ -36,7 +37,6 @@ from mailsync.core.model import (
     Reason,
     Record,
     RecordId,
-    desired_fields,
     dots_of,
     is_alive,
 )

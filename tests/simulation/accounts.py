@@ -42,7 +42,8 @@ class Accounts:
     """Taken away by a restore before any other site had them."""
     ambiguous: set[int] = field(default_factory=set)
     emptied: set[Guid] = field(default_factory=set)
-    """Records of which a user emptied a column: an edit that leaves no value behind."""
+    """Records of which a user emptied a column, or changed what is not accounted for: an edit that
+    leaves no value behind."""
     deletes: list[Delete] = field(default_factory=list)
 
     def value(self, *seen: int) -> int:

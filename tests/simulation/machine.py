@@ -182,6 +182,8 @@ class Machine:
     database: sqlite3.Connection = field(default_factory=new_database)
     peers: dict[str, frozenset[str] | None] = field(default_factory=dict)
     """Peer -> the datasets the link to it carries; None: all."""
+    filters: dict[str, str] = field(default_factory=dict)
+    """Peer -> what its section says of what is for it."""
     skew: int = 0
     expired: bool = False
     freed: dict[str, list[Key]] = field(default_factory=dict)
@@ -211,7 +213,9 @@ class Machine:
             self.interruptions,
             lambda ledger, before: self.watch(self, ledger, before),
         )
-        settings = _settings(self.name, _sections(self.peers), tuple(self.datasets))
+        settings = _settings(
+            self.name, _sections(self.peers), tuple(self.datasets), tuple(self.filters.items())
+        )
         with store.peek() as transaction:
             transaction.found_site(keys(self.name).public.site_number)
         return Site(
@@ -336,6 +340,7 @@ class Machine:
             {name: type(each)(interruptions) for name, each in self.datasets.items()},
             interruptions,
             peers=dict(self.peers),
+            filters=dict(self.filters),
             skew=self.skew,
             carriers=self.carriers,
             freed=copy.deepcopy(self.freed),
@@ -374,9 +379,14 @@ def _sections(peers: Mapping[str, frozenset[str] | None]) -> str:
 
 
 @cache
-def _settings(name: str, peers: str, datasets: tuple[str, ...]) -> Settings:
+def _settings(
+    name: str, peers: str, datasets: tuple[str, ...], filters: tuple[tuple[str, str], ...]
+) -> Settings:
     text = f'[site]\nname = "{name}"\nstate = "{name}.db"\n[mail]\naddress = "{address(name)}"\n'
     text += 'imap = "imap://localhost"\nsmtp = "smtp://localhost"\n' + peers
     for dataset in datasets:
         text += f'[datasets.{dataset}]\nsource = "vcard:{dataset}"\nmax_delete = "off"\n'
+        for peer, where in filters:
+            if where:
+                text += f'[datasets.{dataset}.peers.{peer}]\nsend = {{ where = "{where}" }}\n'
     return parse(text.encode(), Path(f"/{name}.toml"))

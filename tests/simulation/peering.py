@@ -6,6 +6,7 @@ import itertools
 import random
 
 from tests.simulation.machine import Machine
+from tests.simulation.setting import SCOPES
 from tests.simulation.world import World
 
 
@@ -42,3 +43,13 @@ def widen(world: World, machine: Machine, chance: random.Random) -> None:
     if machine.peers:
         machine.peers[chance.choice(sorted(machine.peers))] = None
         machine.stop()
+
+
+def refilter(world: World, machine: Machine, chance: random.Random) -> None:
+    """It is decided that other records are for the scoped site; some of those who send to it act
+    on it at once.
+    """
+    world.scope, world.rescoped = chance.choice(SCOPES), True
+    for name in sorted(world.machines):
+        if chance.random() < 0.6:
+            world.rescope(world.machines[name])

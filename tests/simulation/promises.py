@@ -37,21 +37,18 @@ def notes_at(world: World, name: str) -> set[Note]:
 
 
 def _check_convergence(world: World, dataset: str, group: list[str]) -> dict[Guid, Row]:
-    """Promise 1: the same records at all sites."""
-    first: dict[Guid, Row] | None = None
-    for name in group:
-        rows = world.rows(name, dataset)
+    """Promise 1: the same records at all sites, of those that are for them."""
+    found = {name: world.rows(name, dataset) for name in group}
+    everything = {guid: row for rows in found.values() for guid, row in rows.items()}
+    for name, rows in found.items():
         if len(rows) != len(world.machines[name].rows(dataset)):
             raise BrokenPromise(f"unrecorded: {name} has rows of {dataset} without a record")
-        if first is None:
-            first = rows
-        if rows != first:
-            guid = min(g for g in rows.keys() | first.keys() if rows.get(g) != first.get(g))
-            raise BrokenPromise(
-                f"diverged: {guid.hex()} is {rows.get(guid)} at {name}, "
-                f"{first.get(guid)} at {group[0]}"
-            )
-    return first or {}
+        wanted = {guid: row for guid, row in everything.items() if world.is_for(name, row)}
+        if rows != wanted:
+            guid = min(g for g in rows.keys() | wanted.keys() if rows.get(g) != wanted.get(g))
+            here, there = rows.get(guid), wanted.get(guid)
+            raise BrokenPromise(f"diverged: {guid.hex()} is {here} at {name}, {there} elsewhere")
+    return everything
 
 
 def _check_journals(dataset: str, group: list[str], notes: dict[str, set[Note]]) -> set[Note]:

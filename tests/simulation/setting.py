@@ -53,12 +53,24 @@ class Setting:
     """Bytes a row may hold besides what is accounted for."""
     columns: bool = False
     """Are the datasets tables, whose columns come and go?"""
+    scoped: str = ""
+    """A site to which the others send only some records; the others hear of all without it."""
 
     @property
     def names_of_fields(self) -> list[str]:
         """Every field a row may have, but what tells it apart and what fills it up."""
         return [*(f"f{number}" for number in range(self.fields)), "extra"]
 
+
+SCOPES: Final = (
+    "",
+    "tag = 'a'",
+    "tag <> 'a'",
+    "tag in ('a', 'b') or f0 is null",
+    "age(born) < '60d'",
+    "not (tag = 'c' and born < now())",
+)
+"""What may be for the scoped site; the first: everything."""
 
 BASE: Final[dict[str, float]] = {
     "insert": 3,
@@ -97,6 +109,8 @@ MIXES: Final[dict[str, dict[str, float]]] = {
         "raced": 1,
         "lose": 0.5,
     },
+    "filters": {"tag": 5, "refilter": 3, "killed": 2, "raced": 1, "lose": 1, "replay": 0.5},
+    "filters-restore": {"tag": 5, "refilter": 3, "backup": 2, "restore": 1, "killed": 1},
     "carriers": {"switch": 5, "stick": 6, "killed": 2, "raced": 0.5, "lose": 0.5, "replay": 0.5},
     "asked": {
         "ask": 4,
@@ -133,11 +147,12 @@ def setting_of(seed: int, mix: str) -> Setting:
     if mix in ("clock", "all"):
         skews = {name: chance.choice([0, 0, -3 * YEAR, YEAR // 2, 5 * YEAR]) for name in names}
     several = mix in ("datasets", "all")
+    edges = _edges(names, chance)
     return Setting(
         seed,
         mix,
         names,
-        _edges(names, chance),
+        edges,
         chance.choice([1, 2, 3]),
         ("boats", "people") if several else ("people",),
         frozenset({"people"}) if several else None,
@@ -146,7 +161,23 @@ def setting_of(seed: int, mix: str) -> Setting:
         natural=mix == "keys",
         bulk=6_000 if mix == "busy" else 0,
         columns=mix == "columns",
+        scoped=_edge_site(names, edges, chance) if mix.startswith("filters") else "",
     )
+
+
+def _edge_site(names: str, edges: tuple[tuple[str, str], ...], chance: random.Random) -> str:
+    """A site without which the others are still joined."""
+
+    def is_dispensable(left_out: str) -> bool:
+        others = [name for name in names if name != left_out]
+        reached = {others[0]}
+        for _ in others:
+            for one, other in edges:
+                if left_out not in (one, other) and reached & {one, other}:
+                    reached |= {one, other}
+        return reached >= set(others)
+
+    return chance.choice([name for name in names if is_dispensable(name)])
 
 
 def steps_of(seed: int, mix: str) -> list[Step]:

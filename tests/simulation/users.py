@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from typing import Final
 
 from mailsync.core.model import NO_MARKER, Guid, Key, is_alive, same_fields
 from mailsync.datasets.base import Field
+from tests.cycle.sites import DAY
 from tests.simulation.accounts import Delete
 from tests.simulation.machine import Machine, Row, TableDataset, numbers
 from tests.simulation.world import World
@@ -54,6 +56,9 @@ def add(
     for number in range(world.setting.fields):
         if columns is None or f"f{number}" in columns:
             row[f"f{number}"] = accounts.value()
+    if world.setting.scoped:
+        row["tag"] = chance.choice("aabc")
+        row["born"] = moment(world.time - chance.choice([0, 0, 50 * DAY]))
     if world.setting.bulk:
         row["bulk"] = chance.randbytes(chance.randrange(world.setting.bulk))
     if world.setting.natural and key is not None:
@@ -85,6 +90,23 @@ def edit(world: World, machine: Machine, chance: random.Random) -> None:
             world.accounts.emptied.add(record.guid)
     else:
         rows[key] = {**row, name: world.accounts.value(*old)}
+
+
+def tag(world: World, machine: Machine, chance: random.Random) -> None:
+    """A user makes a row one of another kind."""
+    dataset = _dataset(machine, chance)
+    rows = machine.rows(dataset)
+    if rows and world.setting.scoped:
+        key = chance.choice(sorted(rows))
+        _touch(world, machine, dataset, key)
+        rows[key] = {**rows[key], "tag": chance.choice("abc")}
+        if (record := machine.record_under(dataset, key)) is not None:
+            world.accounts.emptied.add(record.guid)
+
+
+def moment(time: int) -> str:
+    """As datasets write it."""
+    return datetime.fromtimestamp(time / 1000, UTC).isoformat(" ")
 
 
 def delete(world: World, machine: Machine, chance: random.Random) -> None:

@@ -61,6 +61,8 @@ def _remember(shown: Shown, site: str, peer: str, bundle: Bundle) -> None:
 
 
 def _suspect_echo(world: World, shown: Shown, site: str, peer: str, bundle: Bundle) -> None:
+    if world.setting.scoped in {site, peer} and world.rescoped:
+        return  # what was not for a site when it came may be for it by now, or came back otherwise
     for item in bundle.extractions:
         entries = {(name, entry.dot, entry.killed) for name, entry in item.entries.items()}
         if entries <= shown.get((site, peer, item.id), set()):

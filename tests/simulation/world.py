@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from mailsync.carriers.base import Kind, Letter, SendResult, Sent
 from mailsync.carriers.memory import Network
+from mailsync.core.conditions import holds
+from mailsync.core.expressions import parse
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Guid, Record, RecordId
 from mailsync.cycle.sending import MailNotTaken
@@ -55,6 +57,9 @@ class World:
     """Sites whose stores say what nobody wrote."""
     cloned_at: int = 0
     """How many deletes there were when a machine was cloned."""
+    scope: str = ""
+    """What is for the scoped site by now; at first, and when it is empty, everything."""
+    rescoped: bool = False
     met: set[frozenset[str]] = field(default_factory=set)
     """Sites that became peers midway."""
     troubled: bool = False
@@ -107,6 +112,19 @@ class World:
             for machine in self.copies(name):
                 machine.peers[peer] = datasets
                 machine.stop()
+
+    def rescope(self, machine: Machine) -> None:
+        """Its operator writes into the configuration what is for the scoped site by now."""
+        if self.setting.scoped in machine.peers:
+            machine.filters[self.setting.scoped] = self.scope
+            machine.stop()
+
+    def is_for(self, name: str, row: Row) -> bool:
+        """Is a row for a site, as those who send to it saw it last?"""
+        if name != self.setting.scoped or not self.scope:
+            return True
+        senders = [one for one in self.machines.values() if name in one.peers]
+        return holds(parse(self.scope), row, max(one.site.as_of for one in senders)) is True
 
     def unlink(self, one: str, other: str) -> None:
         self.retired.append((one, other))

@@ -215,6 +215,8 @@ def records(draw: st.DrawFn) -> Record:
         draw(peers),
         draw(st.booleans()),
         draw(peers),
+        draw(st.dictionaries(st.sampled_from(["hub", "ship"]), st.integers(0, 99))),
+        draw(st.booleans()),
         draw(st.none() | st.just(Key("k"))),
         None,
         draw(fields),

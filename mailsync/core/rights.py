@@ -1,0 +1,89 @@
+"""What of a peer's set it may write here: the rest is refused before it is merged.
+
+Rules
+-----
+* A write is what we have not seen. What the peer merely repeats needs no right.
+* A record that is not here is inserted; whatever is done to one that is, or was, is an update or
+  a delete. A withdrawal takes the record from us: it needs the right to delete.
+* What is refused counts as received, so nothing is sent again for it, and as never seen: it does
+  not travel on, and no edit of ours pretends to know of it. The peer is told which records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from mailsync.core.delivery import terms_of
+from mailsync.core.model import (
+    CONFLICTS,
+    DeleteOrder,
+    Entry,
+    Extraction,
+    Link,
+    Record,
+    RecordId,
+    is_alive,
+)
+from mailsync.core.terms import EVERY_ACT, Act, Terms
+
+TOLD_MAX: Final = 100
+"""Records that a peer is told it may not write so."""
+
+
+class Permitted(NamedTuple):
+    """What may be taken of an item; None: nothing."""
+
+    item: Extraction | DeleteOrder | None
+    denied: bool
+
+
+def permitted(link: Link, item: Extraction | DeleteOrder, record: Record | None) -> Permitted:
+    """What the peer may do of this. ``record``: what we know of the record so far."""
+    terms = terms_of(link, item.dataset)
+    is_open = terms.allowed == EVERY_ACT and terms.granted is None
+    if is_open or item.dataset == CONFLICTS:
+        return Permitted(item, denied=False)
+    if isinstance(item, DeleteOrder):
+        gone = record is None or record.withdrawn or not is_alive(record.entries)
+        refused = Act.DELETE not in terms.allowed and not gone
+        return Permitted(None if refused else item, denied=refused)
+    denied = _denied(terms, item, record)
+    if not denied:
+        return Permitted(item, denied=False)
+    entries = {name: entry for name, entry in item.entries.items() if name not in denied}
+    if record is None and not entries:
+        return Permitted(None, denied=True)
+    context = item.context - {entry.dot for entry in denied.values()}
+    whole = item.whole and record is None
+    return Permitted(replace(item, entries=entries, context=context, whole=whole), denied=True)
+
+
+def with_denied(denying: frozenset[RecordId], records: frozenset[RecordId]) -> frozenset[RecordId]:
+    """What a peer is told, with these records besides, as far as there is room for them."""
+    new = sorted(records - denying)[: max(TOLD_MAX - len(denying), 0)]
+    return denying | frozenset(new)
+
+
+def _denied(terms: Terms, item: Extraction, record: Record | None) -> dict[str, Entry]:
+    """The entries that are writes which the peer may not do."""
+    act = Act.INSERT if record is None else Act.UPDATE
+    return {
+        name: entry
+        for name, entry in item.entries.items()
+        if _is_write(record, name, entry)
+        and not (
+            (Act.DELETE if _is_kill(record, name, entry) else act) in terms.allowed
+            and (terms.granted is None or name in terms.granted)
+        )
+    }
+
+
+def _is_write(record: Record | None, name: str, entry: Entry) -> bool:
+    return record is None or entry.dot not in record.context or _is_kill(record, name, entry)
+
+
+def _is_kill(record: Record | None, name: str, entry: Entry) -> bool:
+    """Does it delete what we have?"""
+    our = None if record is None else record.entries.get(name)
+    return our is not None and our.dot == entry.dot and entry.killed and not our.killed

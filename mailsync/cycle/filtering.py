@@ -1,0 +1,85 @@
+"""From what a section says of filters, direction and rights to the terms of a link."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from mailsync.config import PeerTerms, ReceiveSettings, SendSettings
+from mailsync.core.conditions import Condition
+from mailsync.core.expressions import parse
+from mailsync.core.filters import Filter
+from mailsync.core.model import Fields
+from mailsync.core.terms import EVERY_ACT, OPEN, Act, Passes, Terms
+
+EVERY_FIELD = "*"
+
+
+def terms_of(said: PeerTerms, now: int) -> Terms:
+    """What may pass of a dataset, as things are ``now`` (milliseconds since 1970)."""
+    send, receive = outbound_filter(said), inbound_filter(said)
+    granted = None if said.receive is None else _named(said.receive.fields)
+    terms = Terms(
+        sends=said.direction != "receive",
+        takes=said.direction != "send",
+        wanted=_passing(send, now),
+        keeps=said.on_leave == "keep",
+        admits=_passing(receive, now),
+        granted=granted,
+        allowed=EVERY_ACT if said.allow is None else frozenset(map(Act, said.allow)),
+    )
+    return OPEN if terms == OPEN else terms
+
+
+def outbound_filter(said: PeerTerms) -> Filter:
+    """Which records are for the peer."""
+    send = said.send or SendSettings()
+    max_age = None if send.max_age is None else send.max_age * 1000
+    return Filter(_condition(send.where), max_age, send.age_field)
+
+
+def fingerprint(said: PeerTerms) -> str:
+    """What decides which records go to the peer; empty if none do."""
+    if said.direction == "receive":
+        return ""
+    send = said.send or SendSettings()
+    return f"{send.model_dump_json(exclude_none=True)}\n{said.on_leave or ''}"
+
+
+def filter_of(fingerprint: str) -> Filter:
+    """The outbound filter of a :func:`fingerprint`."""
+    send = SendSettings.model_validate_json(fingerprint.partition("\n")[0])
+    return outbound_filter(PeerTerms(send=send))
+
+
+def inbound_fingerprint(said: PeerTerms) -> str:
+    """What decides what is taken in."""
+    receive = said.receive or ReceiveSettings()
+    rights = "every act" if said.allow is None else " ".join(sorted(said.allow))
+    return receive.model_dump_json(exclude_none=True) + rights
+
+
+def inbound_filter(said: PeerTerms) -> Filter:
+    """Which records of the peer's are for our dataset."""
+    return Filter(_condition(said.receive.where if said.receive else None))
+
+
+def _passing(found: Filter, now: int) -> Passes | None:
+    if found == Filter():
+        return None
+
+    def passes(fields: Fields) -> bool:
+        return found.passes(fields, now)
+
+    return passes
+
+
+def _named(fields: Sequence[str] | None) -> frozenset[str] | None:
+    return None if fields is None or EVERY_FIELD in fields else frozenset(fields)
+
+
+def _condition(text: str | None) -> Condition | None:
+    return None if text is None else _parsed(text)
+
+
+_parsed = lru_cache(maxsize=256)(parse)

@@ -1,0 +1,331 @@
+"""What goes to whom: filters, what enters and leaves them, direction and rights."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from mailsync.core.model import Fields, Key
+from mailsync.cycle import widening
+from mailsync.cycle.health import examine_links
+from mailsync.cycle.planning import plan_sync
+from mailsync.cycle.report import Report
+from mailsync.datasets.sql import SqlTable
+from tests.cycle.sites import DAY, Sites
+
+ADA, BOB, CLEO = Key("ada"), Key("bob"), Key("cleo")
+OPEN_ONLY = "send = { where = \"status <> 'draft'\" }"
+
+
+def sites_of(directory: Path, alice: str = "", bob: str = "") -> Sites:
+    """Alice and Bob, with these lines in their datasets' sections."""
+    sites = Sites(directory)
+    sites.add("alice", {"bob": ""}, section=alice)
+    sites.add("bob", {"alice": ""}, section=bob)
+    return sites
+
+
+def settle(sites: Sites) -> int:
+    """Rounds until nothing is sent; how many records and deletes went in them."""
+    moved = 0
+    for _ in range(10):
+        reports = {}
+        for name in sorted(sites.sites):
+            reports[name] = sites.sync(name)
+            sites.network.deliver_all()
+        sent = sum(
+            peer.sent.upserts + peer.sent.deletes
+            for report in reports.values()
+            for peer in report.peers.values()
+        )
+        if not sent:
+            return moved
+        moved += sent
+        sites.clock.now += DAY // 2
+    raise AssertionError("they never come to rest")
+
+
+def reconfigure(sites: Sites, name: str, section: str) -> None:
+    """The site's operator writes something else into the dataset's section."""
+    before = sites.sites[name]
+    before.close()
+    before.store.close()  # type: ignore[attr-defined]
+    peers = dict.fromkeys(before.peers, "")
+    after = sites.add(name, peers, tuple(before.datasets), section)
+    after.datasets.update(before.datasets)
+
+
+def names(sites: Sites, site: str) -> set[object]:
+    return {row["name"] for row in sites.rows(site).values()}
+
+
+def person(name: str, status: str = "open", **more: int | str) -> Fields:
+    return {"name": name, "status": status, **more}
+
+
+def test_what_is_not_for_the_peer_stays_and_what_enters_goes_whole(tmp_path: Path) -> None:
+    sites = sites_of(tmp_path, OPEN_ONLY)
+    rows = sites.rows("alice")
+    rows |= {ADA: person("ada"), BOB: person("bob", "draft"), CLEO: {"name": "cleo"}}
+    settle(sites)
+    assert names(sites, "bob") == {"ada"}
+    rows[BOB] = person("bob", "open")
+    settle(sites)
+    assert sites.contents("bob") == [sorted(person("ada").items()), sorted(person("bob").items())]
+    rows[ADA] = person("ada", "draft")
+    assert settle(sites) == 1
+    assert names(sites, "bob") == {"bob"}
+    assert names(sites, "alice") == {"ada", "bob", "cleo"}
+    rows[ADA] = person("ada", "draft", age=7)
+    assert settle(sites) == 0, "who knows that it left hears nothing more of it"
+    rows[ADA] = person("ada", "closed", age=7)
+    settle(sites)
+    assert sorted(person("ada", "closed", age=7).items()) in sites.contents("bob")
+
+
+def test_what_leaves_may_be_kept_and_is_deleted_with_the_rest(tmp_path: Path) -> None:
+    sites = sites_of(tmp_path, OPEN_ONLY + '\non_leave = "keep"')
+    rows = sites.rows("alice")
+    rows |= {ADA: person("ada"), BOB: person("bob")}
+    settle(sites)
+    rows[ADA] = person("ada", "draft")
+    assert settle(sites) == 0
+    rows[ADA] = person("ada", "draft", age=7)
+    assert settle(sites) == 0
+    assert sites.contents("bob")[0] == sorted(person("ada").items())
+    [there] = [key for key, row in sites.rows("bob").items() if row["name"] == "ada"]
+    sites.rows("bob")[there] = person("ada", "open", ship=1)
+    settle(sites)
+    assert rows[ADA] == person("ada", "draft", age=7, ship=1)
+    rows[ADA] = person("ada", "back", age=8, ship=1)
+    settle(sites)
+    assert sites.rows("bob")[there] == rows[ADA]
+    rows[ADA] = person("ada", "draft", age=9)
+    settle(sites)
+    del rows[ADA]
+    settle(sites)
+    assert names(sites, "bob") == {"bob"}
+
+
+def test_a_changed_filter_is_noticed_and_only_the_difference_travels(tmp_path: Path) -> None:
+    sites = sites_of(tmp_path, 'send = { where = "n < 30" }')
+    sites.rows("alice").update({Key(f"k{n}"): {"name": str(n), "n": n} for n in range(40)})
+    settle(sites)
+    assert len(sites.rows("bob")) == 30
+    reconfigure(sites, "alice", 'send = { where = "n >= 5 and n < 32" }')
+    planned = plan_sync(sites.sites["alice"])
+    [moved] = planned.moves["bob"].values()
+    assert moved == (2, 5)
+    assert (planned.peers["bob"].upserts.total(), planned.peers["bob"].deletes.total()) == (2, 5)
+    assert settle(sites) == 7
+    assert {row["n"] for row in sites.rows("bob").values()} == set(range(5, 32))
+    assert settle(sites) == 0
+    reconfigure(sites, "alice", "")
+    assert settle(sites) == 13
+    assert len(sites.rows("bob")) == 40
+
+
+def test_what_ages_is_withdrawn_and_never_taken_for_deleted(tmp_path: Path) -> None:
+    section = 'send = { max_age = "90d", age_field = "at" }'
+    sites = sites_of(tmp_path, section, section)
+    sites.rows("alice").update(
+        {ADA: {"name": "ada", "at": "2026-09-21"}, BOB: {"name": "bob", "at": "2026-06-30"}}
+    )
+    settle(sites)
+    assert names(sites, "bob") == {"ada", "bob"}
+    sites.clock.now += 5 * DAY
+    settle(sites)
+    # both ends let it age, neither asks the other to drop it
+    assert names(sites, "alice") == names(sites, "bob") == {"ada", "bob"}
+    reconfigure(sites, "bob", "")
+    sites.clock.now += 85 * DAY
+    settle(sites)
+    assert names(sites, "alice") == {"ada", "bob"}
+    assert names(sites, "bob") == set(), "where only one end's filter says so, it holds"
+
+
+def test_two_sites_that_change_their_filters_at_once_lose_nothing(tmp_path: Path) -> None:
+    sites = sites_of(tmp_path)
+    sites.rows("alice").update({ADA: person("ada"), BOB: person("bob", "draft")})
+    settle(sites)
+    for name in ("alice", "bob"):
+        reconfigure(sites, name, OPEN_ONLY)
+    for name in ("alice", "bob"):
+        sites.sync(name)
+    sites.network.deliver_all()
+    settle(sites)
+    assert names(sites, "alice") == names(sites, "bob") == {"ada", "bob"}
+    for name in ("alice", "bob"):
+        reconfigure(sites, name, "")
+    settle(sites)
+    assert sites.contents("alice") == sites.contents("bob")
+
+
+@pytest.mark.parametrize("closed", ["alice", "bob"])
+def test_a_site_may_only_send_or_only_receive(tmp_path: Path, closed: str) -> None:
+    sections = {"alice": 'direction = "send"', "bob": 'direction = "receive"'}
+    sites = sites_of(tmp_path, **{closed: sections[closed]})
+    sites.rows("alice")[ADA] = person("ada")
+    sites.rows("bob")[BOB] = person("bob")
+    settle(sites)
+    assert names(sites, "alice") == {"ada"}
+    assert names(sites, "bob") == {"ada", "bob"}
+    sites.rows("alice")[ADA] = person("ada", "closed")
+    settle(sites)
+    assert "closed" in {row["status"] for row in sites.rows("bob").values()}
+    reconfigure(sites, closed, "")
+    settle(sites)
+    assert names(sites, "alice") == {"ada", "bob"}
+
+
+def test_terms_are_for_all_peers_or_for_one(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    section = 'send = { where = "n > 1" }\n[datasets.people.peers.cleo]\nsend = { where = "n > 2" }'
+    sites.add("alice", {"bob": "", "cleo": ""}, section=section)
+    sites.add("bob", {"alice": ""})
+    sites.add("cleo", {"alice": ""})
+    sites.rows("alice").update({Key(str(n)): {"name": str(n), "n": n} for n in range(5)})
+    settle(sites)
+    assert names(sites, "bob") == {"2", "3", "4"}
+    assert names(sites, "cleo") == {"3", "4"}
+    assert isinstance(sites.sync("alice"), Report)
+
+
+def status_of(sites: Sites, name: str) -> str:
+    site = sites.sites[name]
+    with site.store.transaction() as transaction:
+        return " ".join(
+            one for link in examine_links(site, transaction) for one in link.sentences()
+        )
+
+
+def quiet(sites: Sites) -> None:
+    """Nobody has anything to say, now or after every timer."""
+    settle(sites)
+    silent = 0
+    for _ in range(20):
+        sites.clock.now += DAY // 2
+        silent = 0 if sites.round() else silent + 1
+        if silent == 2:
+            break
+    for _ in range(3):
+        sites.clock.now += 10 * DAY
+        assert sites.round() == 0
+
+
+@pytest.mark.parametrize(
+    ("rights", "refused"),
+    [
+        ('receive = { fields = ["note"] }', "edit"),
+        ("receive = { fields = [] }", "edit"),
+        ('allow = ["insert"]', "edit"),
+        ('allow = ["insert", "delete"]', "edit"),
+        ('allow = ["insert", "update"]', "delete"),
+        ('allow = ["insert"]', "delete"),
+        ('allow = ["update", "delete"]', "insert"),
+        ("allow = []", "insert"),
+    ],
+)
+def test_what_the_peer_may_not_write_is_refused_and_told_once(
+    tmp_path: Path, rights: str, refused: str
+) -> None:
+    sites = sites_of(tmp_path)
+    sites.rows("alice").update({ADA: person("ada", note=1), BOB: person("bob")})
+    settle(sites)
+    reconfigure(sites, "alice", rights)
+    before = sites.contents("alice")
+    there = {row["name"]: key for key, row in sites.rows("bob").items()}
+    if refused == "edit":
+        sites.rows("bob")[there["ada"]] = person("ada", "closed", note=1)
+    elif refused == "delete":
+        del sites.rows("bob")[there["ada"]]
+    else:
+        sites.rows("bob")[CLEO] = person("cleo")
+    quiet(sites)
+    assert sites.contents("alice") == before
+    assert "alice refused what was done here to 1 records of people" in status_of(sites, "bob")
+    assert "What bob did to 1 records of people was refused" in status_of(sites, "alice")
+    sites.rows("alice")[BOB] = person("bob", "busy")
+    quiet(sites)
+    assert "busy" in {row["status"] for row in sites.rows("bob").values()}
+    reconfigure(sites, "alice", "")
+    quiet(sites)
+    # so long after it, nobody but the site that refused it knows of the delete any more
+    assert sites.contents("alice") == sites.contents("bob")
+    assert (sites.contents("alice")[0] == before[0]) is (refused != "edit")
+    assert "refused" not in status_of(sites, "alice") + status_of(sites, "bob")
+
+
+def test_of_an_edit_what_is_granted_is_taken_and_the_rest_does_not_travel_on(
+    tmp_path: Path,
+) -> None:
+    sites = Sites(tmp_path)
+    sites.add("alice", {"bob": "", "cleo": ""},
+              section='[datasets.people.peers.bob]\nreceive = { fields = ["note"] }')  # fmt: skip
+    sites.add("bob", {"alice": ""})
+    sites.add("cleo", {"alice": ""})
+    sites.rows("alice")[ADA] = person("ada", note=1)
+    settle(sites)
+    [key] = sites.rows("bob")
+    sites.rows("bob")[key] = person("ada", "closed", note=2)
+    quiet(sites)
+    assert (
+        sites.contents("alice") == sites.contents("cleo") == [sorted(person("ada", note=2).items())]
+    )
+    [key] = sites.rows("cleo")
+    sites.rows("cleo")[key] = person("ada", "seen", note=2)
+    quiet(sites)
+    assert sites.contents("alice") == sites.contents("bob") == sites.contents("cleo")
+    assert sites.rows("alice")[ADA]["status"] == "seen"
+
+
+def test_what_the_inbound_filter_keeps_out_travels_on_and_comes_in_later(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    sites.add("alice", {"bob": ""})
+    sites.add("bob", {"alice": "", "cleo": ""}, section='receive = { where = "n > 1" }')
+    sites.add("cleo", {"bob": ""})
+    sites.rows("alice").update({Key(str(n)): {"name": str(n), "n": n} for n in range(4)})
+    sites.rows("bob")[BOB] = {"name": "own", "n": 0}
+    quiet(sites)
+    assert names(sites, "bob") == {"2", "3", "own"}
+    assert names(sites, "cleo") == names(sites, "alice") == {"0", "1", "2", "3", "own"}
+    sites.rows("alice")[Key("0")] = {"name": "0", "n": 7}
+    sites.rows("alice")[Key("3")] = {"name": "3", "n": 1}
+    quiet(sites)
+    assert names(sites, "bob") == {"0", "2", "own"}
+    assert sites.contents("alice") == sites.contents("cleo")
+    del sites.rows("alice")[Key("1")]
+    reconfigure(sites, "bob", 'receive = { where = "n = 1" }')
+    quiet(sites)
+    assert names(sites, "bob") == {"0", "2", "3", "own"}
+    reconfigure(sites, "bob", "")
+    quiet(sites)
+    assert sites.contents("alice") == sites.contents("bob") == sites.contents("cleo")
+
+
+def test_of_a_table_only_what_may_have_moved_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "people.db"
+    user = sqlite3.connect(path, isolation_level=None)
+    user.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name text, n int, at text)")
+    sites = sites_of(tmp_path, 'send = { where = "n < 30", max_age = "90d", age_field = "at" }')
+    sites.sites["alice"].datasets["people"] = SqlTable(f"sqlite:///{path}", "people")
+    rows = [(n, str(n), n, f"2026-{9 - n % 3}-21".replace("-9", "-09").replace("-8", "-08")
+             .replace("-7", "-07")) for n in range(40)]  # fmt: skip
+    user.executemany("INSERT INTO people VALUES (?, ?, ?, ?)", rows)
+    settle(sites)
+    assert len(sites.rows("bob")) == 30
+    monkeypatch.setattr(widening, "_records", None)  # nothing is read one by one
+    sites.clock.now += 40 * DAY
+    assert settle(sites) == 10
+    assert {row["at"] for row in sites.rows("bob").values()} == {"2026-08-21", "2026-09-21"}
+    reconfigure(sites, "alice", 'send = { where = "n < 30" }')
+    monkeypatch.undo()
+    assert settle(sites) == 10
+    reconfigure(sites, "alice", "send = { where = \"n >= 2 and name <> '3'\" }")
+    monkeypatch.setattr(widening, "_records", None)
+    assert settle(sites) == 3 + 10
+    assert names(sites, "bob") == {str(n) for n in range(2, 40)} - {"3"}
