@@ -128,7 +128,7 @@ class Output:
 
         yield advance
         if self.clock() - begin >= PROGRESS_AFTER_SECONDS:
-            self.say(f"{description}: {done}" + ("" if total is None else f" of {total}"))
+            self.say(_so_far(description, done, total))
 
     @contextmanager
     def _bar(self, description: str, total: int | None) -> Iterator[Advance]:
@@ -136,13 +136,15 @@ class Output:
         from rich.markup import escape  # noqa: PLC0415
         from rich.progress import Progress  # noqa: PLC0415
 
-        begin, started = self.clock(), False
+        begin, started, done = self.clock(), False, 0
         bar = Progress(console=Console(stderr=True), transient=True)
-        task = bar.add_task(escape(_visible(description)), total=total)
+        task = bar.add_task("", total=total)
 
         def advance(step: int = 1) -> None:
-            nonlocal started
-            bar.advance(task, step)
+            nonlocal started, done
+            done += step
+            words = escape(_visible(_so_far(description, done, total)))
+            bar.update(task, completed=done, description=words)
             if not started and self.clock() - begin >= PROGRESS_AFTER_SECONDS:
                 bar.start()
                 started = True
@@ -152,6 +154,10 @@ class Output:
         finally:
             if started:
                 bar.stop()
+
+
+def _so_far(description: str, done: int, total: int | None) -> str:
+    return f"{description}: {done:,}" + ("" if total is None else f" of {total:,}")
 
 
 def moment(milliseconds: int | None) -> str:

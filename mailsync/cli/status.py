@@ -156,6 +156,7 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
             unconfirmed=len(link.unconfirmed),
             oldest_unconfirmed=moment(link.oldest_unconfirmed),
             confirmed=link.confirmed,
+            lacking={name: share._asdict() for name, share in link.lacking.items()},
             received=link.received,
             missing=len(link.missing),
             queued=link.queued,

@@ -155,6 +155,7 @@ def show_report(output: Output, site: Site, report: Report) -> None:
     if report.undecided:
         output.show(f"{report.undecided} conflicts wait for you: see mailsync conflicts list")
     show_waiting(output, report.waiting)
+    _say_loads(output, site)
     peers = {name: _counted(site, name, report) for name in site.peers}
     output.line(
         "summary",
@@ -170,6 +171,16 @@ def by_others(name: str, counted: PeerReport) -> Iterator[str]:
     for word, way in (("sent to", counted.sent), ("received from", counted.received)):
         for kind, carried in way.others.items():
             yield f"{word} {name} by {kind}: {carried.containers} bundles ({carried.bytes} bytes)"
+
+
+def _say_loads(output: Output, site: Site) -> None:
+    """How far what goes in many mails has come: it is confirmed little by little."""
+    from mailsync.cycle.health import examine_links, loads  # noqa: PLC0415  slow
+
+    with site.store.transaction() as transaction:
+        for link in examine_links(site, transaction):
+            for words in loads(link):
+                output.say(words)
 
 
 def _counted(site: Site, name: str, report: Report) -> dict[str, object]:
@@ -244,10 +255,10 @@ class Bars:
         self._stack.close()
         self._current = ""
 
-    def advance(self, what: str, count: int) -> None:
-        """So many more are done of what is under way."""
+    def advance(self, what: str, count: int, total: int | None = None, /) -> None:
+        """So many more are done of what is under way, ``total`` in all if that is known."""
         if what != self._current:
             self._stack.close()
-            self._advance = self._stack.enter_context(self._output.progress(what))
+            self._advance = self._stack.enter_context(self._output.progress(what, total))
             self._current = what
         self._advance(count)

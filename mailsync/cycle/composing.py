@@ -74,11 +74,14 @@ def compose_for(
         more = pending.is_due(transaction, pending.surveyed.pending, resend_before=0)
         if allowance(site, transaction, peer).left != 0:
             _recall(site, transaction, peer, ALWAYS if more else due_by)
+        total = pending.count_fitting(transaction)
     while True:
         with site.store.transaction() as transaction:
             composed = _compose_one(pending, transaction)
         if composed is None:
             break
+        records = composed.upserts.total() + composed.deletes.total()
+        report.progress(f"composing for {peer.name}, records", records, total)
         yield composed
     if peer.settings.budget is not None:
         with site.store.transaction() as transaction:

@@ -52,7 +52,7 @@ async def deliver_directly(
     for item in queued:
         if not await _hand_over(site, peer, kind, sender, item, report):
             return False
-        report.progress("sending", 1)
+        report.progress(f"sending to {peer.name}", 1, len(queued))
     return True
 
 

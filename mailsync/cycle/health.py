@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from mailsync.core.delivery import awaited_from, in_flight, is_pending, without
-from mailsync.core.model import Link, RecordId
-from mailsync.core.positions import Positions
+from mailsync.core.model import CONFLICTS, Link, RecordId, is_alive
+from mailsync.core.positions import Gathering, Positions
 from mailsync.core.proving import Finding
 from mailsync.core.requests import Asked
 from mailsync.core.rights import TOLD_MAX
@@ -23,8 +24,19 @@ SILENT_FACTOR = 4
 SILENT_MIN_MS = 24 * 3600 * 1000
 """... but not before a day."""
 
+LOAD_MIN = 1_000
+"""So many unconfirmed records of a dataset are a load whose progress a person wants to see."""
+
 AHEAD_MAX_MS = 5 * 60 * 1000
 """A clock is called ahead from here on."""
+
+
+class Share(NamedTuple):
+    """Some records of a dataset."""
+
+    records: int
+    of: int
+    """How many it holds in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,8 @@ class LinkHealth:
     """Up to this position of ours the peer has confirmed everything."""
     unconfirmed: Positions
     oldest_unconfirmed: int | None
+    lacking: Mapping[str, Share]
+    """By dataset: records that the peer has not confirmed, of which some are on their way."""
     received: int
     """Up to this position of the peer's we have everything."""
     missing: Positions
@@ -80,6 +94,7 @@ class LinkHealth:
         """What there is to say, one thing a sentence."""
         yield f"{self.peer} holds our changes up to {self.confirmed}{self._open()}."
         gaps = f", but {shown(self.missing)} did not come" if self.missing.intervals else ""
+        yield from loads(self)
         yield f"We hold those of {self.peer} up to {self.received}{gaps}."
         if self.silent:
             since = "never" if self.heard_at is None else f"last at {moment(self.heard_at)}"
@@ -139,8 +154,15 @@ def _counted(count: int) -> str:
 def examine_links(site: Site, transaction: Transaction) -> list[LinkHealth]:
     """Every link's health, in the order of the configuration."""
     now = site.surroundings.now()
-    links = (_lacking_only(transaction, link) for link in site.links(transaction).values())
-    return [_examine(site, transaction, link, now) for link in links]
+    return [_examine(site, transaction, link, now) for link in site.links(transaction).values()]
+
+
+def loads(link: LinkHealth) -> Iterator[str]:
+    """How much of what goes to a peer in many mails it has not confirmed yet."""
+    for name, share in sorted(link.lacking.items()):
+        if share.records >= LOAD_MIN:
+            what = f"{share.records:,} of {max(share.of, share.records):,} records of {name}"
+            yield f"{link.peer} has not confirmed {what} yet."
 
 
 def clock_ahead(site: Site, transaction: Transaction) -> int:
@@ -152,17 +174,29 @@ def clock_ahead(site: Site, transaction: Transaction) -> int:
     return ahead if ahead > AHEAD_MAX_MS else 0
 
 
-def _lacking_only(transaction: Transaction, link: Link) -> Link:
-    """The link without the flights of what the peer has from elsewhere by now."""
+def _lacking(transaction: Transaction, link: Link) -> tuple[Link, dict[str, Share]]:
+    """The link without the flights of what the peer has from elsewhere by now; and what it lacks,
+    if anything is on its way.
+    """
     if not link.flights:
-        return link
-    unsettled = transaction.records.outside(link.acked)
-    pending = Positions.of(record.position for record in unsettled if is_pending(link, record))
-    flying = in_flight(link, 0)
-    return replace(link, flights=without(link.flights, flying - pending))
+        return link, {}
+    pending = Gathering()
+    lacking: Counter[str] = Counter()
+    for record in transaction.records.outside(link.acked):
+        if is_pending(link, record):
+            pending.add(record.position)
+            lacking[record.dataset] += record.dataset != CONFLICTS and is_alive(record.entries)
+    flights = without(link.flights, in_flight(link, 0) - pending.positions())
+    shares = {
+        name: Share(count, transaction.records.count(name))
+        for name, count in lacking.items()
+        if count
+    }
+    return replace(link, flights=flights), shares
 
 
 def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> LinkHealth:
+    link, lacking = _lacking(transaction, link)
     queued = transaction.outbox.items(link.peer)
     unconfirmed = Positions()
     for flight in link.flights:
@@ -176,6 +210,7 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
         confirmed=link.acked.contiguous,
         unconfirmed=unconfirmed,
         oldest_unconfirmed=min((flight.sent_at for flight in link.flights), default=None),
+        lacking=lacking,
         received=link.cover.contiguous,
         missing=Positions.up_to(top) - link.cover,
         queued=len(queued),

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from mailsync.core import forgetting
 from mailsync.core.delivery import awaited_from, is_pending
-from mailsync.core.model import Link
+from mailsync.core.ledger import Ledger
+from mailsync.core.model import Link, Record
 from mailsync.core.positions import Positions
 from mailsync.cycle.minting import warn_if_ahead
 from mailsync.cycle.site import Site
 from mailsync.store.history import Event
+from mailsync.store.records import StoredRecords
 from mailsync.store.transaction import Transaction
 
 KEPT_MS = 90 * 24 * 3600 * 1000
 """How long log lines and digests of applied bundles are kept."""
+
+WINDOW = 2_000
+"""Records looked at in one transaction."""
+
+Read = Callable[[StoredRecords, int], list[Record]]
+"""The next records beyond a position."""
+
+Treat = Callable[[Ledger, dict[str, Link], Record], dict[str, Link]]
+"""Returns the links afterwards."""
 
 RETENTION_ALONE = 30 * 24 * 3600
 """Seconds for which a site without peers keeps tombstones: whom it meets next may hold them."""
@@ -27,20 +39,11 @@ def tidy(site: Site) -> None:
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         warn_if_ahead(site, transaction)
-        links = {
-            name: _expired(site, transaction, link, now)
-            for name, link in site.links(transaction).items()
-        }
-        ledger = transaction.ledger()
-        for record in list(transaction.records.prunable()):
-            forgetting.prune(ledger, links, record)
+        links = site.links(transaction).items()
+        transaction.save_links(
+            {name: _expired(site, transaction, link, now) for name, link in links}
+        )
         transaction.records.age(now)
-        retentions = (peer.settings.retention for peer in site.peers.values())
-        retention = max(retentions, default=RETENTION_ALONE)
-        for record in list(transaction.records.gone(now - retention * 1000)):
-            links = forgetting.purge(ledger, links, ledger.get(record.id) or record)
-        transaction.save(ledger, now)
-        transaction.save_links(links)
         transaction.forget(now - KEPT_MS)
         transaction.retire(frozenset(site.peers))
         # nobody waits for a peer that is no more: if it returns, it reconciles
@@ -52,6 +55,35 @@ def tidy(site: Site) -> None:
                 for name, link in retired.items()
             }
         )
+    retentions = (peer.settings.retention for peer in site.peers.values())
+    past = now - max(retentions, default=RETENTION_ALONE) * 1000
+    _in_windows(site, now, lambda records, after: records.prunable(after, WINDOW), _pruned)
+    _in_windows(site, now, lambda records, after: records.gone(past, after, WINDOW), _purged)
+
+
+def _in_windows(site: Site, now: int, read: Read, treat: Treat) -> None:
+    """Treat records, so many in one transaction."""
+    after = 0
+    while True:
+        with site.store.transaction() as transaction:
+            found = read(transaction.records, after)
+            if not found:
+                return
+            ledger, links = transaction.ledger(), site.links(transaction)
+            for record in found:
+                links = treat(ledger, links, record)
+            transaction.save(ledger, now)
+            transaction.save_links(links)
+        after = found[-1].position
+
+
+def _pruned(ledger: Ledger, links: dict[str, Link], record: Record) -> dict[str, Link]:
+    forgetting.prune(ledger, links, record)
+    return links
+
+
+def _purged(ledger: Ledger, links: dict[str, Link], record: Record) -> dict[str, Link]:
+    return forgetting.purge(ledger, links, record)
 
 
 def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link:

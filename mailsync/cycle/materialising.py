@@ -80,6 +80,8 @@ class _Sweep:
     """Records that may be one with what is held."""
     changed: dict[str, list[Key]] = field(default_factory=dict)
     """By dataset: where users were quicker."""
+    unwritten: dict[str, int] = field(default_factory=dict)
+    """By dataset: how many records were to be written."""
     written: int = 0
     again: bool = False
 
@@ -137,7 +139,7 @@ def _sweep(site: Site, names: Sequence[str], waiting: AbstractSet[str], report: 
     )
     after: dict[str, int] = {}
     while (begun := _begin(site, names, after, sweep)) is not None:
-        outcomes = _apply(site, begun, report)
+        outcomes = _apply(site, begun, sweep, report)
         _settle(site, begun, outcomes, sweep)
         sweep.again = sweep.again or begun.again
     return sweep
@@ -152,6 +154,8 @@ def _begin(site: Site, names: Sequence[str], after: dict[str, int], sweep: _Swee
         batch = _next(site, transaction.records, names, after, sweep.waiting)
         if not batch:
             return None
+        if not sweep.unwritten:
+            sweep.unwritten = {name: transaction.records.count_unwritten(name) for name in names}
         ledger = transaction.ledger()
         references = References(site, transaction, ledger)
         before = references.with_awaited(batch, frozenset(names), TOGETHER_MAX)
@@ -217,7 +221,7 @@ def _write(
     return Write(record.guid, record.key, expected, wanted), missing
 
 
-def _apply(site: Site, begun: _Begun, report: Report) -> list[Outcome]:
+def _apply(site: Site, begun: _Begun, sweep: _Sweep, report: Report) -> list[Outcome]:
     """Second step: the datasets' own writes, one outcome each.
 
     If this raises, the markers stand, and the next detection finds out what landed.
@@ -237,7 +241,7 @@ def _apply(site: Site, begun: _Begun, report: Report) -> list[Outcome]:
     finally:
         site.keep_notes(writes)  # also of what was written before it raised
     for name, mine in writes.items():
-        report.progress(f"writing {name}", len(mine))
+        report.progress(f"writing {name}, records", len(mine), sweep.unwritten.get(name))
     return list(chain.from_iterable(outcomes))
 
 

@@ -247,7 +247,7 @@ def process_inbox(site: Site, report: Report) -> None:
             _process(site, waiting, report)
         except (BadFormat, OurError, *_DEFECTS) as error:
             _set_aside(site, waiting, error, report)
-        report.progress("merging", 1)
+        report.progress("merging bundles", 1, len(numbers))
 
 
 _DEFECTS = (ArithmeticError, LookupError, TypeError, ValueError, RecursionError, AssertionError)

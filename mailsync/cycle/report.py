@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from mailsync.carriers.base import Kind, NotHere
 from mailsync.core.model import RecordId
@@ -13,11 +14,16 @@ from mailsync.errors import Exit, MailsyncError, OurError, PeerError, SafetyStop
 
 _log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int], None]
-"""Told what is under way and how many more are done."""
+
+class Progress(Protocol):
+    """Told what is under way, how many more are done, and of how many if that is known."""
+
+    def __call__(self, what: str, count: int, total: int | None = None, /) -> None:
+        """So many more are done."""
+        ...
 
 
-def silent(_what: str, _count: int) -> None:
+def silent(_what: str, _count: int, _total: int | None = None, /) -> None:
     """Progress nobody watches."""
 
 

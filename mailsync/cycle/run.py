@@ -231,7 +231,6 @@ def _compose(site: Site, peer: Peer, extent: Extent, report: Report) -> None:
         sent.bundles += 1
         sent.upserts += composed.upserts.total() - composed.upserts[CONFLICTS]
         sent.deletes += composed.deletes.total()
-        report.progress("composing", composed.upserts.total() + composed.deletes.total())
 
 
 def _chosen(site: Site, peers: Collection[str] | None) -> list[str]:

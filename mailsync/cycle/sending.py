@@ -63,7 +63,7 @@ async def deliver(site: Site, peers: frozenset[str], report: Report, *, due_by: 
                 paused.add(item.peer)
             if isinstance(result, Refused) and result.too_large:
                 given_up.add(item.label)
-            report.progress("sending", 1)
+            report.progress("sending mails", 1, len(queued))
     if paused:
         with site.store.transaction() as transaction:
             cleared(site, transaction, [item for item in queued if item.peer in paused])

@@ -83,11 +83,19 @@ UNWRITTEN = Statement(
         _record.position > bindparam("after"),
     ).limit(bindparam("limit"))
 )
+COUNT_UNWRITTEN = Statement(
+    select(func.count()).select_from(schema.record).where(_of_dataset, _is_unwritten)
+)
 COUNT_UNDELETED = Statement(
     select(func.count()).select_from(schema.record).where(_of_dataset, _is_unwritten, _is_gone)
 )
-PRUNABLE = Statement(_where(_is_prunable))
-GONE = Statement(_where(_is_gone, _record.changed_at <= bindparam("before")))
+_is_behind = _record.position > bindparam("after")
+PRUNABLE = Statement(_where(_is_prunable, _is_behind).limit(bindparam("limit")))
+GONE = Statement(
+    _where(_is_gone, _record.changed_at <= bindparam("before"), _is_behind).limit(
+        bindparam("limit")
+    )
+)
 AGE = Statement(
     update(schema.record)
     .where(_is_gone, _record.changed_at > bindparam("now"))

@@ -45,6 +45,7 @@ from mailsync.store.record_statements import (
     COUNT_ALL,
     COUNT_KEYS,
     COUNT_UNDELETED,
+    COUNT_UNWRITTEN,
     DATASETS,
     DOUBT,
     DROP,
@@ -190,6 +191,11 @@ class StoredRecords(Mapping[RecordId, Record]):
         number, gone = self._number(dataset), list(gone)
         return self._kept(UNWRITTEN, dataset=number, after=after, limit=limit, gone=gone)
 
+    def count_unwritten(self, dataset: str) -> int:
+        """How many records there are of which the dataset holds something else than it should."""
+        ((count,),) = self._session.rows(COUNT_UNWRITTEN, dataset=self._number(dataset))
+        return int(count)
+
     def count_undeleted(self, dataset: str) -> int:
         """Of how many records the dataset still holds the row, and should not."""
         ((count,),) = self._session.rows(COUNT_UNDELETED, dataset=self._number(dataset))
@@ -224,13 +230,15 @@ class StoredRecords(Mapping[RecordId, Record]):
         found = self._keeping(self._session.rows_for_all(BY_KEY, BY_KEY_ORDER, places))
         return {record.key: record for record in found if record.key is not None}
 
-    def prunable(self) -> list[Record]:
-        """Records with ancestors, or fields owed whole."""
-        return self._found(PRUNABLE)
+    def prunable(self, after: int, limit: int) -> list[Record]:
+        """Up to ``limit`` records with ancestors, or fields owed whole, at positions beyond
+        ``after``.
+        """
+        return self._found(PRUNABLE, after=after, limit=limit)
 
-    def gone(self, before: int) -> list[Record]:
-        """Tombstones and stubs that have not changed since ``before``."""
-        return self._found(GONE, before=before)
+    def gone(self, before: int, after: int, limit: int) -> list[Record]:
+        """The same of tombstones and stubs that have not changed since ``before``."""
+        return self._found(GONE, before=before, after=after, limit=limit)
 
     def age(self, now: int) -> None:
         """The clock was set back: what changed in times to come counts as changed now."""

@@ -1,11 +1,14 @@
 """What status says of a link."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from mailsync.core.model import Key
-from mailsync.cycle.health import LinkHealth, clock_ahead, examine_links
+from mailsync.cycle.health import LinkHealth, Share, clock_ahead, examine_links
+from mailsync.cycle.report import Report
+from mailsync.cycle.run import Extent, run_cycle
 from tests.cycle.sites import DAY, HOUR, Sites, pair
 
 
@@ -110,3 +113,52 @@ def test_a_dataset_the_peer_does_not_take_is_named_at_both_ends(tmp_path: Path) 
     exchange(sites)
     assert health(sites, "alice").refused == {"boats"}
     assert health(sites, "bob").refusing == {"boats"}
+
+
+def test_how_much_of_a_load_is_confirmed_is_told(
+    sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailsync.cycle.health.LOAD_MIN", 3)
+    for number in range(4):
+        sites.rows("alice")[Key(str(number))] = {"name": str(number)}
+    assert not health(sites, "alice").lacking
+    sites.sync("alice")
+    assert health(sites, "alice").lacking == {"people": Share(4, 4)}
+    assert "bob has not confirmed 4 of 4 records of people yet." in list(
+        health(sites, "alice").sentences()
+    )
+    sites.network.deliver_all()
+    sites.sync("bob")
+    sites.clock.now += 2 * HOUR
+    sites.sync("bob")
+    for number in range(4, 6):
+        sites.rows("alice")[Key(str(number))] = {"name": str(number)}
+    sites.sync("alice")
+    sites.network.deliver_all()
+    sites.sync("alice")
+    found = health(sites, "alice")
+    assert found.lacking == {"people": Share(2, 6)}
+    assert not any("has not confirmed" in words for words in found.sentences())
+    del sites.rows("alice")[Key("0")]
+    sites.sync("alice")
+    assert health(sites, "alice").lacking == {"people": Share(2, 5)}
+
+
+def test_progress_says_how_many_there_are(sites: Sites) -> None:
+    for number in range(5):
+        sites.rows("alice")[Key(str(number))] = {"name": str(number)}
+    seen: list[tuple[str, int, int | None]] = []
+
+    def watch(what: str, count: int, total: int | None = None, /) -> None:
+        seen.append((what, count, total))
+
+    for name in ("alice", "bob"):
+        asyncio.run(run_cycle(sites.sites[name], Extent(), Report(progress=watch)))
+        sites.network.deliver_all()
+    for what, total in (
+        ("composing for bob, records", 5),
+        ("sending mails", 1),
+        ("merging bundles", 1),
+        ("writing people, records", 5),
+    ):
+        assert (what, total, total) in seen

@@ -76,8 +76,8 @@ def test_a_value_that_is_missing_is_not_taken_for_null(session: Session) -> None
     ("name", "index", "values"),
     [
         ("UNWRITTEN", "record_unwritten", {"dataset": 1, "after": 0, "limit": 9, "gone": [0, 1]}),
-        ("PRUNABLE", "record_prunable", {}),
-        ("GONE", "record_gone", {"before": 9}),
+        ("PRUNABLE", "record_prunable", {"after": 0, "limit": 9}),
+        ("GONE", "record_gone", {"before": 9, "after": 0, "limit": 9}),
         ("AGE", "record_gone", {"now": 9}),
     ],
 )
