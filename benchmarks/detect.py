@@ -22,6 +22,8 @@ from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.report import Report
 
 ENGINES: Final = ("sqlite", "postgresql", "mariadb")
+UNTOUCHED: Final = "none"
+"""The files of the database are those of the last look: there is none at its rows."""
 SHARES: Final = (0.0, 0.01, 0.1)
 
 
@@ -64,6 +66,11 @@ def measure(directory: Path, base: Base, rows: int, rounds: int) -> list[Line]:
             if share:
                 expected = base.edit(rows, share, turn)
                 turn += 1
+            elif what == UNTOUCHED:
+                base.settle()
+                ask("benchmarks.detect", "ours", *words)  # nobody has written since long ago
+            elif what != "first":
+                base.touch()
             floors.append(ask("benchmarks.detect", "floor", *words))
             ours.append(ask("benchmarks.detect", "ours", *words))
             if ours[-1].count != expected:
@@ -84,6 +91,8 @@ def measure(directory: Path, base: Base, rows: int, rounds: int) -> list[Line]:
         )
 
     lines = [line("first", 0, 1)]
+    if base.files:
+        lines.append(line(UNTOUCHED, 0, rounds))
     lines += [line(f"{share:.0%}", share, rounds) for share in SHARES]
     return lines
 

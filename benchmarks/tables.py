@@ -20,6 +20,7 @@ from benchmarks.invention import customer
 from mailsync.config.loading import parse
 from mailsync.core.sealing import PrivateKeys
 from mailsync.cycle.site import Site
+from mailsync.datasets.files import RACY
 from mailsync.store.state import StateStore
 
 NAME: Final = "customers"
@@ -60,6 +61,24 @@ class Base:
             for statement in statements:
                 connection.cursor().execute(statement)
             connection.commit()
+
+    @property
+    def files(self) -> list[Path]:
+        """Of a database of files, these."""
+        if self.engine != "sqlite":
+            return []
+        path = Path(self.url.removeprefix("sqlite:///"))
+        return [one for one in (path, path.with_name(f"{path.name}-wal")) if one.exists()]
+
+    def touch(self) -> None:
+        """As if somebody had written to it, who did not."""
+        for path in self.files:
+            path.touch()
+
+    def settle(self) -> None:
+        """Until nobody can have written to it within the moment in which it is looked at."""
+        while any(time.time_ns() <= path.stat().st_mtime_ns + RACY for path in self.files):
+            time.sleep(0.1)
 
     def insert(self, rows: Iterator[Row]) -> None:
         """Add rows, as one user's transaction."""

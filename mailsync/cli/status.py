@@ -193,7 +193,11 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
         amounts = (sum(total(days, link.peer, one).values()) for one in (today, today[:7]))
         day, month = (in_words(site, link.peer, amount) for amount in amounts)
         output.show(f"  Mail to and from {link.peer}: {day} today, {month} this month.")
-    ahead = clock_ahead(site, transaction)
+    _clock(output, clock_ahead(site, transaction))
+
+
+def _clock(output: Output, ahead: int) -> None:
+    """``ahead``: by how many milliseconds some site's clock is."""
     if ahead:
         output.show(f"! Some site's clock is {ahead // 60_000} minutes ahead: its edits win.")
         output.line("clock", ahead_seconds=ahead // 1000)

@@ -7,6 +7,9 @@ Rules
   then, and where only the status is another, the digest decides.
 * Nobody can set the time at which a status changed: a copied or restored file has another one,
   though its size and its time of modification are those of before.
+* Of files that only a database engine writes to, size, time of modification and number are the
+  gate, and their content is not looked at: an engine that only opens them may change their status
+  otherwise. An empty file is as good as none.
 * A gate hides nothing as long as it is forgotten before anything is written, and kept only after
   all that was read is known.
 """
@@ -16,12 +19,13 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from mailsync.datasets.files import RACY, Clock, nanoseconds, opened
+from mailsync.datasets.files import RACY, Clock, nanoseconds, opened, utc_now
 
 _STATUS: Final = struct.Struct(">qqqQ")
 _UNSURE: Final = _STATUS.pack(-1, 0, 0, 0)
@@ -66,6 +70,19 @@ def still(path: Path, meaning: Sequence[str], gate: bytes, clock: Clock) -> byte
     seen_at = clock()
     with opened(path) as (file, status):
         return Watched(file, status, meaning).still(gate, seen_at)
+
+
+def status_gate(paths: Sequence[Path], meaning: Sequence[object]) -> bytes | None:
+    """The gate of files as they are now, by their statuses alone; None: too young for that."""
+    trusted, found = nanoseconds(utc_now()) - RACY, []
+    for path in paths:
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            if status.st_size:
+                found.append((status.st_mtime_ns, status.st_size, status.st_ino))
+    if not found or max(found)[0] > trusted:
+        return None
+    return blake2b(repr((found, meaning)).encode(), digest_size=16).digest()
 
 
 def _status(status: os.stat_result, seen_at: datetime) -> bytes:

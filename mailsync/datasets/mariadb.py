@@ -12,8 +12,9 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Engine, NullPool, cast, create_engine, literal_column
@@ -101,6 +102,11 @@ DRIVER_ERRORS: Final[tuple[type[Exception], ...]] = (
     *(driver.Error for driver in _DRIVERS.values()),
     *UNFIT_VALUES,
 )
+
+
+def files(_url: URL) -> Sequence[Path]:
+    """None that we could see."""
+    return ()
 
 
 def place(url: URL) -> str:

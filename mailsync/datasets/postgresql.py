@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -110,6 +111,11 @@ _LOGIN: Final = re.compile(
 
 _REFUSALS: Final = ("22", "23", "27", "42804", "42883", "44", "54000", "P0")
 """SQLSTATE classes of what one row or value may cause (appendix A of PostgreSQL's manual)."""
+
+
+def files(_url: URL) -> Sequence[Path]:
+    """None that we could see."""
+    return ()
 
 
 def place(url: URL) -> str:

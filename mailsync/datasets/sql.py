@@ -23,6 +23,7 @@ from typing import Any
 from mailsync.core.filters import Applied
 from mailsync.core.model import Etag, Fields, Key
 from mailsync.datasets.base import Change, Field, Newcomer, Outcome, Reference, Unreadable, Write
+from mailsync.datasets.gates import status_gate
 from mailsync.datasets.sqldatabase import PATIENCE, SqlDatabase
 from mailsync.datasets.sqlengine import Row
 from mailsync.datasets.sqlkeys import key_text
@@ -58,6 +59,7 @@ class SqlTable:
         """
         self.database = SqlDatabase(database, patience) if isinstance(database, str) else database
         self._engine = self.database.engine
+        self.gate: bytes | None = None
         self._place = f"table {table} of {self.database.place}"
         self._reflect = partial(self.database.reflect, table, keys, key)
         self._take(self._reflect())
@@ -76,11 +78,20 @@ class SqlTable:
         self.fields: Mapping[str, Field] | None = shape.held
         self.key = shape.key
 
+    def still(self, gate: bytes) -> bytes | None:
+        """The gate if nothing in the database has changed since; None: something may have."""
+        return gate if gate == self._gate() else None
+
+    def _gate(self) -> bytes | None:
+        return status_gate(self.database.files, (str(self.shape.name), self.key))
+
     def changes(self, known: Mapping[Key, Etag | None]) -> Iterator[Change | Unreadable]:
         """Everything that differs from ``known``, in one consistent view of the table.
 
         While the iterator is being consumed, other programs' commits may have to wait.
         """
+        self.gate = None
+        gate = self._gate()
         with self._explaining(), self._connection() as connection:
             cursor = connection.cursor()
             for statement in self._engine.BEGIN_READING:
@@ -95,6 +106,7 @@ class SqlTable:
         with self._explaining():
             for keys in comparison.rest():
                 yield from self._vanished(keys)
+        self.gate = gate
 
     def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
         """The next free numbers, or with shared keys the keys that are among the fields.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final, Protocol, cast
 from warnings import catch_warnings
 
@@ -48,6 +49,11 @@ class SqlDatabase:
         self._look: ExitStack | None = None
         self._silence: MailsyncError | None = None
         self._pool = QueuePool(lambda: self.engine.connect(self._url, patience))
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Where the database is, if every commit shows by their statuses."""
+        return self.engine.files(self._url)
 
     @property
     def place(self) -> str:

@@ -10,6 +10,7 @@ import marshal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from sqlalchemy import URL, Engine
@@ -139,6 +140,10 @@ class EngineModule(Protocol):
         """A driver's connection to an existing database; a lock is waited for ``patience``
         seconds. Raises :class:`DatasetMissing`.
         """
+        ...
+
+    def files(self, url: URL) -> Sequence[Path]:
+        """Files of which every commit changes the status of one; empty: there are none."""
         ...
 
     def place(self, url: URL) -> str:

@@ -11,7 +11,7 @@ Rules
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -109,6 +109,12 @@ def database_file(url: URL) -> Path:
     if not url.database or url.database == ":memory:" or url.query:
         raise BadConfiguration(f"{url}: write sqlite:///FILE, or sqlite:////FILE from the root")
     return Path(url.database)
+
+
+def files(url: URL) -> Sequence[Path]:
+    """Every commit changes one of these (sqlite.org/fileformat2, 4)."""
+    path = database_file(url)
+    return path, path.with_name(f"{path.name}-wal")
 
 
 def place(url: URL) -> str:

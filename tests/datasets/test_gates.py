@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -11,17 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailsync.core.model import Etag
-from mailsync.datasets import csvtext
-from mailsync.datasets.base import Change
+from mailsync.core.model import Etag, Guid
+from mailsync.datasets import csvtext, gates
+from mailsync.datasets.base import Change, Write
 from mailsync.datasets.contentline import Malformed
 from mailsync.datasets.csvfile import CsvFile
 from mailsync.datasets.csvtext import Line, Read, Table, nothing_more
 from mailsync.datasets.files import utc_now
 from mailsync.datasets.gates import Watched
+from mailsync.datasets.sql import SqlTable
 from mailsync.datasets.sqlkeys import key_text
 from mailsync.errors import DatasetBusy
 
+GUID = Guid(bytes(16))
 TEXT = b"no,name\n1,a\n2,b\n"
 
 
@@ -136,6 +141,70 @@ def test_known_rows_and_strangers_come_from_one_reading(tmp_path: Path) -> None:
     [gone] = dataset.changes({**known, key_text(["3"]): None})
     assert gone == Change(key_text(["3"]), None, None)
 
+
+# --- a database of one file ------------------------------------------------------------------
+
+
+@pytest.fixture(params=["WAL", "DELETE"])
+def user(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[sqlite3.Connection]:
+    """Somebody who has the database open all the time."""
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {request.param}")
+        connection.execute("CREATE TABLE t (no TEXT PRIMARY KEY, name TEXT)")
+        connection.execute("CREATE TABLE other (no TEXT PRIMARY KEY, name TEXT)")
+        connection.execute("INSERT INTO t VALUES ('1', 'a')")
+        yield connection
+
+
+def table_at(path: Path, name: str = "t") -> SqlTable:
+    return SqlTable(f"sqlite:///{path}", name)
+
+
+def test_a_database_passes_until_somebody_commits(
+    tmp_path: Path, user: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates, "RACY", -(10**15))  # as if everything had happened long ago
+    path = tmp_path / "a.db"
+    commits = [
+        "UPDATE t SET name = 'b'",
+        "PRAGMA wal_checkpoint(TRUNCATE); DELETE FROM t",
+        "BEGIN; INSERT INTO t VALUES ('2', 'c'); COMMIT",
+        "",
+        "INSERT INTO other VALUES ('4', 'e')",
+    ]
+    for statements in commits:
+        table = table_at(path)
+        known = {one.key: one.etag for one in table.changes({}) if isinstance(one, Change)}
+        table.close()
+        table = table_at(path)
+        assert list(table.changes(known)) == []
+        gate = table.gate
+        assert gate is not None
+        assert table.still(gate) == gate
+        assert table_at(path, "other").still(gate) is None
+        user.execute("SELECT * FROM t").fetchall()
+        user.executescript("BEGIN; SELECT * FROM t; ROLLBACK")
+        assert table.still(gate) == gate
+        wait_for_the_next_moment(path)
+        for log in path.parent.glob("*-wal"):
+            wait_for_the_next_moment(log)
+        user.executescript(statements)
+        if not statements:  # we write
+            table.apply([Write(GUID, key_text(["3"]), None, {"no": "3", "name": "d"})])
+        assert table.still(gate) is None
+        table.close()
+
+
+def test_a_database_written_to_just_now_has_no_gate(
+    tmp_path: Path, user: sqlite3.Connection
+) -> None:
+    table = table_at(tmp_path / "a.db")
+    list(table.changes({}))
+    assert table.gate is None
+    table.close()
+
+
+# --- a text in pieces ------------------------------------------------------------------------
 
 pieces = st.lists(
     st.sampled_from(['1,"', "1,a", "2,", "3", '"', '""', ",", "b", "\n", "\r", "\r\n"]), max_size=12
