@@ -27,6 +27,7 @@ from mailsync.cycle.sending import MailNotTaken
 from mailsync.cycle.site import Site
 from mailsync.daemon import service as module
 from mailsync.daemon import watching
+from mailsync.daemon.linking import Lines, Linking
 from mailsync.daemon.service import (
     DUE,
     Daemon,
@@ -38,6 +39,7 @@ from mailsync.daemon.service import (
 from mailsync.daemon.signals import heard
 from mailsync.errors import BadBundle, DatasetMissing, Locked, LoginRefused, Unreachable
 from tests.cycle.sites import HOUR, Sites, pair
+from tests.cycle.test_direct import Line
 
 GUARD_SECONDS = 60
 """Whatever hangs is broken; nothing here takes as long."""
@@ -423,3 +425,69 @@ async def test_more_mails_go_as_soon_as_the_provider_allows(tmp_path: Path, told
     sites.clock.now = daemon._goes_on_at
     await daemon._cycle(site)
     assert len(sites.network.in_transit) == 2
+
+
+# --- links ---------------------------------------------------------------------------------
+
+
+class EndlessLinks(Linking):
+    """Links to whoever the test says; nothing is connected."""
+
+    async def run(self, lines: Lines) -> None:
+        self._note_called("")
+        await asyncio.Event().wait()
+
+
+class BrokenLinks(Linking):
+    async def run(self, lines: Lines) -> None:
+        self._note_called("")
+        raise ZeroDivisionError
+
+
+async def served(daemon: Daemon, site: Site, claim: Callable[[], object]) -> None:
+    working = asyncio.create_task(daemon.work(site))
+    async with asyncio.timeout(GUARD_SECONDS):
+        while not claim():
+            assert not working.done(), working.result()
+            await asyncio.sleep(0.01)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+
+
+async def test_what_a_link_brings_is_served_between_two_polls_without_a_look_at_the_mail(
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "Linking", EndlessLinks)
+    sites = pair(tmp_path, 'poll = "12h"\nlink_poll = "1s"')
+    site, line = sites.sites["alice"], Line(sites)
+    box = Box()
+    site.carrier = BoxCarrier(box)  # type: ignore[assignment]
+    daemon = told.daemon()
+
+    def linked() -> bool:
+        """Once the first cycle is over the link comes up."""
+        if daemon._linking is not None and box.entered and "bob" not in site.direct:
+            site.direct["bob"] = {"tcp": line}
+            sites.rows("alice")[Key("1")] = {"name": "Ada"}
+            daemon._linking.news.set()
+        return bool(line.sent)
+
+    await served(daemon, site, linked)
+    assert box.entered <= 2  # the first cycle's look, and the watch between the cycles
+    assert told.cycles[-1].peers["bob"].sent.others["tcp"].containers == 1
+    assert box_network(site) == []
+
+
+def box_network(site: Site) -> list[object]:
+    assert isinstance(site.carrier, BoxCarrier)
+    return list(site.carrier.network.in_transit)
+
+
+async def test_a_defect_in_links_costs_no_cycle(
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "Linking", BrokenLinks)
+    sites = pair(tmp_path, 'poll = "1s"')
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    await served(told.daemon(), sites.sites["alice"], lambda: told.cycles and told.lines)
+    assert told.lines == ["links ended: ZeroDivisionError: "]

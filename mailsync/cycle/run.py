@@ -186,9 +186,9 @@ async def _send(site: Site, extent: Extent, report: Report) -> None:
     going = {name: kinds for name, kinds in chosen.items() if kinds}
     while going:
         mailing = [name for name, kinds in going.items() if kinds[0] == "mail"]
-        done = (
-            set(mailing) if mailing and await _send_mails(site, mailing, extent, report) else set()
-        )
+        done = set[str]()
+        if mailing and await _send_mails(site, mailing, extent, report):
+            done.update(mailing)
         for name in going.keys() - set(mailing):
             if await _send_directly(site, name, going[name][0], extent, report):
                 done.add(name)

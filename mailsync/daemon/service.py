@@ -51,6 +51,8 @@ WAKE_SECONDS_MIN: Final = 1.0
 LOCK_SECONDS: Final = 600.0
 """How long a cycle waits for another process to release the store."""
 LOCK_POLL_SECONDS: Final = 0.2
+DEFECT_SECONDS: Final = 60.0
+"""Links that ended by a defect of ours are begun anew after so long."""
 
 DUE: Final = Extent(due_by=0)
 """A cycle that hands over only what is due by now."""
@@ -114,7 +116,7 @@ class Daemon:
             site.direct.clear()
         watch = Watch(site)
         self._linking = Linking(site, self.hear)
-        links = asyncio.create_task(self._linking.run(self.lines or configured(site.settings)))
+        links = asyncio.create_task(self._keep_links(site, self._linking))
         try:
             await self._linking.called()
             while not self._reload.is_set():
@@ -125,6 +127,18 @@ class Daemon:
             links.cancel()
             await asyncio.gather(links, return_exceptions=True)
             await watch.close()
+
+    async def _keep_links(self, site: Site, linking: Linking) -> None:
+        """Raises Unreachable if links are all there is to serve, and nobody can call."""
+        while True:
+            try:
+                await linking.run(self.lines or configured(site.settings))
+            except MailsyncError:
+                raise
+            except Exception as error:  # noqa: BLE001  a defect must not end the service
+                _log.info("links ended", exc_info=True)
+                self.tell(f"links ended: {type(error).__name__}: {_one_line(str(error))}")
+            await asyncio.sleep(DEFECT_SECONDS)
 
     async def _cycle(self, site: Site) -> None:
         """Everything that is due."""

@@ -17,7 +17,7 @@ from tests.end_to_end.exchange import SYNCS, Exchange, contents
 from tests.end_to_end.site_directory import SiteDirectory, eventually
 
 OFTEN = 'link_poll = "1s"'
-MIXED_STEPS = 8
+MIXED_STEPS = 6
 Pair = tuple[SiteDirectory, SiteDirectory]
 
 
