@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import apply as apply_benchmark
 from benchmarks import bytes as bytes_benchmark
-from benchmarks import csvfiles, joining, load, two_sites
+from benchmarks import csvfiles, handheld, joining, load, two_sites
 from benchmarks import detect as detect_benchmark
 from benchmarks import verify as verify_benchmark
 from benchmarks.material import KINDS, Edit, Material, carry_out, generated, legislators
@@ -241,3 +241,15 @@ def test_equality_is_proven_and_mended_within_its_bounds(
     assert (damaged["found"], damaged["equal"]) == (10, True)
     assert damaged["mails"] == {"alice": 2, "bob": 2}
     assert damaged["beyond_records"] <= 2_000
+
+
+def test_a_small_device_is_measured_by_processes_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(handheld, "VDIRSYNCER", tmp_path / "none")
+    handheld.main(["--cards", "3", "--rounds", "1", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert all(value > 0 for value in found.values())
+    assert found["--version: x python -c pass"] < found["status: x python -c pass"]
+    assert found["--version: MiB"] < found["status: MiB"]
+    assert "daemon at rest: MiB" in found
