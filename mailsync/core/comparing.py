@@ -23,6 +23,7 @@ from mailsync.core.merge import subject_of
 from mailsync.core.model import Absent, Entry, Link, Record, RecordId, is_alive
 from mailsync.core.proofs import Digest
 from mailsync.core.strict_cbor import encode
+from mailsync.core.terms import EVERY_ACT, Terms
 
 _TAG_SIZE: Final = 4
 _DIGEST_SIZE: Final = 16
@@ -38,9 +39,18 @@ class Summary(NamedTuple):
     elements: array[int]
 
 
-def left_out(link: Link) -> frozenset[str]:  # noqa: ARG001  for the terms to come
+def left_out(link: Link) -> frozenset[str]:
     """Datasets that need not be the same at both ends, by what our configuration lets pass."""
-    return frozenset()
+    return frozenset(
+        name
+        for name, terms in link.terms.items()
+        if not (terms.sends and terms.takes) or terms.keeps or _is_restricted(terms)
+    )
+
+
+def _is_restricted(terms: Terms) -> bool:
+    """May the peer not write everything?"""
+    return terms.granted is not None or terms.allowed != EVERY_ACT
 
 
 def shared(link: Link, record: Record) -> Mapping[str, Entry] | None:

@@ -253,7 +253,13 @@ def said_in_reply(reply: Reply) -> Proof | None:
 
 def mended(reply: Reply) -> Reply:
     """The reply once what the peer lacks is due to it."""
-    return replace(reply, lacking=None, mended=True, due=True)
+    return replace(reply, lacking=None, mended=True, due=True, sketch=b"")
+
+
+def forgotten(reply: Reply, now: int) -> Reply:
+    """The reply without a sketch of which nobody asks for more any longer."""
+    is_old = reply.at + ASKED_MAX * PATIENCE_MAX <= now
+    return replace(reply, sketch=b"") if is_old and not reply.due else reply
 
 
 def answered(reply: Reply) -> Reply:

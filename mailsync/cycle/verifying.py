@@ -88,8 +88,12 @@ def hear(transaction: Transaction, link: Link, bundle: Bundle) -> None:
 def verify(site: Site, report: Report) -> None:
     """Whatever can be found out now; what is to be said then is said by ``proofs_due``."""
     _begin_regular(site)
-    _look_through(site, report)
-    for peer in site.peers.values():
+    with site.store.transaction() as transaction:
+        asking = transaction.proofs.peers()
+    peers = [peer for name, peer in site.peers.items() if name in asking]
+    if peers:
+        _look_through(site, report)
+    for peer in peers:
         with site.store.transaction() as transaction:
             if _is_ready(site, transaction, peer, report):
                 _look_into(site, transaction, peer)
@@ -211,6 +215,8 @@ def _reply(site: Site, transaction: Transaction, peer: Peer) -> None:
         again = findings.lacked(reply, link, transaction.records.each())
         _send_again(transaction, links, peer, again, now)
         reply = proving.mended(reply)
+    else:
+        reply = proving.forgotten(reply, now)
     if reply != kept.reply:
         transaction.proofs.save(peer.name, replace(kept, reply=reply))
 

@@ -14,6 +14,7 @@ from mailsync.store.statements import Session, Statement, parameters
 
 _proof = schema.proof.c
 _GET = Statement(select(_proof.inquiry, _proof.reply).where(_proof.peer == bindparam("peer")))
+_PEERS = Statement(select(_proof.peer))
 _new = postgresql.insert(schema.proof).values(parameters(schema.proof))
 _SAVE = Statement(
     _new.on_conflict_do_update(
@@ -37,6 +38,10 @@ class Proofs:
     def __init__(self, session: Session) -> None:
         """Within the session's open transaction."""
         self._session = session
+
+    def peers(self) -> frozenset[str]:
+        """Who ever asked or was asked something."""
+        return frozenset(peer for (peer,) in self._session.rows(_PEERS))
 
     def get(self, peer: str) -> Proving:
         """Where questions stand with the peer."""

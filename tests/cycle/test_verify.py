@@ -327,3 +327,63 @@ def test_a_site_restored_meanwhile_does_not_answer_with_what_it_was(tmp_path: Pa
     found = finding(sites, "alice", "bob")
     assert found is None or found.equal
     assert sites.contents("alice") == sites.contents("bob")
+
+
+def some_for_bob(directory: Path, lines: str) -> Sites:
+    """Alice lets Bob have some of her records."""
+    sites = Sites(directory)
+    sites.add("alice", {"bob": ""}, section=lines)
+    sites.add("bob", {"alice": ""})
+    for number in range(20):
+        note = "secret" if number % 2 else "open"
+        sites.rows("alice")[Key(f"k{number}")] = {"name": f"person {number}", "note": note}
+    settle(sites)
+    return sites
+
+
+@pytest.mark.parametrize("asker", ["alice", "bob"])
+def test_what_is_not_for_the_peer_is_no_difference(tmp_path: Path, asker: str) -> None:
+    sites = some_for_bob(tmp_path, "send = { where = \"note <> 'secret'\" }")
+    assert len(sites.rows("bob")) == 10
+    edit(sites, "alice", "person 2", "secret")
+    edit(sites, "alice", "person 3", "open now")
+    settle(sites)
+    ask(sites, asker, other_than(asker))
+    settle(sites)
+    found = finding(sites, asker, other_than(asker))
+    assert found is not None
+    assert (found.equal, found.differing, found.without) == (True, 0, ())
+    lose(sites, "bob", records(sites, "bob")["person 4"])
+    alter(sites, "bob", "person 6", "zz")
+    ask(sites, asker, other_than(asker), repair=True)
+    settle(sites)
+    found = finding(sites, asker, other_than(asker))
+    assert found is not None
+    assert (found.equal, found.differing) == (False, 2)
+    assert len(sites.rows("bob")) == 10
+    assert {"person 4", "person 3"} <= {row["name"] for row in sites.rows("bob").values()}
+    assert "secret" not in {row["note"] for row in sites.rows("bob").values()}
+    ask(sites, asker, other_than(asker))
+    settle(sites)
+    found = finding(sites, asker, other_than(asker))
+    assert found is not None
+    assert found.equal
+
+
+@pytest.mark.parametrize("asker", ["alice", "bob"])
+@pytest.mark.parametrize(
+    "lines",
+    ['direction = "send"', 'direction = "receive"', 'allow = ["insert"]', 'on_leave = "keep"'],
+)
+def test_what_need_not_be_the_same_is_left_out_and_named(
+    tmp_path: Path, asker: str, lines: str
+) -> None:
+    sites = some_for_bob(tmp_path, lines)
+    for name in ("alice", "bob"):
+        sites.rows(name)[Key("own")] = {"name": f"of {name}", "note": "o"}
+    settle(sites)
+    ask(sites, asker, other_than(asker))
+    settle(sites)
+    found = finding(sites, asker, other_than(asker))
+    assert found is not None
+    assert (found.equal, found.without) == (True, ("people",))
