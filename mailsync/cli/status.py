@@ -168,6 +168,7 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
             silent=link.silent,
             stale=link.stale,
             **_differing(link),
+            policies=[one._asdict() for one in link.differing],
             reason=link.refusal,
             proof=_proof(link.proof),
             asking=_inquiry(link.asking),

@@ -15,14 +15,13 @@ from dataclasses import replace
 from typing import Final
 
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import delete_note, killed, newest_dot, note_id, revived
+from mailsync.core.merge import Note, delete_note, killed, newest_dot, note_id, revived
 from mailsync.core.model import (
     ABSENT,
     Absent,
     Dot,
     Entry,
     Guid,
-    Note,
     Record,
     RecordId,
     Sighting,

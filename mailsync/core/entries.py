@@ -145,6 +145,10 @@ class Woven(Mapping[str, Entry]):
             }
         return self._entries
 
+    def writer_of(self, name: str) -> Dot:
+        """The write that a field is of."""
+        return self.dots[self.marks[self.names.index(name)] // DOT_STEP]
+
     def rewritten(self, fields: Fields, dot: Dot) -> Woven:
         """The entries after a write of these fields, all of which are there."""
         contents, marks = list(self.contents), list(self.marks)

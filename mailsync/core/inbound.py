@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from mailsync.core.agreement import Agreement
 from mailsync.core.delivery import (
     MEMORY_LIMIT,
     confirm,
@@ -227,6 +228,7 @@ def _take_all(
         lacking=frozenset(intake.lacking),
         refusing=frozenset(intake.refused),
         denying=with_denied(frozenset(intake.denying), frozenset(intake.denied)),
+        agreement=_heard_of(link, bundle) if newest else link.agreement,
     )
     if bundle.manifest is not None and newest:
         take_manifest(ledger, link, bundle.manifest)
@@ -283,6 +285,12 @@ class _Intake:
     def _must_wait(self, item: Extraction | DeleteOrder) -> bool:
         """Of a record that is not here: may it be one we purged, or is it only a part?"""
         return self._link.stale or not (is_whole(item) or isinstance(item, DeleteOrder))
+
+
+def _heard_of(link: Link, bundle: Bundle) -> Agreement:
+    """What both say about conflicts, after the peer's newest bundle."""
+    told = bundle.policies
+    return link.agreement if told is None else link.agreement._replace(there=told)
 
 
 def _heard(link: Link, bundle: Bundle, cover: Positions) -> tuple[Mark, ...]:

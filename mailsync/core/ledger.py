@@ -17,11 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mailsync.core.desired import is_without_row
-from mailsync.core.merge import note_entries, note_id
+from mailsync.core.merge import Note, note_entries, note_id
 from mailsync.core.model import (
     CONFLICTS,
     Dot,
-    Note,
     Record,
     RecordId,
     Sighting,

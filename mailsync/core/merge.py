@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mailsync.core.model import (
@@ -27,12 +27,27 @@ from mailsync.core.model import (
     Dot,
     Entry,
     Guid,
-    Note,
     Record,
     RecordId,
+    Value,
     dots_of,
     same_value,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One conflict: a value (or a delete) that lost against an edit it had not seen."""
+
+    record: RecordId
+    field: str | None
+    """None: a delete lost against an edit."""
+    dot: Dot
+    """The losing write; for a delete, the newest write it killed."""
+    value: Value | Absent = ABSENT
+    winner: Value | Absent = ABSENT
+    beaten_by: Dot | None = None
+    """The write that won; None: it is not known here, or a delete lost."""
 
 
 class Loss(NamedTuple):

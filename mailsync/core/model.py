@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final, NamedTuple, NewType
 
+from mailsync.core.agreement import NOTHING_SAID, Agreement, Stances
 from mailsync.core.digests import Likeness, Word
 from mailsync.core.entries import ABSENT as ABSENT
 from mailsync.core.entries import Absent as Absent
@@ -224,6 +225,8 @@ class Bundle:
     request: Request | None = None
     answered: int | None = None
     """Number of the reader's request that this answers."""
+    policies: Stances | None = None
+    """What the sender says about conflicts, if that is news."""
 
     @property
     def items(self) -> tuple[Extraction | DeleteOrder, ...]:
@@ -317,23 +320,10 @@ class Link:
     asking: Asked | None = None
     """What we asked the peer for last, and what the peer asked us for."""
     asked: Asked | None = None
+    agreement: Agreement = NOTHING_SAID
+    """What both ends say about conflicts."""
     asked_at: int | None = None
     """When a question still open, full bundle or ``ask``, last went (milliseconds since 1970)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One conflict: a value (or a delete) that lost against an edit it had not seen."""
-
-    record: RecordId
-    field: str | None
-    """None: a delete lost against an edit."""
-    dot: Dot
-    """The losing write; for a delete, the newest write it killed."""
-    value: Value | Absent = ABSENT
-    winner: Value | Absent = ABSENT
-    beaten_by: Dot | None = None
-    """The write that won; None: it is not known here, or a delete lost."""
 
 
 def is_alive(entries: Mapping[str, Entry]) -> bool:

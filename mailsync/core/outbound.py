@@ -27,6 +27,7 @@ from functools import reduce
 from itertools import groupby
 from operator import itemgetter, or_
 
+from mailsync.core.agreement import Stances
 from mailsync.core.answering import said, to_say
 from mailsync.core.delivery import (
     acknowledgement,
@@ -171,7 +172,7 @@ def compose(
     counts as on its way. ``tag``: 32 random bits. ``abridge`` leaves out of an extraction record
     what the peer can add by itself.
     """
-    link = links[peer]
+    link, stances = _saying(ledger, links[peer])
     flying = in_flight(link, resend_before)
     deletes: list[DeleteOrder] = []
     extractions: list[Extraction] = []
@@ -205,8 +206,18 @@ def compose(
         ask=link.rejoin,
         request=asks,
         answered=answers,
+        policies=stances,
     )
     return bundle, said(sent(link, bundle, Positions.of(needs), now), bundle, now)
+
+
+def _saying(ledger: Ledger, link: Link) -> tuple[Link, Stances | None]:
+    """What the bundle says of our policies, and the link once it does."""
+    stances = link.agreement.to_say(link.acked_last.top if link.acked_last else 0)
+    if link.agreement.is_news():
+        ledger.advance()  # so the marks tell which bundles say it
+        link = replace(link, agreement=link.agreement.saying(ledger.site.position))
+    return link, stances
 
 
 def is_due(link: Link, pending: Positions, *, resend_before: int, owed_before: int) -> bool:

@@ -37,7 +37,7 @@ from mailsync.core.decisions import (
     write,
 )
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import Loss, dots_of_deletes, field_note, killed, note_id
+from mailsync.core.merge import Loss, Note, dots_of_deletes, field_note, killed, note_id
 from mailsync.core.model import (
     ABSENT,
     CONFLICTS,
@@ -45,7 +45,6 @@ from mailsync.core.model import (
     Dot,
     Entry,
     Fields,
-    Note,
     Record,
     RecordId,
     Sighting,
@@ -220,7 +219,8 @@ def _of_record(ledger: Ledger, policy: Policy, record: Record) -> Iterator[tuple
     """Writes of ours that others replaced just now and that notes said to have lost before."""
     before = ledger.before(record.id)
     for name, entry in (before.entries if before is not None else {}).items():
-        if entry.dot.site != ledger.site.number or record.entries[name].dot == entry.dot:
+        now = record.entries.get(name)
+        if entry.dot.site != ledger.site.number or now is None or now.dot == entry.dot:
             continue
         noted = ledger.get(note_id(Note(record.id, name, entry.dot)))
         note = None if noted is None else note_of(noted)
@@ -236,7 +236,9 @@ def _is_ours(ledger: Ledger, policies: Policies, noted: Record, note: Note) -> b
         return False
     record, before = ledger.get(note.record), ledger.before(note.record)
     standing = None if record is None else record.entries.get(note.field)
-    if record is None or standing is None or not is_alive(record.entries):
+    if record is None or standing is None:
+        return False
+    if record.withdrawn or not is_alive(record.entries):
         return False
     if standing.dot.site == ledger.site.number:
         return False  # it stands, or we replaced it
@@ -254,11 +256,11 @@ def _settle(
     assert record is not None  # noqa: S101 - see _is_ours
     assert note.field is not None  # noqa: S101
     standing, way = record.entries[note.field], _decides(policies, note)
-    value = note.value
+    value = _lost_value(ledger, note)
     if not isinstance(way, Way):
         assert way is not None  # noqa: S101
         try:
-            value = way(_dispute(note, standing, record))
+            value = way(_dispute(note, value, standing, record))
         except Undecided as problem:
             write(ledger, noted, WAITS, str(problem), stroke)
             return str(problem)
@@ -269,16 +271,23 @@ def _settle(
         other = ledger.get(note_id(overruled))
         if not isinstance(way, Way) and other is not None:
             close(ledger, other, DECIDED, stroke)  # the routine has seen it: it is no loss
-    how = RESTORED if same_value(value, note.value) else DECIDED
+    how = RESTORED if same_value(value, _lost_value(ledger, note)) else DECIDED
     close(ledger, noted, KEPT if same_value(value, standing.value) else how, stroke)
     return None
 
 
-def _dispute(note: Note, standing: Entry, record: Record) -> Dispute:
+def _lost_value(ledger: Ledger, note: Note) -> Value | Absent:
+    """What we wrote: as we know it, whatever others say; if we no longer do, as they say it."""
+    before = ledger.before(note.record)
+    stood = None if before is None or note.field is None else before.entries.get(note.field)
+    return stood.value if stood is not None and stood.dot == note.dot else note.value
+
+
+def _dispute(note: Note, lost: Value | Absent, standing: Entry, record: Record) -> Dispute:
     return Dispute(
         note.record.dataset,
         note.field or "",
-        Side(note.value, note.dot.site, note.dot.stamp),
+        Side(lost, note.dot.site, note.dot.stamp),
         Side(standing.value, standing.dot.site, standing.dot.stamp),
         merged_fields(record) or {},
     )

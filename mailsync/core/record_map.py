@@ -29,7 +29,7 @@ from dataclasses import replace
 from mailsync.core.desired import desired_fields
 from mailsync.core.entries import as_woven, woven
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import Loss, delete_note, field_note, newest_dot, revived
+from mailsync.core.merge import Loss, Note, delete_note, field_note, newest_dot, revived
 from mailsync.core.model import (
     ABSENT,
     NO_MARKER,
@@ -40,7 +40,6 @@ from mailsync.core.model import (
     Guid,
     Key,
     NoMarker,
-    Note,
     Record,
     Sighting,
     is_alive,

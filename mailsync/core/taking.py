@@ -29,6 +29,7 @@ from mailsync.core.delivery import (
 )
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import (
+    Note,
     delete_note,
     field_note,
     join,
@@ -45,7 +46,6 @@ from mailsync.core.model import (
     Entry,
     Extraction,
     Link,
-    Note,
     Reason,
     Record,
     RecordId,

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mailsync.core.decisions import revive
+from mailsync.core.entries import Woven
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import killed
 from mailsync.core.model import (
@@ -33,6 +34,7 @@ from mailsync.core.model import (
     dots_of,
     is_alive,
     same_value,
+    values_of,
 )
 
 
@@ -58,7 +60,7 @@ class Former:
     record: RecordId
     change: Change
     fields: Mapping[str, Before]
-    """Of an insert, one field for each write: there was nothing before."""
+    """Of an insert only the writes that made it, each under a number: there was nothing before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +76,26 @@ class Undone:
 
 
 def changed(ledger: Ledger) -> Iterator[Former]:
-    """What the ledger's transaction changes."""
+    """What the ledger's transaction changes. The records must be loaded, or it takes long."""
     for record in ledger.changed.values():
-        before = ledger.before(record.id)
-        if record.dataset == CONFLICTS or (before is not None and before.entries is record.entries):
-            continue
-        former = _changed(before, record)
-        if former is not None:
-            yield former
+        if record.dataset != CONFLICTS:
+            former = _changed(ledger.before(record.id), record)
+            if former is not None:
+                yield former
+
+
+def edited(ledger: Ledger) -> Iterator[Former]:
+    """What it changes in records that were there before: a new one has a single ancestor."""
+    for record in ledger.changed.values():
+        if record.dataset != CONFLICTS and len(record.context) > 1:
+            former = _changed(ledger.before(record.id), record)
+            if former is not None and former.change is Change.EDITED:
+                yield former
 
 
 def _changed(before: Record | None, record: Record) -> Former | None:
+    if before is not None and before.entries is record.entries:
+        return None
     lived = before is not None and is_alive(before.entries)
     if not is_alive(record.entries):
         if not lived:
@@ -92,16 +103,20 @@ def _changed(before: Record | None, record: Record) -> Former | None:
         fields = {name: Before(one.value, one.dot) for name, one in record.entries.items()}
         return Former(record.id, Change.DELETED, fields)
     if before is None or not lived:
-        names = {entry.dot: name for name, entry in record.entries.items()}
-        fields = {name: Before(ABSENT, dot) for dot, name in names.items()}
+        dots = enumerate(sorted(dots_of(record.entries)))
+        fields = {str(number): Before(ABSENT, dot) for number, dot in dots}
         return Former(record.id, Change.INSERTED, fields)
-    fields = {}
-    for name, entry in record.entries.items():
-        old = before.entries.get(name)
-        value = ABSENT if old is None else old.value
-        if (old is None or old.dot != entry.dot) and not same_value(value, entry.value):
-            fields[name] = Before(value, entry.dot)
+    old, new = values_of(before.entries), values_of(record.entries)
+    fields = {
+        name: Before(old.get(name, ABSENT), _writer_of(record.entries, name))
+        for name in record.entries
+        if not same_value(old.get(name, ABSENT), new.get(name, ABSENT))
+    }
     return Former(record.id, Change.EDITED, fields) if fields else None
+
+
+def _writer_of(entries: Mapping[str, Entry], name: str) -> Dot:
+    return entries.writer_of(name) if isinstance(entries, Woven) else entries[name].dot
 
 
 def undo(ledger: Ledger, former: Former, stroke: Dot) -> Undone:

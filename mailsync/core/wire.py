@@ -14,21 +14,22 @@ Rules
     noise    = size noise vector-noise*               see ``noise`` and ``vectors``
     body     = flags stream [stream] mark history [confirmed] [holes] cover [last] [lacking]
                [refused] [stripped] [held] [manifest] [full-seen] [words] [requests] [proofs]
-               [denied] form sections                 a sequence of CBOR scalars
+               [policies] [denied] form sections      a sequence of CBOR scalars
     stream   = generation nonce                       the sender's; the one acknowledged
     history  = count mark*
     confirmed, last = mark
     holes, cover = count (gap length)*                each interval: gap and length, less one
     refused  = count name*
     lacking, held, manifest, denied = count (name count guid*)*
-    words, requests                                   see ``words``
-    proofs   = count proof*                           see ``testimony``
+    words, requests, policies                         see ``words``
+    proofs                                            see ``testimony``
     sections = count section*                         form 1: rows, 2: columns; others are free
     section  = name count rows / columns              see ``rows`` and ``columns``
 
     flags    1 stream acknowledged  2 confirmed  4 holes     8 last         16 lacking
              32 refused             64 stripped  128 manifest 256 full-seen 512 an answer is needed
-             1024 words             2048 held    4096 requests 8192 proofs  32768 denied
+             1024 words             2048 held    4096 requests 8192 proofs  16384 policies
+             32768 denied
 
 What is optional is there if its flag is set. What stays the same from bundle to bundle stands at
 the beginning, and is found whole in the prior.
@@ -203,6 +204,7 @@ class _Flag(IntFlag):
     HELD = 2048
     REQUESTS = 4096
     PROOFS = 8192
+    POLICIES = 16384
     DENIED = 32768
 
 
@@ -226,6 +228,7 @@ def _flags_of(bundle: Bundle) -> _Flag:
         _Flag.HELD: bool(told.held),
         _Flag.REQUESTS: bundle.request is not None or bundle.answered is not None,
         _Flag.PROOFS: bool(bundle.proofs),
+        _Flag.POLICIES: bundle.policies is not None,
         _Flag.DENIED: bool(told.denied),
     }
     return _Flag(sum(flag for flag, is_there in there.items() if is_there))
@@ -245,15 +248,20 @@ class _BundleWriter(ProofWriter):
             self.listing(bundle.manifest)
         if bundle.full_seen is not None:
             self.number(bundle.full_seen, TAGS)
+        self._said(bundle, flags)
+        self._sections(bundle, form)
+
+    def _said(self, bundle: Bundle, flags: _Flag) -> None:
         if bundle.words:
             self.words(bundle.words)
         if _Flag.REQUESTS in flags:
             self.requests(bundle.request, bundle.answered)
         if bundle.proofs:
             self.proofs(bundle.proofs)
-        if told.denied:
-            self.listing(told.denied)
-        self._sections(bundle, form)
+        if bundle.policies is not None:
+            self.stances(bundle.policies)
+        if bundle.acknowledgement.denied:
+            self.listing(bundle.acknowledgement.denied)
 
     def _place(self, bundle: Bundle) -> None:
         self.mark(bundle.mark)
@@ -312,6 +320,7 @@ class _BundleReader(ProofReader):
         words = self.words() if _Flag.WORDS in flags else ()
         request, answered = self.requests() if _Flag.REQUESTS in flags else (None, None)
         proofs = self.proofs() if _Flag.PROOFS in flags else ()
+        policies = self.stances() if _Flag.POLICIES in flags else None
         if _Flag.DENIED in flags:
             told = replace(told, denied=self.listing())
         rows = self._sections()
@@ -331,6 +340,7 @@ class _BundleReader(ProofReader):
             proofs,
             request,
             answered,
+            policies,
         )
 
     def _told(self, flags: _Flag, stream: Stream | None) -> Acknowledgement:

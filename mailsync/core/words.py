@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from mailsync.core.agreement import Stances
 from mailsync.core.columns import ColumnReader, ColumnWriter
 from mailsync.core.digests import Digests, Matched, MoreDigests, Word
 from mailsync.core.model import Guid, RecordId
@@ -78,6 +79,13 @@ class WordWriter(ColumnWriter):
         if answered is not None:
             self.number(answered, TAGS)
 
+    def stances(self, stances: Stances) -> None:
+        """What is said about conflicts."""
+        self.count(len(stances))
+        for dataset, words in stances:
+            self.name(dataset)
+            self.name(words)
+
 
 class WordReader(ColumnReader):
     """Reads words, too."""
@@ -101,6 +109,10 @@ class WordReader(ColumnReader):
             raise BadFormat("a request or an answer was expected")
         request = self._request() if kind & _ASKS else None
         return request, self.number(TAGS) if kind & _ANSWERS else None
+
+    def stances(self) -> Stances:
+        """What is said about conflicts."""
+        return tuple((self.name(), self.name()) for _ in range(self.count()))
 
     def _request(self) -> Request:
         number, deletes = self.number(TAGS), self.number()

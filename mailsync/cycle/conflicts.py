@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailsync.core import decisions
-from mailsync.core.model import Absent, Note, Record, Value
+from mailsync.core.merge import Note
+from mailsync.core.model import Absent, Record, Value
 from mailsync.cycle.report import Report
 from mailsync.cycle.saving import save
 from mailsync.cycle.site import Site

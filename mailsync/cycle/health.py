@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from mailsync.core.agreement import Difference
 from mailsync.core.delivery import awaited_from, in_flight, is_pending, without
 from mailsync.core.model import CONFLICTS, Link, RecordId, is_alive
 from mailsync.core.positions import Gathering, Positions
@@ -68,6 +69,8 @@ class LinkHealth:
     """Datasets the peer offers that we do not take."""
     held: frozenset[RecordId]
     """Records that wait at the peer, for its datasets do not take them."""
+    differing: tuple[Difference, ...]
+    """Datasets whose policies about conflicts are others there."""
     proof: Finding | None
     """What was last found out of whether both hold the same."""
     asking: Asked | None
@@ -82,9 +85,8 @@ class LinkHealth:
     def troubled(self) -> bool:
         """Is there something an operator should look at?"""
         stuck = self.silent or self.stale or self.refusal
-        return bool(
-            stuck or self.refused or self.refusing or self.held or self.denied or self._differs
-        )
+        told = self.refused or self.refusing or self.held or self.denied or self.differing
+        return bool(stuck or told or self._differs)
 
     @property
     def _differs(self) -> bool:
@@ -115,6 +117,7 @@ class LinkHealth:
         if self.asked is not None:
             yield f"{self.peer} asked us {_told(self.asked)}."
         yield from self._rights()
+        yield from self._disagreements()
 
     def _rights(self) -> Iterator[str]:
         """What was refused for want of them."""
@@ -127,6 +130,13 @@ class LinkHealth:
             yield (
                 f"What {self.peer} did to {_counted(count)} records of {name} was refused: it may "
                 "not write it here, and both differ; mailsync log tells which."
+            )
+
+    def _disagreements(self) -> Iterator[str]:
+        for name, here, there in self.differing:
+            yield (
+                f"{name} has the conflict policy {there} at {self.peer}, here {here}; "
+                f"it must be the same at all sites."
             )
 
     def _going(self) -> Iterator[str]:
@@ -219,6 +229,7 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
         refused=link.refused,
         refusing=link.refusing,
         held=link.held,
+        differing=tuple(link.agreement.differences(link.datasets)),
         proof=last_proof(transaction, link.peer),
         asking=link.asking,
         asked=link.asked,

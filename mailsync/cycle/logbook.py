@@ -62,3 +62,12 @@ def _in_words(bundle: Bundle, counted: str) -> str:
     if not bundle.extractions and not bundle.deletes:
         return "an acknowledgement"
     return counted
+
+
+def log_disagreement(transaction: Transaction, before: Link, link: Link, now: int) -> None:
+    """The peer's policies are others than they were, and others than ours."""
+    if link.agreement == before.agreement:
+        return
+    for name, here, there in link.agreement.differences(link.datasets):
+        words = f"{name}: its conflict policy is {there}, here it is {here}"
+        transaction.history.log(Event(now, "policies differ", link.peer, None, words))

@@ -6,7 +6,8 @@ gives up leaves the newest value standing and its reason in the note, for people
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Final, cast
 
 from mailsync.config import DatasetSettings
 from mailsync.core import policies
+from mailsync.core.agreement import DEFAULTS, WORDS_MAX, Stances
 from mailsync.core.decisions import note_of
 from mailsync.core.fitness import unfit
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import ABSENT, Absent, Fields, Value
-from mailsync.core.policies import Decide, Deletes, Dispute, Policy, Undecided, Way
+from mailsync.core.policies import EVERY_FIELD, Decide, Deletes, Dispute, Policy, Undecided, Way
 from mailsync.errors import BadConfiguration
 from mailsync.routines import RoutineFailed, read_routines, routine
 from mailsync.store.history import Event
@@ -66,6 +68,28 @@ def policies_of(
     return found
 
 
+def stances(sections: Mapping[str, DatasetSettings], names: Collection[str]) -> Stances:
+    """What peers are told of these datasets' policies: those that are not the defaults."""
+    found = {name: _in_words(sections[name]) for name in sorted(names)}
+    return tuple((name, words) for name, words in found.items() if words != DEFAULTS)
+
+
+def _in_words(section: DatasetSettings) -> str:
+    """A dataset's policies, the same wherever they are the same; of routines their names alone."""
+    fields = {name: _plain(policy) for name, policy in section.conflict.items()}
+    others = fields.pop(EVERY_FIELD)
+    told = [f"{name} {policy}" for name, policy in sorted(fields.items()) if policy != others]
+    words = ", ".join([others, *told, section.delete_conflict])
+    if len(words.encode()) <= WORDS_MAX and words.isprintable():
+        return words
+    return f"policy {hashlib.sha256(words.encode()).hexdigest()[:16]}"
+
+
+def _plain(policy: str) -> str:
+    kind, _, place = policy.partition(":")
+    return f"routine:{Path(place).name}" if kind == "routine" else policy
+
+
 def settle(
     found: Mapping[str, Policy],
     transaction: Transaction,
@@ -78,7 +102,10 @@ def settle(
 
     ``writer``: see :func:`mailsync.core.policies.due`.
     """
-    due = policies.due(ledger, found, writer) if found else None
+    if not found:
+        return
+    transaction.records.fetch(ledger.changed)
+    due = policies.due(ledger, found, writer)
     if not due:
         return
     undecided = policies.decide(ledger, found, due, ledger.stroke(now, bits(32)))
@@ -88,6 +115,12 @@ def settle(
         if note is not None:
             words = f"{note.record.dataset} {note.field}: {reason}; the newest value stands"
             transaction.history.log(Event(now, "undecided", "", bytes(note.record.guid), words))
+
+
+def routines_of(section: DatasetSettings) -> list[str]:
+    """The routines that decide about conflicts, ``FILE:NAME``."""
+    parts = (policy.partition(":") for policy in section.conflict.values())
+    return sorted({place for kind, _, place in parts if kind == "routine"})
 
 
 def load_routine(place: str) -> Callable[..., object]:

@@ -26,7 +26,7 @@ from mailsync.core.preface import read as preface_of
 from mailsync.cycle import asking, matching, pairing, verifying
 from mailsync.cycle.budget import day_of
 from mailsync.cycle.holding import log_held
-from mailsync.cycle.logbook import log_confirmed, log_received
+from mailsync.cycle.logbook import log_confirmed, log_disagreement, log_received
 from mailsync.cycle.minting import go_ahead, without_namesakes
 from mailsync.cycle.partly import forget_parts, owe_receipt, send_missing
 from mailsync.cycle.report import Report
@@ -291,6 +291,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         if not waiting.before:
             link = asking.hear(transaction, link, bundle, report, now)
         log_held(transaction, links[waiting.peer], link, now)
+        log_disagreement(transaction, links[waiting.peer], link, now)
         if link.acked != links[waiting.peer].acked:
             transaction.warnings.drop(f"route {waiting.peer}")
             forget_parts(transaction, waiting.peer, link.acked)

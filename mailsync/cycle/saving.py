@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mailsync.core.ledger import Ledger
 from mailsync.core.policies import OUR_USERS
-from mailsync.core.undoing import changed
+from mailsync.core.undoing import changed, edited
 from mailsync.cycle.policies import settle
 from mailsync.cycle.site import Site
 from mailsync.store.transaction import Transaction
@@ -30,5 +30,6 @@ def save(
     writer = None if cause is None else cause.writer
     settle(site.policies, transaction, ledger, now, site.surroundings.bits, writer)
     if cause is not None:
-        transaction.formers.keep(changed(ledger), cause.bundle, now)
+        formers = edited(ledger) if cause.bundle is None else changed(ledger)
+        transaction.formers.keep(formers, cause.bundle, now)
     transaction.save(ledger, now)

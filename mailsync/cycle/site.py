@@ -23,7 +23,7 @@ from mailsync.cycle.filtering import terms_of
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.noting import Noted
-from mailsync.cycle.policies import policies_of
+from mailsync.cycle.policies import policies_of, stances
 from mailsync.datasets.base import Dataset, Reference
 from mailsync.datasets.mapped import unmapped
 from mailsync.errors import BadCard, MailsyncError
@@ -163,7 +163,9 @@ class Site:
         accepted = link.refusing & taken
         owe_since = 0 if accepted and link.owe_since is None else link.owe_since
         refusing = link.refusing - taken
-        return replace(link, datasets=names, terms=terms, refusing=refusing, owe_since=owe_since)
+        told = link.agreement._replace(here=stances(self.sections, names))
+        link = replace(link, terms=terms, agreement=told)
+        return replace(link, datasets=names, refusing=refusing, owe_since=owe_since)
 
     def said(self, dataset: str, peer: str) -> PeerTerms:
         """What the configuration says of what may pass between us and a peer."""

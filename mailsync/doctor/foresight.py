@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from mailsync.config import Settings
 from mailsync.cycle.groups import Memory, Opened, expand
+from mailsync.cycle.policies import load_routine, routines_of
 from mailsync.datasets.losses import losses, mistakes
 from mailsync.errors import (
     DatasetBusy,
@@ -44,6 +45,8 @@ def foresee(settings: Settings) -> Iterator[Foreseen]:
                     dataset = opened.open(name, section)
                     yield from (Foreseen(name, one, is_mistake=True) for one in mistakes(dataset))
                     yield from (Foreseen(name, one) for one in losses(dataset))
+                    for place in routines_of(section):
+                        load_routine(place)
                 except MailsyncError as problem:
                     yield _told(name, problem)
 

@@ -24,6 +24,7 @@ from mailsync.core.drift import Layout, drift
 from mailsync.core.model import Link
 from mailsync.cycle.drifting import is_of_column, layout_of, require_key, told
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand
+from mailsync.cycle.policies import stances
 from mailsync.cycle.site import accepted_peers
 from mailsync.datasets.base import Dataset, Unreadable
 from mailsync.datasets.losses import mistakes
@@ -276,6 +277,28 @@ def silence(settings: Settings, chosen: frozenset[str]) -> Iterator[Finding]:
     for name in settings.peers:
         if name in chosen:
             yield _silence(f"peer {name}", links.get(name))
+            yield from _disagreements(settings, links.get(name))
+
+
+def _disagreements(settings: Settings, link: Link | None) -> Iterator[Finding]:
+    """Are conflicts settled in the same way at both ends?"""
+    if link is None or link.agreement.there is None:
+        return
+    chosen = settings.peers[link.peer].datasets
+    told = {name for name, _ in link.agreement.there if settings.section_of(name)}
+    whole = {name for name, section in settings.datasets.items() if not section.is_group}
+    sections = {
+        name: settings.datasets[settings.section_of(name)]
+        for name in told | whole
+        if chosen is None or {name, settings.section_of(name)} & set(chosen)
+    }
+    here = stances(sections, sections.keys())
+    for name, ours, theirs in link.agreement._replace(here=here).differences(sections.keys()):
+        what = f"has the conflict policy {theirs} for {name}, here it is {ours}"
+        fix = (
+            f"Give conflict and delete_conflict of [datasets.{name}] the same values at all sites."
+        )
+        yield doubtful(f"peer {link.peer}", what, fix)
 
 
 def _silence(name: str, link: Link | None) -> Finding:

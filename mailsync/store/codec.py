@@ -15,6 +15,7 @@ from typing import Any
 
 import cbor2
 
+from mailsync.core.agreement import Agreement, Stances
 from mailsync.core.drift import Layout
 from mailsync.core.model import (
     ABSENT,
@@ -74,6 +75,7 @@ def link_state(link: Link) -> bytes:
             "asked_at": link.asked_at,
             "asking": _asked(link.asking),
             "asked": _asked(link.asked),
+            "agreement": link.agreement[1:],
         }
     )
 
@@ -112,6 +114,7 @@ def _link_of(peer: str, state: bytes) -> Link:
         owe_since=kept["owe_since"],
         heard_at=kept["heard_at"],
         lacking=_record_ids(kept["lacking"]),
+        agreement=_agreement(*kept["agreement"]),
         held=_record_ids(kept["held"]),
         holding=_record_ids(kept["holding"]),
         denied=_record_ids(kept["denied"]),
@@ -140,6 +143,15 @@ def _asked_of(kept: list[Any] | None) -> Asked | None:
         return None
     number, datasets, deletes, *rest = kept
     return Asked(Request(number, frozenset(datasets), deletes), *rest)
+
+
+def _agreement(said: Any, said_from: int, there: Any) -> Agreement:
+    """What both ends say; what is configured is not in the store."""
+    return Agreement((), _stances(said), said_from, _stances(there))
+
+
+def _stances(kept: list[list[str]] | None) -> Stances | None:
+    return None if kept is None else tuple((dataset, words) for dataset, words in kept)
 
 
 def _record_ids(kept: list[tuple[str, bytes]]) -> frozenset[RecordId]:

@@ -67,7 +67,6 @@ class Formers:
                 },
             )
             for former in formers
-            if bundle is not None or former.change is Change.EDITED
         ]
         if items:
             octets = cbor2.dumps((list(writes.dots), items))

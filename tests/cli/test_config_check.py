@@ -171,3 +171,12 @@ def test_the_doctor_names_a_mapping_that_does_not_fit(place: Path) -> None:
     found = {one.get("name"): one for one in lines_of(run("-c", path, "--json", "doctor"))}
     assert found["dataset crew"]["grade"] == "failure"
     assert found["dataset crew"]["what"].startswith("map.mobile: there is no column fone;")
+
+
+def test_a_routine_for_conflicts_that_is_not_there_is_a_mistake(place: Path) -> None:
+    (place / "rules.py").write_text("def decide(conflict):\n    return conflict.lost.value\n")
+    text = TABLE + 'map = { name = "name" }\nset = { department = "sea" }\n'
+    assert foreseen(place, text + 'conflict = "routine:rules.py:decide"\n')
+    assert refused(place, text + 'conflict = { name = "routine:rules.py:judge" }\n') == [
+        f"{place}/mailsync.toml: [datasets.crew] {place}/rules.py defines no function judge"
+    ]

@@ -184,4 +184,5 @@ bundles = st.builds(
     st.lists(proofs, max_size=2),
     st.none() | requests,
     st.none() | tags,
+    st.none() | st.lists(st.tuples(names, names), max_size=3).map(tuple),
 )

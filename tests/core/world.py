@@ -17,6 +17,7 @@ from mailsync.core.desired import desired_fields, needs_writing
 from mailsync.core.identifiers import minted
 from mailsync.core.inbound import Verdict, receive
 from mailsync.core.ledger import Ledger, SiteState
+from mailsync.core.merge import Note
 from mailsync.core.model import (
     CONFLICTS,
     NO_MARKER,
@@ -25,7 +26,6 @@ from mailsync.core.model import (
     Guid,
     Key,
     Link,
-    Note,
     Record,
     RecordId,
     Stream,
@@ -79,6 +79,7 @@ class World:
         self.policies: dict[str, Policies] = {}
         self.authors: dict[int, str] = {}
         self.revived: set[Guid] = set()
+        self.restated: set[object] = set()
         self.random = random.Random(seed)
         self.scope = dict(scope or {})
         self.carry = carry
@@ -188,6 +189,8 @@ class World:
         if name in self.policies and (found := due(ledger, self.policies[name], writer)):
             stroke = ledger.stroke(self.now + site.skew, self.random.getrandbits(32))
             decide(ledger, self.policies[name], found, stroke)
+            for record in ledger.changed.values():
+                self.restated |= {e.value for e in record.entries.values() if e.dot == stroke}
         site.state = ledger.site
         site.records.update(ledger.changed)
         for record_id in ledger.dropped:
@@ -310,7 +313,10 @@ class World:
     def _check_notes(self, ledger: Ledger) -> None:
         for note in ledger.notes.values():
             winner = note.winner if isinstance(note.winner, int) else 0
-            known = note.value in self.history.get(winner, ()) and note.value not in self.undone
+            known = (
+                note.value in self.history.get(winner, ())
+                and note.value not in self.undone | self.restated
+            )
             if known and not self.rough:
                 raise BrokenPromise(
                     f"false conflict: the author of {winner} had seen {note.value!r}"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from mailsync.core import wire
 from mailsync.core.model import Fields, Key
 from mailsync.cycle.conflicts import Conflict, list_conflicts, resolve, restore
+from mailsync.cycle.health import examine_links
 from mailsync.cycle.report import Report
 from mailsync.errors import Exit
-from tests.cycle.sites import Sites
+from tests.cycle.sites import HOUR, Sites
 
 KEY = Key("k")
 NAMES = ("alice", "bob", "carol")
@@ -173,6 +177,73 @@ def test_what_a_delete_killed_comes_back_if_a_person_says_so(tmp_path: Path) -> 
     settle(sites)
     assert everywhere(sites) == []
     assert all(c.closed for name in NAMES for c in conflicts(sites, name))
+
+
+def two(directory: Path, *sections: str) -> Sites:
+    """Alice and Bob, who need not say the same about conflicts."""
+    sites = Sites(directory)
+    for (name, peer), section in zip(
+        itertools.permutations(("alice", "bob")), sections, strict=True
+    ):
+        sites.add(name, {peer: ""}, section=section)
+    return sites
+
+
+def confirm(sites: Sites) -> None:
+    """Everything gets there, and is acknowledged."""
+    settle(sites)
+    sites.clock.now += 2 * HOUR
+    settle(sites)
+
+
+def told(sites: Sites, name: str) -> tuple[list[str], list[str]]:
+    """What status and log say of policies at a site."""
+    with sites.sites[name].store.transaction() as transaction:
+        (health,) = examine_links(sites.sites[name], transaction)
+        events = transaction.history.events()
+    sentences = [one for one in health.sentences() if "policy" in one]
+    return sentences, [one.text for one in events if one.kind == "policies differ"]
+
+
+def test_policies_that_differ_are_named_at_both_sites(tmp_path: Path) -> None:
+    sites = two(tmp_path, 'conflict = { status = "site:bob" }', 'delete_conflict = "delete-wins"')
+    sites.rows("alice")[KEY] = {"status": "open"}
+    confirm(sites)
+    one, other = "newest, status site:bob, edit-wins", "newest, delete-wins"
+    for name, here, there in (("alice", one, other), ("bob", other, one)):
+        peer = "bob" if name == "alice" else "alice"
+        sentence = f"people has the conflict policy {there} at {peer}, here {here}; "
+        assert told(sites, name) == (
+            [sentence + "it must be the same at all sites."],
+            [f"people: its conflict policy is {there}, here it is {here}"],
+        )
+
+
+def test_a_site_without_policies_says_so_to_one_that_has(tmp_path: Path) -> None:
+    sites = two(tmp_path, 'conflict = "ask"', "")
+    sites.rows("alice")[KEY] = {"status": "open"}
+    settle(sites)
+    write(sites, "bob", status="done")
+    settle(sites)
+    assert told(sites, "alice")[1] == [
+        "people: its conflict policy is newest, edit-wins, here it is ask, edit-wins"
+    ]
+
+
+def test_policies_are_told_once_and_only_where_there_are_any(tmp_path: Path) -> None:
+    bundles: dict[str, list[object]] = {}
+    for directory, section in (("with", 'conflict = "ask"'), ("without", "")):
+        (tmp_path / directory).mkdir()
+        sites = two(tmp_path / directory, section, section)
+        with mock.patch.object(wire, "encode", wraps=wire.encode) as encode:
+            for status in ("open", "in work", "done"):
+                sites.rows("alice")[KEY] = {"status": status}
+                confirm(sites)
+        saying = [call.args[0] for call in encode.call_args_list if call.args[0].policies]
+        bundles[sites.directory.name] = saying
+        assert told(sites, "alice") == told(sites, "bob") == ([], [])
+    assert len(bundles["with"]) == 2
+    assert not bundles["without"]
 
 
 RULES = """\

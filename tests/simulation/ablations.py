@@ -16,6 +16,7 @@ from mailsync.core import (
     forgetting,
     inbound,
     outbound,
+    policies,
     record_map,
     restoration,
     taking,
@@ -290,6 +291,27 @@ FILTER: Final = (frozenset({"filter"}), frozenset({"filter", "increment", "crash
 RESTORE_FILTER: Final = frozenset({"restore", "filter"})
 RESTORE: Final = (frozenset({"restore"}), frozenset({"restore", "increment", "crash", "skew"}))
 
+
+def _overrule_in_silence() -> Sequence[Patch]:
+    real: Any = policies._settle
+
+    def settle(ledger: Ledger, *rest: Any) -> str | None:
+        with _swap(ledger, "note", lambda _: None):
+            return real(ledger, *rest)  # type: ignore[no-any-return]
+
+    return [_swap(policies, "_settle", settle)]
+
+
+def _kill_in_silence() -> Sequence[Patch]:
+    real: Any = policies._carry_out
+
+    def carry_out(ledger: Ledger, record_id: RecordId) -> None:
+        with _swap(ledger, "note", lambda _: None):
+            real(ledger, record_id)
+
+    return [_swap(policies, "_carry_out", carry_out)]
+
+
 ABLATIONS: Final[dict[str, Ablation]] = {
     "reuse_dots": Ablation(
         "writes are numbered by a counter that a restore rolls back", _reuse_dots, core=RESTORE
@@ -408,6 +430,31 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "after a crash, a user's edit is never in doubt",
         broken_rules.overlook_doubt,
         side=(frozenset({"crash", "skew"}),),
+    ),
+    "no_say": Ablation(
+        "nobody brings back the value of the site that has the say",
+        lambda: [_swap(policies, "_is_ours", lambda *_: False)],
+        core=(frozenset({"site"}),),
+    ),
+    "late_say": Ablation(
+        "notes do not say which write won",
+        lambda: [_swap(policies, "_name_winners", lambda *_: None)],
+        core=(frozenset({"site", "increment", "crash", "skew"}),),
+    ),
+    "overrule_in_silence": Ablation(
+        "what a policy's decision overrules is not noted",
+        _overrule_in_silence,
+        core=(frozenset({"site"}),),
+    ),
+    "undead": Ablation(
+        "where deletes win, edits that had not seen one bring the record back",
+        lambda: [_swap(policies, "_carry_out", lambda *_: None)],
+        core=(frozenset({"delete-wins"}),),
+    ),
+    "kill_in_silence": Ablation(
+        "where deletes win, what they had not seen is not noted",
+        _kill_in_silence,
+        core=(frozenset({"delete-wins"}),),
     ),
     "no_unifying": Ablation(
         "two records that need one key stay two",

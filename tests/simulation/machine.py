@@ -16,11 +16,11 @@ from mailsync.carriers.memory import MemoryMailbox, MemorySender, Network
 from mailsync.config import Settings
 from mailsync.config.loading import parse
 from mailsync.core.ledger import Ledger
+from mailsync.core.merge import Note
 from mailsync.core.model import (
     Fields,
     Key,
     NoMarker,
-    Note,
     Record,
     RecordId,
     Value,
@@ -177,6 +177,8 @@ class Machine:
     chance: random.Random
     datasets: dict[str, InterruptibleDataset]
     interruptions: Interruptions
+    policy: str = ""
+    """Lines of every dataset's section."""
     stubborn: set[str] = field(default_factory=set)
     """Addresses whose mailboxes will fail to dispose of mails once."""
     database: sqlite3.Connection = field(default_factory=new_database)
@@ -214,7 +216,11 @@ class Machine:
             lambda ledger, before: self.watch(self, ledger, before),
         )
         settings = _settings(
-            self.name, _sections(self.peers), tuple(self.datasets), tuple(self.filters.items())
+            self.name,
+            _sections(self.peers),
+            tuple(self.datasets),
+            tuple(self.filters.items()),
+            self.policy,
         )
         with store.peek() as transaction:
             transaction.found_site(keys(self.name).public.site_number)
@@ -339,6 +345,7 @@ class Machine:
             random.Random(self.chance.random()),
             {name: type(each)(interruptions) for name, each in self.datasets.items()},
             interruptions,
+            policy=self.policy,
             peers=dict(self.peers),
             filters=dict(self.filters),
             skew=self.skew,
@@ -380,12 +387,16 @@ def _sections(peers: Mapping[str, frozenset[str] | None]) -> str:
 
 @cache
 def _settings(
-    name: str, peers: str, datasets: tuple[str, ...], filters: tuple[tuple[str, str], ...]
+    name: str,
+    peers: str,
+    datasets: tuple[str, ...],
+    filters: tuple[tuple[str, str], ...],
+    policy: str,
 ) -> Settings:
     text = f'[site]\nname = "{name}"\nstate = "{name}.db"\n[mail]\naddress = "{address(name)}"\n'
     text += 'imap = "imap://localhost"\nsmtp = "smtp://localhost"\n' + peers
     for dataset in datasets:
-        text += f'[datasets.{dataset}]\nsource = "vcard:{dataset}"\nmax_delete = "off"\n'
+        text += f'[datasets.{dataset}]\nsource = "vcard:{dataset}"\nmax_delete = "off"\n{policy}\n'
         for peer, where in filters:
             if where:
                 text += f'[datasets.{dataset}.peers.{peer}]\nsend = {{ where = "{where}" }}\n'

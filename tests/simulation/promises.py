@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from mailsync.core.decisions import note_of
-from mailsync.core.model import ABSENT, CONFLICTS, NO_MARKER, Guid, Note, dots_of, is_alive
+from mailsync.core.merge import Note
+from mailsync.core.model import ABSENT, CONFLICTS, NO_MARKER, Guid, dots_of, is_alive
+from mailsync.core.policies import Way
 from tests.simulation.machine import Row, numbers
 from tests.simulation.world import BrokenPromise, World
 
@@ -23,6 +25,7 @@ def check(world: World) -> None:
             shown |= {value for row in rows.values() for value in numbers(row)}
             here = _check_journals(dataset, group, notes)
             _check_deletes(world, dataset, group, rows, here)
+            _check_policies(world, rows, here)
     _check_losses(world, shown, {note.value for each in notes.values() for note in each})
     _check_identities(world)
     for name in world.machines:
@@ -83,13 +86,33 @@ def _check_deletes(
         values = set(numbers(row))
         if not values or values & world.accounts.undone:
             continue
-        forced = guid in overruled and (world.has_expired or _lost_a_field(world, group[0], guid))
+        decided = bool(world.setting.policy)
+        forced = guid in overruled and (
+            decided or world.has_expired or _lost_a_field(world, group[0], guid)
+        )
         # the delete was of one of two rows that others had made one by then
         forced = forced or (world.setting.natural and guid in noted)
         if values <= gone and not values & world.accounts.ambiguous and not forced:
             raise BrokenPromise(f"resurrected: {guid.hex()} {row}")
         if guid in deleted and guid not in noted:
             raise BrokenPromise(f"overruled in silence: the delete of {guid.hex()} {row}")
+
+
+def _check_policies(world: World, rows: dict[Guid, Row], notes: set[Note]) -> None:
+    """Where a site has the say its values stand, and where deletes win what they saw is gone."""
+    accounts = world.accounts
+    known = accounts.overwritten | accounts.gone | accounts.undone | accounts.ambiguous
+    for machine in world.machines.values():
+        policies = machine.site.policies
+        for note in notes:
+            policy, row = policies.get(note.record.dataset), rows.get(note.record.guid)
+            if policy is None or row is None or note.field is None:
+                continue
+            is_ours = note.dot.site == machine.site.keys.public.site_number
+            has_say = is_ours and policy.of(note.field) is Way.OURS
+            lost = isinstance(note.value, int) and row.get(note.field) != note.value
+            if has_say and lost and note.value not in known:
+                raise BrokenPromise(f"unheard: {note.value!r} of {machine.name}, which has the say")
 
 
 def _lost_a_field(world: World, name: str, guid: Guid) -> bool:

@@ -55,6 +55,8 @@ class Setting:
     """Are the datasets tables, whose columns come and go?"""
     scoped: str = ""
     """A site to which the others send only some records; the others hear of all without it."""
+    policy: str = ""
+    """Lines of every dataset's section, the same at all sites."""
 
     @property
     def names_of_fields(self) -> list[str]:
@@ -122,6 +124,7 @@ MIXES: Final[dict[str, dict[str, float]]] = {
         "meet": 0.2,
     },
     "damage": {"damage": 2, "ask": 3, "lose": 0.5, "killed": 1, "raced": 0.5},
+    "policies": {"edit": 6, "delete": 1, "killed": 2, "raced": 1, "lose": 0.5, "replay": 0.5},
     "mailbox": {"stubborn": 2, "reappear": 1, "renumber": 1, "wait": 2, "killed": 1},
     "all": {
         "killed": 3,
@@ -137,6 +140,15 @@ MIXES: Final[dict[str, dict[str, float]]] = {
     },
 }
 """What each mix adds to it."""
+
+
+POLICIES: Final = (
+    'conflict = "site:a"',
+    'conflict = { f0 = "site:b", f1 = "ask" }',
+    'conflict = "ask"\ndelete_conflict = "ask"',
+    'delete_conflict = "delete-wins"',
+    'conflict = { "*" = "site:b", extra = "newest" }\ndelete_conflict = "delete-wins"',
+)
 
 
 def setting_of(seed: int, mix: str) -> Setting:
@@ -162,6 +174,7 @@ def setting_of(seed: int, mix: str) -> Setting:
         bulk=6_000 if mix == "busy" else 0,
         columns=mix == "columns",
         scoped=_edge_site(names, edges, chance) if mix.startswith("filters") else "",
+        policy=chance.choice(POLICIES) if mix == "policies" else "",
     )
 
 

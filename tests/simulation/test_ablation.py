@@ -22,6 +22,7 @@ LATE = {
     "blind_write",
     "no_notes",
     "spare_unheld",
+    "late_say",
 }
 """Rules against rare coincidences, or whose schedules of whole sites take long."""
 

@@ -87,6 +87,7 @@ class World:
                 random.Random(f"{self.setting.seed}/{name}"),
                 {dataset: self._dataset(name, interruptions) for dataset in self.setting.datasets},
                 interruptions,
+                policy=self.setting.policy,
                 skew=self.setting.skews.get(name, 0),
             )
         for edge in self.setting.edges:
@@ -212,7 +213,8 @@ class World:
                 continue
             known = value in self.accounts.history.get(winner, ())
             known = known and not machine.is_undecidable(note, before.get(note.record))
-            if known and value not in self.accounts.ambiguous:
+            # what a policy brought back was seen when it was first written
+            if known and value not in self.accounts.ambiguous and not self.setting.policy:
                 self.suspicions.append(
                     f"false conflict at {machine.name}: {winner}'s author had seen {value}"
                 )
