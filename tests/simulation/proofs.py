@@ -54,7 +54,7 @@ def _is_at_rest(machine: Machine, record: Record) -> bool:
 def _alter(world: World, machine: Machine, record: Record) -> None:
     """One write has another value than everywhere else."""
     name = min(record.entries)
-    values: list[Value] = [-1, "z", None, b"", 10**9]
+    values: list[Value] = ["z", "", None, b"", 0.5]
     value = values[world.accounts.count % len(values)]
     entries = {**record.entries, name: record.entries[name]._replace(value=value)}
     _plant(world, machine, record, entries)
