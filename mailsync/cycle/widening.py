@@ -27,7 +27,6 @@ from mailsync.cycle.filtering import (
 )
 from mailsync.cycle.matching import begin
 from mailsync.cycle.site import Site
-from mailsync.datasets.sql import SqlTable
 from mailsync.errors import MailsyncError
 from mailsync.store.history import Event
 from mailsync.store.transaction import Transaction
@@ -117,6 +116,8 @@ def _suspects(
     tell by its rows, these, and what waits to be written; what users did to rows since is found
     next, and passes the filter by itself.
     """
+    from mailsync.datasets.sql import SqlTable  # noqa: PLC0415  slow, and few filters need it
+
     keys = None
     if not any(terms_of(link, dataset).admits for link in site.links(transaction).values()):
         with suppress(MailsyncError):  # what is wrong with a dataset is told where it is read
