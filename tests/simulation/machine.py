@@ -186,6 +186,9 @@ class Machine:
     """Peer -> the datasets the link to it carries; None: all."""
     filters: dict[str, str] = field(default_factory=dict)
     """Peer -> what its section says of what is for it."""
+    lines: str = ""
+    """Of the site's section, beyond name and state."""
+    max_delete: str = "off"
     skew: int = 0
     expired: bool = False
     freed: dict[str, list[Key]] = field(default_factory=dict)
@@ -217,8 +220,10 @@ class Machine:
         )
         settings = _settings(
             self.name,
+            self.lines,
             _sections(self.peers),
             tuple(self.datasets),
+            self.max_delete,
             tuple(self.filters.items()),
             self.policy,
         )
@@ -348,6 +353,8 @@ class Machine:
             policy=self.policy,
             peers=dict(self.peers),
             filters=dict(self.filters),
+            lines=self.lines,
+            max_delete=self.max_delete,
             skew=self.skew,
             carriers=self.carriers,
             freed=copy.deepcopy(self.freed),
@@ -388,15 +395,19 @@ def _sections(peers: Mapping[str, frozenset[str] | None]) -> str:
 @cache
 def _settings(
     name: str,
+    lines: str,
     peers: str,
     datasets: tuple[str, ...],
+    max_delete: str,
     filters: tuple[tuple[str, str], ...],
     policy: str,
 ) -> Settings:
-    text = f'[site]\nname = "{name}"\nstate = "{name}.db"\n[mail]\naddress = "{address(name)}"\n'
+    text = f'[site]\nname = "{name}"\nstate = "{name}.db"\n{lines}'
+    text += f'[mail]\naddress = "{address(name)}"\n'
     text += 'imap = "imap://localhost"\nsmtp = "smtp://localhost"\n' + peers
     for dataset in datasets:
-        text += f'[datasets.{dataset}]\nsource = "vcard:{dataset}"\nmax_delete = "off"\n{policy}\n'
+        text += f'[datasets.{dataset}]\nsource = "vcard:{dataset}"\n'
+        text += f'max_delete = "{max_delete}"\n{policy}\n'
         for peer, where in filters:
             if where:
                 text += f'[datasets.{dataset}.peers.{peer}]\nsend = {{ where = "{where}" }}\n'

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.cycle.sites import DAY
-from tests.simulation import carrying, faults, peering, post, proofs, users
+from tests.simulation import carrying, faults, peering, persons, post, proofs, users
 from tests.simulation.machine import Machine
 from tests.simulation.promises import check
 from tests.simulation.setting import Setting, Step
@@ -55,6 +55,8 @@ HANDLERS: Final[dict[str, Handler]] = {
         post.stubborn,
         post.renumber,
         post.reappear,
+        persons.request,
+        persons.release,
         peering.meet,
         peering.retire,
         peering.return_,
@@ -143,6 +145,7 @@ def _round(world: World) -> int:
     """One cycle of every site, all mail delivered; how many mails there were."""
     before = world.counts["mails"] - len(world.network.in_transit) - len(world.sticks.in_transit)
     for name in sorted(world.machines):
+        persons.release(world, world.machines[name], random.Random(0))
         world.cycle(world.machines[name])
         world.network.deliver_all()
         world.sticks.deliver_all()

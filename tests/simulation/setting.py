@@ -51,6 +51,10 @@ class Setting:
     """Do users at all sites take the same few keys?"""
     bulk: int = 0
     """Bytes a row may hold besides what is accounted for."""
+    short: bool = False
+    """Have records identifiers of 32 bits?"""
+    guards: bool = False
+    """Does every delete wait for a person?"""
     columns: bool = False
     """Are the datasets tables, whose columns come and go?"""
     scoped: str = ""
@@ -125,6 +129,9 @@ MIXES: Final[dict[str, dict[str, float]]] = {
     },
     "damage": {"damage": 2, "ask": 3, "lose": 0.5, "killed": 1, "raced": 0.5},
     "policies": {"edit": 6, "delete": 1, "killed": 2, "raced": 1, "lose": 0.5, "replay": 0.5},
+    "requests": {"request": 8, "lose": 1, "restore": 0.5, "backup": 1, "killed": 1},
+    "short": {"jump": 1, "killed": 2, "raced": 1, "replay": 1},
+    "guards": {"delete": 6, "insert": 6, "release": 2, "killed": 2, "raced": 1, "lose": 1},
     "mailbox": {"stubborn": 2, "reappear": 1, "renumber": 1, "wait": 2, "killed": 1},
     "all": {
         "killed": 3,
@@ -175,6 +182,8 @@ def setting_of(seed: int, mix: str) -> Setting:
         columns=mix == "columns",
         scoped=_edge_site(names, edges, chance) if mix.startswith("filters") else "",
         policy=chance.choice(POLICIES) if mix == "policies" else "",
+        short=mix == "short",
+        guards=mix == "guards",
     )
 
 

@@ -15,7 +15,7 @@ from mailsync.core.ledger import Ledger
 from mailsync.core.model import Guid, Record, RecordId
 from mailsync.cycle.sending import MailNotTaken
 from mailsync.datasets.base import Field
-from mailsync.errors import Unreachable
+from mailsync.errors import SafetyStop, Unreachable
 from tests.cycle.sites import START
 from tests.simulation.accounts import Accounts
 from tests.simulation.interruptions import Interruptions
@@ -77,7 +77,7 @@ class World:
     def __post_init__(self) -> None:
         self.chance = random.Random(f"{self.setting.seed}/links")
         self.network.judge = self._post
-        for name in self.setting.names:
+        for number, name in enumerate(self.setting.names):
             interruptions = Interruptions()
             self.machines[name] = Machine(
                 name,
@@ -88,6 +88,8 @@ class World:
                 {dataset: self._dataset(name, interruptions) for dataset in self.setting.datasets},
                 interruptions,
                 policy=self.setting.policy,
+                lines=f'guid = "timestamp32"\nguid_class = {number}\n' * self.setting.short,
+                max_delete="0" if self.setting.guards else "off",
                 skew=self.setting.skews.get(name, 0),
             )
         for edge in self.setting.edges:
@@ -146,6 +148,9 @@ class World:
             return False
         for problem in report.problems:
             if isinstance(problem, MailNotTaken | Unreachable) and self.troubled:
+                continue
+            if isinstance(problem, SafetyStop) and self.setting.guards:
+                self.counts["stopped"] += 1
                 continue
             raise BrokenPromise(f"{machine.name}: {type(problem).__name__}: {problem}")
         for peer in report.peers.values():
