@@ -28,6 +28,9 @@ from mailsync.store.transaction import Transaction
 BATCH = 2_000
 """Changes taken over in one transaction of the store."""
 
+KEPT_MAX = 16 * 2**20
+"""Bytes of changes that are kept while they are counted; of more there is a second look."""
+
 SAMPLE = 200
 """Changed records that are compared with what was known of them, if nearly all changed."""
 
@@ -40,19 +43,30 @@ def guarded(
 
     Raises SafetyStop, DatasetError.
     """
-    changes = look()
-    first, second = (list(islice(changes, BATCH)) for _ in range(2))
-    batches = chain(filter(None, (first, second)), _batches(changes))
-    tally = _Tallying(site, name)
-    if not second or not tally.is_guarding:
-        tally.count(first)
-        tally.judge(meant)
-        yield from batches
-        return
+    batches = _batches(look())
+    kept, room = [], KEPT_MAX
     for batch in batches:
+        kept.append(batch)
+        room -= sum(map(_weight, batch))
+        if room < 0:
+            break
+    tally = _Tallying(site, name)
+    if room >= 0 or not tally.is_guarding:
+        for batch in kept:
+            tally.count(batch)
+        tally.judge(meant)
+        yield from chain(kept, batches)
+        return
+    for batch in chain(kept, batches):
         tally.count(batch)
     meant = tally.judge(meant)
     yield from _again(site, name, _batches(look()), meant)
+
+
+def _weight(change: Change) -> int:
+    """About how many bytes of memory it takes."""
+    values = (change.fields or {}).values()
+    return 200 + sum(len(one) if isinstance(one, str | bytes) else 50 for one in values)
 
 
 def _again(

@@ -227,10 +227,12 @@ def test_a_guard_that_is_off_asks_nothing(tmp_path: Path) -> None:
     assert sites.rows("bob") == {}
 
 
+@pytest.mark.parametrize("kept", [0, 10**9])
 def test_a_scan_of_many_changes_is_counted_before_any_is_entered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
     monkeypatch.setattr(guarding, "BATCH", 10)
+    monkeypatch.setattr(guarding, "KEPT_MAX", kept)
     sites = a_pair(tmp_path)
     rows = sites.rows("alice")
     for number in range(40):
@@ -248,6 +250,7 @@ def test_what_was_not_there_at_the_first_look_is_counted_at_the_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guarding, "BATCH", 10)
+    monkeypatch.setattr(guarding, "KEPT_MAX", 0)
     sites = a_pair(tmp_path)
     for number in range(40):
         sites.rows("alice")[Key(f"new{number}")] = {"name": f"New {number}"}
