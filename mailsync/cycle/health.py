@@ -71,6 +71,8 @@ class LinkHealth:
     """Records that wait at the peer, for its datasets do not take them."""
     differing: tuple[Difference, ...]
     """Datasets whose policies about conflicts are others there."""
+    deleted: Mapping[str, int]
+    """By dataset: of these so many were deleted here, and a guard there waits for a person."""
     proof: Finding | None
     """What was last found out of whether both hold the same."""
     asking: Asked | None
@@ -110,6 +112,9 @@ class LinkHealth:
             yield f"{self.peer} offers {name}, which is not taken from it here."
         for name, count in _by_dataset(self.held):
             yield f"{self.peer} holds {count} records of {name}: see mailsync held list there."
+        for name, count in self.deleted.items():
+            command = f"mailsync sync --ask {self.peer} --datasets {name} --allow-delete N"
+            yield f"{count} of them, or more, are deletes; if they are meant: {command}."
         if self.proof is not None:
             yield f"{self.peer} {in_words(self.proof)}, as of {moment(self.proof.at)}."
         if self.asking is not None:
@@ -230,6 +235,7 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
         refusing=link.refusing,
         held=link.held,
         differing=tuple(link.agreement.differences(link.datasets)),
+        deleted=_deleted(transaction, link.held),
         proof=last_proof(transaction, link.peer),
         asking=link.asking,
         asked=link.asked,
@@ -249,6 +255,14 @@ def _is_silent(site: Site, link: Link, now: int) -> bool:
     limit = max(SILENT_FACTOR * usual, SILENT_MIN_MS)
     heard = max(oldest, link.heard_at or 0)
     return now - heard > limit
+
+
+def _deleted(transaction: Transaction, held: frozenset[RecordId]) -> dict[str, int]:
+    """By dataset: how many of these records were deleted."""
+    transaction.records.fetch(held)
+    records = (transaction.records.get(one) for one in held)
+    gone = (one.dataset for one in records if one is not None and not is_alive(one.entries))
+    return dict(sorted(Counter(gone).items()))
 
 
 def _told(inquiry: Asked) -> str:

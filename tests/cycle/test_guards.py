@@ -10,6 +10,7 @@ import pytest
 
 from mailsync.core.model import Key
 from mailsync.cycle import guarding, releasing
+from mailsync.cycle.health import examine_links
 from mailsync.cycle.planning import plan_sync
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
@@ -309,6 +310,10 @@ def test_the_sender_hears_that_its_deletes_wait(tmp_path: Path) -> None:
     cycle(sites, "alice")
     with sites.sites["alice"].store.transaction() as transaction:
         held = sites.sites["alice"].links(transaction)["bob"].held
+        (health,) = examine_links(sites.sites["alice"], transaction)
+    assert "mailsync sync --ask bob --datasets people --allow-delete N" in "".join(
+        health.sentences()
+    )
     assert {one.dataset for one in held} == {"people"}
     assert len(held) == 60
 
