@@ -9,6 +9,7 @@ from mailsync.cycle.guarding import BATCH, drop_stop, stands
 from mailsync.cycle.known import Known
 from mailsync.cycle.materialising import materialise_together
 from mailsync.cycle.report import Report
+from mailsync.cycle.saving import save
 from mailsync.cycle.site import Site
 from mailsync.datasets.base import Change
 from mailsync.errors import UsageError
@@ -39,6 +40,9 @@ def discard(site: Site, stop: Stop, report: Report) -> int:
             f"{stop.dataset}: {NOT_DISCARDED[kind]}; put the right data back, and it goes on by "
             f"itself, or: mailsync held release {stop.number}"
         )
+    site.look(stop.dataset)
+    with site.store.transaction() as transaction:
+        site.recall(transaction, stop.dataset)
     brought = _keep(site, stop) if kind is Kind.RECEIVED else _write_again(site, stop)
     with site.store.transaction() as transaction:
         drop_stop(site, transaction, stop)
@@ -48,7 +52,7 @@ def discard(site: Site, stop: Stop, report: Report) -> int:
 
 def _write_again(site: Site, stop: Stop) -> int:
     """Take the rows that are gone for lost."""
-    changes = site.look(stop.dataset).changes(Known(site, stop.dataset))
+    changes = site.dataset(stop.dataset).changes(Known(site, stop.dataset))
     gone = [one.key for one in changes if isinstance(one, Change) and one.fields is None]
     brought = 0
     for start in range(0, len(gone), BATCH):
@@ -79,4 +83,4 @@ def _keep(site: Site, stop: Stop) -> int:
                 if not is_alive(record.entries):
                     decisions.keep_row(ledger, record, stroke)
                     brought += 1
-            transaction.save(ledger, now)
+            save(site, transaction, ledger, now)
