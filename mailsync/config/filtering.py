@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, model_validator
 
+from mailsync.config.policy import routine_place
 from mailsync.config.quantities import format_duration, parse_duration
 from mailsync.config.section import Section, Text, each_once
 from mailsync.core.expressions import parse
@@ -26,6 +27,7 @@ def _fields(names: list[str]) -> list[str]:
 
 
 Expression = Annotated[Text, AfterValidator(_expression)]
+RoutinePlace = Annotated[str, AfterValidator(routine_place)]
 FieldNames = Annotated[list[Text], AfterValidator(_fields)]
 Age = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 Acts = Annotated[list[Literal["insert", "update", "delete"]], AfterValidator(each_once)]
@@ -39,6 +41,8 @@ class SendSettings(Section):
     max_age: Age | None = None
     """Seconds since the moment in ``age_field`` after which it is not for the peer any more."""
     age_field: Text | None = None
+    routine: RoutinePlace | None = None
+    """``FILE:NAME`` of a function that keeps or drops what passed."""
 
     @model_validator(mode="after")
     def _age_of_something(self) -> Self:
@@ -54,6 +58,8 @@ class ReceiveSettings(Section):
     """A record comes into the dataset of which this is true."""
     fields: FieldNames | None = None
     """The fields the peer may write; None: all."""
+    routine: RoutinePlace | None = None
+    """As :attr:`SendSettings.routine`."""
 
 
 class PeerTerms(Section):

@@ -9,26 +9,35 @@ from mailsync.config import PeerTerms, ReceiveSettings, SendSettings
 from mailsync.core.conditions import Condition
 from mailsync.core.expressions import parse
 from mailsync.core.filters import Filter
-from mailsync.core.model import Fields
-from mailsync.core.terms import EVERY_ACT, OPEN, Act, Passes, Terms
+from mailsync.core.terms import EVERY_ACT, OPEN, Act, Terms
+from mailsync.cycle.sieving import Sieve, state_of
 
 EVERY_FIELD = "*"
 
 
-def terms_of(said: PeerTerms, now: int) -> Terms:
+def terms_of(said: PeerTerms, dataset: str, peer: str, now: int) -> Terms:
     """What may pass of a dataset, as things are ``now`` (milliseconds since 1970)."""
-    send, receive = outbound_filter(said), inbound_filter(said)
     granted = None if said.receive is None else _named(said.receive.fields)
+    send = Sieve(outbound_filter(said), now, _routine(said.send), dataset, peer, "send")
+    receive = Sieve(inbound_filter(said), now, _routine(said.receive), dataset, peer, "receive")
     terms = Terms(
         sends=said.direction != "receive",
         takes=said.direction != "send",
-        wanted=_passing(send, now),
+        wanted=None if _is_open(send) else send,
         keeps=said.on_leave == "keep",
-        admits=_passing(receive, now),
+        admits=None if _is_open(receive) else receive,
         granted=granted,
         allowed=EVERY_ACT if said.allow is None else frozenset(map(Act, said.allow)),
     )
     return OPEN if terms == OPEN else terms
+
+
+def _routine(said: SendSettings | ReceiveSettings | None) -> str:
+    return "" if said is None or said.routine is None else said.routine
+
+
+def _is_open(sieve: Sieve) -> bool:
+    return sieve.filter == Filter() and not sieve.place
 
 
 def outbound_filter(said: PeerTerms) -> Filter:
@@ -43,7 +52,8 @@ def fingerprint(said: PeerTerms) -> str:
     if said.direction == "receive":
         return ""
     send = said.send or SendSettings()
-    return f"{send.model_dump_json(exclude_none=True)}\n{said.on_leave or ''}"
+    routine = state_of(send.routine)
+    return f"{send.model_dump_json(exclude_none=True)}\n{said.on_leave or ''}\n{routine}"
 
 
 def filter_of(fingerprint: str) -> Filter:
@@ -56,22 +66,12 @@ def inbound_fingerprint(said: PeerTerms) -> str:
     """What decides what is taken in."""
     receive = said.receive or ReceiveSettings()
     rights = "every act" if said.allow is None else " ".join(sorted(said.allow))
-    return receive.model_dump_json(exclude_none=True) + rights
+    return receive.model_dump_json(exclude_none=True) + rights + state_of(receive.routine)
 
 
 def inbound_filter(said: PeerTerms) -> Filter:
     """Which records of the peer's are for our dataset."""
     return Filter(_condition(said.receive.where if said.receive else None))
-
-
-def _passing(found: Filter, now: int) -> Passes | None:
-    if found == Filter():
-        return None
-
-    def passes(fields: Fields) -> bool:
-        return found.passes(fields, now)
-
-    return passes
 
 
 def _named(fields: Sequence[str] | None) -> frozenset[str] | None:

@@ -19,6 +19,7 @@ from mailsync.core.positions import Positions
 from mailsync.cycle import matching, verifying
 from mailsync.cycle.budget import Choice
 from mailsync.cycle.report import Report
+from mailsync.cycle.sieving import held_outward
 from mailsync.cycle.site import Peer, Site
 from mailsync.store.transaction import Transaction
 
@@ -102,6 +103,10 @@ def look_for(
 
     def rank(record: Record) -> int | None:
         if record.id in report.doubtful or standings.hold(record):
+            return None
+        if problem := held_outward(link, record):
+            name = record.guid.hex() if record.key is None else str(record.key)
+            report.held.setdefault(record.dataset, {})[name] = problem
             return None
         return choice.rank(record)
 

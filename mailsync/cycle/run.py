@@ -32,7 +32,7 @@ from mailsync.cycle.receiving import (
 from mailsync.cycle.report import Report
 from mailsync.cycle.sending import deliver
 from mailsync.cycle.site import Peer, Site
-from mailsync.cycle.widening import offer_widened
+from mailsync.cycle.widening import offer_widened, unjudged
 from mailsync.errors import Exit, MailsyncError, OperatorError
 
 
@@ -123,6 +123,7 @@ async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
     verifying.verify(site, report)
     if extent.sending:
         await _send(site, extent, report)
+        _note_held(site, report)  # a routine may not have known what is for whom
     tidy(site)
     return report
 
@@ -172,10 +173,18 @@ def _note_waiting(site: Site, report: Report) -> None:
     """Remember exactly what is held now; peers are told of what is theirs."""
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
-        for name, reasons in report.held.items():
-            transaction.history.hold(name, reasons, now)
+        for name, reasons in unjudged(site, transaction).items():
+            report.held.setdefault(name, {}).update(reasons)
         tell_of_held(site, transaction, report, now)
         report.undecided = count_waiting(site, transaction)
+    _note_held(site, report)
+
+
+def _note_held(site: Site, report: Report) -> None:
+    now = site.surroundings.now()
+    with site.store.transaction() as transaction:
+        for name, reasons in report.held.items():
+            transaction.history.hold(name, reasons, now)
 
 
 async def _send(site: Site, extent: Extent, report: Report) -> None:

@@ -158,7 +158,8 @@ class Site:
             for name in self.sections
             if chosen is None or name in chosen or self.settings.section_of(name) in chosen
         )
-        terms = {name: terms_of(self.said(name, link.peer), self.as_of) for name in names}
+        peer, at = link.peer, self.as_of
+        terms = {name: terms_of(self.said(name, peer), name, peer, at) for name in names}
         taken = frozenset(name for name in names if terms[name].takes)
         accepted = link.refusing & taken
         owe_since = 0 if accepted and link.owe_since is None else link.owe_since

@@ -26,6 +26,7 @@ from mailsync.cycle.filtering import (
     outbound_filter,
 )
 from mailsync.cycle.matching import begin
+from mailsync.cycle.sieving import held_inward
 from mailsync.cycle.site import Site
 from mailsync.errors import MailsyncError
 from mailsync.store.history import Event
@@ -88,7 +89,8 @@ def _sorted_out(
         evaluated[dataset] = Evaluated(
             terms, site.as_of if is_timed else 0, inbound_fingerprint(said)
         )
-        if _takes_otherwise(before, evaluated[dataset]) or inbound_filter(said).is_timed:
+        asks = inbound_filter(said).is_timed or bool(said.receive and said.receive.routine)
+        if asks or _takes_otherwise(before, evaluated[dataset]):
             _show(transaction, ledger, link, dataset)
         if before is None or before[:2] == (terms, evaluated[dataset].at) or not terms:
             continue
@@ -153,6 +155,21 @@ def _show(transaction: Transaction, ledger: Ledger, link: Link, dataset: str) ->
     for record in _records(transaction, ledger, dataset):
         if record.hidden and link.peer in record.had and is_admitted(link, record):
             ledger.keep(replace(record, hidden=False))
+
+
+def unjudged(site: Site, transaction: Transaction) -> dict[str, dict[str, str]]:
+    """What a routine keeps out because it gave up: by dataset and GUID, why."""
+    links = site.links(transaction).values()
+    found: dict[str, dict[str, str]] = {}
+    for dataset, peer in sorted({(name, link.peer) for link in links for name in link.datasets}):
+        receive = site.said(dataset, peer).receive
+        if receive is None or receive.routine is None:
+            continue
+        for record in _records(transaction, transaction.ledger(), dataset):
+            problem = held_inward(links, record) if record.hidden else ""
+            if problem:
+                found.setdefault(dataset, {})[record.guid.hex()] = problem
+    return found
 
 
 def _asked_again(

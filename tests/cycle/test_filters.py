@@ -329,3 +329,53 @@ def test_of_a_table_only_what_may_have_moved_is_read(
     monkeypatch.setattr(widening, "_records", None)
     assert settle(sites) == 3 + 10
     assert names(sites, "bob") == {str(n) for n in range(2, 40)} - {"3"}
+
+
+RULES = """
+def outbound(record):
+    assert (record.dataset, record.peer, record.direction) == ("people", "bob", "send")
+    return record if 10 / record.fields["n"] >= 1 else None
+
+
+def inbound(record):
+    if record.fields["n"] == 3:
+        raise ValueError("three is odd")
+    return record.fields["n"] != 4
+"""
+
+
+def test_a_routine_keeps_or_drops_records_and_holds_what_it_does_not_understand(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "rules.py").write_text(RULES)
+    sites = sites_of(
+        tmp_path, 'send = { routine = "rules.py:outbound" }',
+        'receive = { routine = "rules.py:inbound" }',
+    )  # fmt: skip
+    sites.rows("alice").update({Key(str(n)): {"name": str(n), "n": n} for n in (0, 1, 3, 4, 20)})
+    held = sites.sync("alice").held["people"]
+    assert held == {"0": "rules.py:4: ZeroDivisionError: division by zero"}
+    sites.network.deliver_all()
+    held = sites.sync("bob").held["people"]
+    assert list(held.values()) == ["rules.py:9: three is odd"]
+    assert names(sites, "bob") == {"1"}
+    quiet(sites)
+    assert list(sites.sync("bob").held["people"].values()) == ["rules.py:9: three is odd"]
+    sites.rows("alice")[Key("0")] = {"name": "0", "n": 5}
+    sites.rows("alice")[Key("1")] = {"name": "1", "n": 11}
+    quiet(sites)
+    assert names(sites, "bob") == {"0"}
+    (tmp_path / "rules.py").write_text(RULES.replace("== 3", "== 33").replace(">= 1", ">= 0"))
+    quiet(sites)
+    assert names(sites, "bob") == {"0", "1", "3", "20"}
+    assert not sites.sync("alice").held["people"]
+
+
+def test_a_routine_rewrites_nothing(tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text("def outbound(record):\n    return {'name': 'other'}\n")
+    sites = sites_of(tmp_path, 'send = { routine = "rules.py:outbound" }')
+    sites.rows("alice")[ADA] = person("ada")
+    [why] = sites.sync("alice").held["people"].values()
+    assert "it gave neither the record nor None" in why
+    quiet(sites)
+    assert not sites.rows("bob")
