@@ -47,6 +47,16 @@ def outbound_filter(said: PeerTerms) -> Filter:
     return Filter(_condition(send.where), max_age, send.age_field)
 
 
+def named_fields(said: PeerTerms) -> dict[str, frozenset[str]]:
+    """The fields that a section names in its filters and rights, by the keys that do."""
+    granted = None if said.receive is None else _named(said.receive.fields)
+    return {
+        "send": outbound_filter(said).fields,
+        "receive.where": inbound_filter(said).fields,
+        "receive.fields": granted or frozenset(),
+    }
+
+
 def fingerprint(said: PeerTerms) -> str:
     """What decides which records go to the peer; empty if none do."""
     if said.direction == "receive":

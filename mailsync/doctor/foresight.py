@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Final, NamedTuple
 
-from mailsync.config import Settings
+from mailsync.config import DatasetSettings, Settings
+from mailsync.cycle.filtering import named_fields
 from mailsync.cycle.groups import Memory, Opened, expand
 from mailsync.cycle.policies import load_routine, routines_of
+from mailsync.datasets.base import Dataset
 from mailsync.datasets.losses import losses, mistakes
 from mailsync.errors import (
     DatasetBusy,
@@ -47,8 +50,24 @@ def foresee(settings: Settings) -> Iterator[Foreseen]:
                     yield from (Foreseen(name, one) for one in losses(dataset))
                     for place in routines_of(section):
                         load_routine(place)
+                    yield from (Foreseen(name, one) for one in _misnamed(section, dataset))
                 except MailsyncError as problem:
                     yield _told(name, problem)
+
+
+def _misnamed(section: DatasetSettings, dataset: Dataset) -> Iterator[str]:
+    """Fields in filters and rights that the dataset has not. Other sites may have them: a record
+    keeps what it has no column for here.
+    """
+    if dataset.fields is None:
+        return
+    said = {"": section, **{f"peers.{peer}.": one for peer, one in section.peers.items()}}
+    for prefix, terms in said.items():
+        for key, names in named_fields(terms).items():
+            for field in sorted(names - dataset.fields.keys()):
+                close = difflib.get_close_matches(field, list(dataset.fields), n=1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                yield f"{prefix}{key} names {field}, for which there is no column here{hint}"
 
 
 def _told(name: str, problem: MailsyncError) -> Foreseen:

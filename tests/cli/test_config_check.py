@@ -180,3 +180,13 @@ def test_a_routine_for_conflicts_that_is_not_there_is_a_mistake(place: Path) -> 
     assert refused(place, text + 'conflict = { name = "routine:rules.py:judge" }\n') == [
         f"{place}/mailsync.toml: [datasets.crew] {place}/rules.py defines no function judge"
     ]
+
+
+def test_a_field_that_a_filter_names_and_the_table_has_not_is_said(place: Path) -> None:
+    lines = """send = { where = "fone like '+%' and name <> 'x'" }
+receive = { fields = ["salary", "rank"] }
+"""
+    assert [one for one in foreseen(place, TABLE + lines) if "no column" in one] == [
+        "crew: send names fone, for which there is no column here; did you mean phone?",
+        "crew: receive.fields names rank, for which there is no column here",
+    ]
