@@ -606,7 +606,7 @@ def test_arbitrary_values_raise_nothing_but_our_errors(
         ('send = { max_age = "old", age_field = "at" }', "send.max_age: must be a duration"),
         ('send = { wher = "a = 1" }', "send.wher: unknown key; did you mean where?"),
         ('receive = { max_age = "1d" }', "receive.max_age: unknown key"),
-        ('send = { fields = ["a"] }', "send.fields: not supported by this version"),
+        ("send = { fields = [] }", "send.fields: must not be empty"),
         ('receive = { fields = ["*", "a"] }', 'receive.fields: "*" is all of them'),
         ('direction = "out"', 'direction: must be "both", "send" or "receive"'),
         ('on_leave = "drop"', 'on_leave: must be "withdraw" or "keep"'),

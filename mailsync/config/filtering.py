@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from mailsync.config.policy import routine_place
 from mailsync.config.quantities import format_duration, parse_duration
@@ -41,6 +41,8 @@ class SendSettings(Section):
     max_age: Age | None = None
     """Seconds since the moment in ``age_field`` after which it is not for the peer any more."""
     age_field: Text | None = None
+    fields: Annotated[FieldNames, Field(min_length=1)] | None = None
+    """The fields that go; None: all."""
     routine: RoutinePlace | None = None
     """``FILE:NAME`` of a function that keeps or drops what passed."""
 

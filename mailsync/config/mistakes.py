@@ -27,7 +27,6 @@ LATER: Final[Mapping[type[BaseModel], frozenset[str]]] = {
     SiteSettings: frozenset({"units", "image"}),
     MailSettings: frozenset({"auth", "push", "token_command"}),
     SecretSettings: frozenset({"keyring", "credential"}),
-    SendSettings: frozenset({"fields"}),
     PeerSettings: frozenset({"push", "send", "receive"}),
     DatasetSettings: frozenset({"image", "guid", "watch"}),
 }

@@ -18,10 +18,10 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from mailsync.core.delivery import carries, is_wanted
 from mailsync.core.merge import subject_of
 from mailsync.core.model import Absent, Entry, Link, Record, RecordId, is_alive
 from mailsync.core.proofs import Digest
+from mailsync.core.scope import carries, is_wanted
 from mailsync.core.strict_cbor import encode
 from mailsync.core.terms import EVERY_ACT, Terms
 

@@ -14,10 +14,9 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from mailsync.core.merge import subject_of
 from mailsync.core.model import (
     CONFLICTS,
     Acknowledgement,
@@ -30,10 +29,9 @@ from mailsync.core.model import (
     RoundTrip,
     Sighting,
     is_alive,
-    values_of,
 )
 from mailsync.core.positions import NOWHERE, Positions
-from mailsync.core.terms import OPEN, Terms
+from mailsync.core.scope import carries, is_wanted, passes, terms_of, visible
 
 HISTORY_LIMIT = 250
 """Marks a bundle names at most: at one bundle a day, eight months of a peer's silence."""
@@ -49,47 +47,13 @@ MEMORY_LIMIT = 1000
 """Marks remembered of our own stream, confirmed ones too: a restored peer may name an old one."""
 
 
-def terms_of(link: Link, dataset: str) -> Terms:
-    """What may pass of a dataset."""
-    return link.terms.get(dataset, OPEN)
-
-
-def carries(link: Link, record: Record) -> bool:
-    """Does the record's dataset go to the peer (for a note: the dataset it is about)?"""
-    name = subject_of(record.dataset, record.entries)
-    if name is None or name not in link.datasets or name in link.refused:
-        return False
-    return terms_of(link, name).sends
-
-
-def is_wanted(link: Link, record: Record) -> bool:
-    """Is this state of the record within the peer's filter? Deletes and notes always are."""
-    if record.dataset == CONFLICTS or not is_alive(record.entries):
-        return True
-    if record.withdrawn:
-        return False
-    return _passes(link, record)
-
-
-def _passes(link: Link, record: Record) -> bool:
-    """Does the outbound filter let the record pass, if need be as it was before its end?"""
-    wanted = terms_of(link, record.dataset).wanted
-    return wanted is None or wanted(values_of(record.entries))
-
-
 def concerns(link: Link, record: Record) -> bool:
     """Must the peer hear of this state? Of the end of what it never had, and never was to have, it
     need not: in a ring of sites that would be told on for ever.
     """
     if is_alive(record.entries):
         return is_wanted(link, record) or must_drop(link, record)
-    return record.dataset == CONFLICTS or link.peer in record.had or _passes(link, record)
-
-
-def is_admitted(link: Link, record: Record) -> bool:
-    """Is this state of the record, as it came from the peer, for our dataset?"""
-    admits = terms_of(link, record.dataset).admits
-    return admits is None or admits(values_of(record.entries))
+    return record.dataset == CONFLICTS or link.peer in record.had or passes(link, record)
 
 
 def is_within(link: Link, record: Record) -> bool:
@@ -176,8 +140,16 @@ def has_seen_all(link: Link, record: Record) -> bool:
         and peer not in record.blind_to
         and peer not in record.outside
         and not any(entry.killed for entry in record.entries.values())
-        and all(is_known(sighting, peer, link.acked) for sighting in record.context.values())
+        and _has_seen_visible(link, record)
     )
+
+
+def _has_seen_visible(link: Link, record: Record) -> bool:
+    """Has the peer seen every write of what goes to it, and of what it descends from?"""
+    sightings: Iterable[Sighting] = record.context.values()
+    if terms_of(link, record.dataset).shown is not None:  # what stays here has ancestors, too
+        sightings = (record.context[one.dot] for one in visible(link, record).values())
+    return all(is_known(sighting, link.peer, link.acked) for sighting in sightings)
 
 
 def has_seen_some(link: Link, record: Record) -> bool:

@@ -19,12 +19,12 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from mailsync.core.comparing import left_out, name_of, named, shared, summary_of
-from mailsync.core.delivery import carries
 from mailsync.core.model import Link, Record
 from mailsync.core.positions import Positions
 from mailsync.core.proofs import Cut, Digest
 from mailsync.core.proving import FIRST, MANY, Finding, Inquiry, Reply
 from mailsync.core.reconciliation import SYMBOL_SIZE, Difference, difference, symbols
+from mailsync.core.scope import carries
 
 FEW: Final = 256
 """Symbols of a whole sketch, at least; of more records, one for each: more are not worth it."""

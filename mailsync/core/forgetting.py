@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mailsync.core.delivery import carries, is_settled, is_wanted
+from mailsync.core.delivery import is_settled
 from mailsync.core.desired import desired_fields
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import dots_of_deletes
@@ -26,6 +26,7 @@ from mailsync.core.model import (
     is_alive,
 )
 from mailsync.core.positions import Positions
+from mailsync.core.scope import carries, is_wanted
 
 
 def prune(ledger: Ledger, links: Mapping[str, Link], record: Record) -> None:

@@ -26,15 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mailsync.core.agreement import Agreement
-from mailsync.core.delivery import (
-    MEMORY_LIMIT,
-    confirm,
-    has,
-    other_holders,
-    owing,
-    terms_of,
-    without,
-)
+from mailsync.core.delivery import MEMORY_LIMIT, confirm, has, other_holders, owing, without
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import (
     subject_of,
@@ -54,6 +46,7 @@ from mailsync.core.offering import offer
 from mailsync.core.positions import Positions
 from mailsync.core.restoration import proves_our_restore, renew, rotate
 from mailsync.core.rights import permitted, with_denied
+from mailsync.core.scope import terms_of
 from mailsync.core.taking import is_whole, take, take_manifest
 from mailsync.errors import BadFormat
 

@@ -18,18 +18,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import NamedTuple
 
-from mailsync.core.delivery import (
-    carries,
-    has,
-    is_wanted,
-    is_within,
-    must_drop,
-    other_holders,
-    returned,
-)
+from mailsync.core.delivery import has, is_within, must_drop, other_holders, returned
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import subject_of
 from mailsync.core.model import CONFLICTS, Link, Record, is_alive
+from mailsync.core.scope import carries, is_wanted
 
 
 def offer(ledger: Ledger, links: Mapping[str, Link], peer: str, datasets: AbstractSet[str]) -> None:

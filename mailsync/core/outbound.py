@@ -14,6 +14,8 @@ Rules
   of a first load one interval. A bundle looks at no more records than it has room for.
 * Fields are left out only where nothing of the record is killed and the peer keeps the record;
   otherwise the record goes whole.
+* Fields that stay here are left out everywhere: of records, delete orders, withdrawals, and
+  conflicts about them.
 * A record outside the peer's filter that the peer had is withdrawn. Deletes are never filtered.
 * After a restore, a record is held back until its other holders answered: they may have deleted
   it meanwhile.
@@ -37,7 +39,6 @@ from mailsync.core.delivery import (
     is_known,
     is_pending,
     is_question_due,
-    is_wanted,
     left,
     next_mark,
     returned,
@@ -62,6 +63,7 @@ from mailsync.core.model import (
     is_alive,
 )
 from mailsync.core.positions import NOWHERE, Gathering, Positions
+from mailsync.core.scope import hidden_dots, is_wanted, visible
 
 SIZE_LIMIT = 2 * 1024 * 1024
 """Default bound on a bundle's values, in bytes before compression. What is beyond goes in the
@@ -259,7 +261,7 @@ def _set_item(ledger: Ledger, link: Link, record: Record) -> Extraction | Delete
         return _delete_order(link, record)
     if not is_wanted(link, record):
         ledger.keep(replace(record, outside={**record.outside, peer: record.position}))
-        return _withdrawal(record)
+        return _withdrawal(link, record)
     if peer in record.outside:
         record = returned(record, peer, record.position)
     if peer not in record.had and any(
@@ -276,12 +278,13 @@ def _extraction(link: Link, record: Record) -> Extraction:
     some_killed = any(entry.killed for entry in record.entries.values())
     unsure = _is_unsure(link, record)
     new = link.peer not in record.had
-    whole = some_killed or unsure or new or len(lacking) == len(record.entries)
+    shown = visible(link, record)
+    whole = some_killed or unsure or new or len(lacking) == len(shown)
     return Extraction(
         record.position,
         record.dataset,
         record.guid,
-        dict(record.entries) if whole else lacking,
+        dict(shown) if whole else lacking,
         _explicit_context(link, record),
         whole,
         unsure,
@@ -297,20 +300,20 @@ def _delete_order(link: Link, record: Record) -> DeleteOrder:
         record.guid,
         Reason.DELETED,
         newest_dot(record.entries),
-        dict(record.entries) if whole else _lacking(link, record),
+        dict(visible(link, record)) if whole else _lacking(link, record),
         _explicit_context(link, record),
         unsure,
     )
 
 
-def _withdrawal(record: Record) -> DeleteOrder:
+def _withdrawal(link: Link, record: Record) -> DeleteOrder:
     return DeleteOrder(
         record.position,
         record.dataset,
         record.guid,
         Reason.WITHDRAWN,
         newest_dot(record.entries),
-        {name: entry._replace(value=ABSENT) for name, entry in record.entries.items()},
+        {name: entry._replace(value=ABSENT) for name, entry in visible(link, record).items()},
         frozenset(record.context),
     )
 
@@ -324,15 +327,16 @@ def _lacking(link: Link, record: Record) -> dict[str, Entry]:
     """The entries whose writes the peer has not seen."""
     return {
         name: entry
-        for name, entry in record.entries.items()
+        for name, entry in visible(link, record).items()
         if not is_known(record.context[entry.dot], link.peer, link.acked)
     }
 
 
 def _explicit_context(link: Link, record: Record) -> frozenset[Dot]:
     """The ancestors that the peer cannot know us to have seen."""
+    hidden = hidden_dots(link, record)
     if _is_unsure(link, record):
-        return frozenset(record.context)
+        return frozenset(record.context) - hidden
     own = dots_of(record.entries)
     return frozenset(
         dot

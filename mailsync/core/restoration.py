@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mailsync.core.delivery import MEMORY_LIMIT, has, is_wanted, owing
+from mailsync.core.delivery import MEMORY_LIMIT, has, owing
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Bundle, Link, Mark, Stream
 from mailsync.core.positions import Positions
+from mailsync.core.scope import is_wanted
 
 
 def proves_our_restore(link: Link, position: int, bundle: Bundle) -> bool:

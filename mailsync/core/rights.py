@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from mailsync.core.delivery import terms_of
 from mailsync.core.model import (
     CONFLICTS,
     DeleteOrder,
@@ -25,6 +24,7 @@ from mailsync.core.model import (
     RecordId,
     is_alive,
 )
+from mailsync.core.scope import terms_of
 from mailsync.core.terms import EVERY_ACT, Act, Terms
 
 TOLD_MAX: Final = 100

@@ -15,20 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mailsync.core.delivery import (
-    carries,
-    has,
-    is_admitted,
-    is_known,
-    is_wanted,
-    must_drop,
-    other_holders,
-    returned,
-    seen_at,
-    terms_of,
-)
+from mailsync.core.delivery import has, is_known, must_drop, other_holders, returned, seen_at
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import (
+    Loss,
     Note,
     delete_note,
     field_note,
@@ -53,7 +43,8 @@ from mailsync.core.model import (
     dots_of,
     is_alive,
 )
-from mailsync.core.positions import NOWHERE, Positions
+from mailsync.core.positions import NOWHERE
+from mailsync.core.scope import carries, hidden_dots, is_admitted, is_wanted, terms_of, visible
 from mailsync.core.terms import Act
 
 
@@ -107,13 +98,9 @@ def _merge(
 ) -> None:
     """Join the state received with ours."""
     link = links[peer]
-    seen = (
-        item.context
-        | dots_of(item.entries)
-        | _seen(record, peer, _covered(link, record, bundle, item))
-    )
+    seen = item.context | dots_of(item.entries) | _inferred(link, record, bundle, item)
     theirs = _their_entries(record, item, seen)
-    entries, losses = join(record.entries, record.context.keys(), theirs, seen)
+    entries, losses = _joined(link, record, theirs, seen)
     notes = [field_note(record.id, loss) for loss in losses]
     notes += _overruled_deletes(record, item, entries)
     if not record.withdrawn:  # a stub holds no edit of ours
@@ -158,21 +145,42 @@ def _is_misplaced(link: Link, record: Record) -> bool:
     return not is_wanted(link, record) and must_drop(link, record)
 
 
-def _covered(
+def _joined(
+    link: Link, record: Record, theirs: Mapping[str, Entry], seen: frozenset[Dot]
+) -> tuple[dict[str, Entry], list[Loss]]:
+    """Our state and theirs. Of one write the peer may have seen the fields that go to it, and not
+    those that stay here: there, only who made the write has surely seen it.
+    """
+    context, shown = record.context.keys(), visible(link, record)
+    if shown is record.entries:
+        return join(record.entries, context, theirs, seen)
+    terms = terms_of(link, record.dataset)
+    hidden = {name: one for name, one in theirs.items() if name not in (terms.shown or ())}
+    authors, half = {one.dot.site for one in hidden.values()}, dots_of(shown)
+    surely = {dot for dot in seen if dot not in half or dot.site in authors}
+    entries, losses = join(record.entries, context, hidden, surely)
+    rest = {name: one for name, one in theirs.items() if name not in hidden}
+    entries, others = join(entries, context, rest, seen)
+    return entries, losses + others
+
+
+def _inferred(
     link: Link, record: Record, bundle: Bundle, item: Extraction | DeleteOrder
-) -> Positions:
-    """Our positions that the bundle's author had covered, and so seen of the record."""
-    told = bundle.acknowledgement
-    if told.stream != link.out or item.complete or link.peer not in record.had:
-        return NOWHERE
-    return seen_at(link, record, told.cover)
-
-
-def _seen(record: Record, peer: str, confirmed: Positions) -> frozenset[Dot]:
-    """The writes in our record that the bundle's author had seen when composing it."""
-    return frozenset(
-        dot for dot, sighting in record.context.items() if is_known(sighting, peer, confirmed)
+) -> frozenset[Dot]:
+    """The writes in our record that the bundle's author had seen when composing it: what it once
+    showed us, and what it covered. Fields that do not go to it, it has not seen; but it deletes
+    them with the rest.
+    """
+    told, cover = bundle.acknowledgement, NOWHERE
+    if told.stream == link.out and not item.complete and link.peer in record.had:
+        cover = seen_at(link, record, told.cover)
+    hidden = hidden_dots(link, record)
+    seen = frozenset(
+        dot
+        for dot, sighting in record.context.items()
+        if is_known(sighting, link.peer, NOWHERE if dot in hidden else cover)
     )
+    return seen | hidden if isinstance(item, DeleteOrder) else seen
 
 
 def _their_entries(

@@ -42,6 +42,8 @@ class Terms:
     """Outbound filter: is a record for the peer? None: every one."""
     keeps: bool = False
     """Does a record that leaves the filter stay with the peer, as it was?"""
+    shown: frozenset[str] | None = None
+    """The fields that go to the peer; None: all."""
     admits: Passes | None = None
     """Inbound filter: is a record from the peer for our dataset? None: every one."""
     granted: frozenset[str] | None = None

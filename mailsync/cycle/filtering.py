@@ -25,6 +25,7 @@ def terms_of(said: PeerTerms, dataset: str, peer: str, now: int) -> Terms:
         takes=said.direction != "send",
         wanted=None if _is_open(send) else send,
         keeps=said.on_leave == "keep",
+        shown=None if said.send is None else _named(said.send.fields),
         admits=None if _is_open(receive) else receive,
         granted=granted,
         allowed=EVERY_ACT if said.allow is None else frozenset(map(Act, said.allow)),
@@ -50,8 +51,10 @@ def outbound_filter(said: PeerTerms) -> Filter:
 def named_fields(said: PeerTerms) -> dict[str, frozenset[str]]:
     """The fields that a section names in its filters and rights, by the keys that do."""
     granted = None if said.receive is None else _named(said.receive.fields)
+    shown = None if said.send is None else _named(said.send.fields)
     return {
         "send": outbound_filter(said).fields,
+        "send.fields": shown or frozenset(),
         "receive.where": inbound_filter(said).fields,
         "receive.fields": granted or frozenset(),
     }
@@ -64,6 +67,11 @@ def fingerprint(said: PeerTerms) -> str:
     send = said.send or SendSettings()
     routine = state_of(send.routine)
     return f"{send.model_dump_json(exclude_none=True)}\n{said.on_leave or ''}\n{routine}"
+
+
+def fields_of(fingerprint: str) -> list[str] | None:
+    """The fields that go to the peer, by a :func:`fingerprint`; None: all."""
+    return SendSettings.model_validate_json(fingerprint.partition("\n")[0]).fields
 
 
 def filter_of(fingerprint: str) -> Filter:

@@ -18,9 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from mailsync.core.delivery import terms_of
 from mailsync.core.filters import Filter
 from mailsync.core.model import Fields, Link, Record, values_of
+from mailsync.core.scope import terms_of
 from mailsync.errors import BadConfiguration
 from mailsync.routines import Routine, RoutineFailed, read_routines, routine
 

@@ -13,12 +13,14 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from mailsync.core.delivery import is_admitted, other_holders, terms_of
+from mailsync.core.delivery import other_holders
 from mailsync.core.filters import Applied
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Evaluated, Link, Record
 from mailsync.core.offering import Moved, offer, sort_out
+from mailsync.core.scope import is_admitted, terms_of
 from mailsync.cycle.filtering import (
+    fields_of,
     filter_of,
     fingerprint,
     inbound_filter,
@@ -94,7 +96,7 @@ def _sorted_out(
             _show(transaction, ledger, link, dataset)
         if before is None or before[:2] == (terms, evaluated[dataset].at) or not terms:
             continue
-        if not before.terms:
+        if not before.terms or fields_of(before.terms) != fields_of(terms):
             offer(ledger, links, peer, frozenset({dataset}))
             continue
         was = Applied(filter_of(before.terms), before.at)

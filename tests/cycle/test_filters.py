@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mailsync.core.decisions import note_of
 from mailsync.core.model import Fields, Key
 from mailsync.cycle import widening
 from mailsync.cycle.health import examine_links
@@ -58,7 +59,7 @@ def reconfigure(sites: Sites, name: str, section: str) -> None:
 
 
 def names(sites: Sites, site: str) -> set[object]:
-    return {row["name"] for row in sites.rows(site).values()}
+    return {row.get("name") for row in sites.rows(site).values()}
 
 
 def person(name: str, status: str = "open", **more: int | str) -> Fields:
@@ -379,3 +380,40 @@ def test_a_routine_rewrites_nothing(tmp_path: Path) -> None:
     assert "it gave neither the record nor None" in why
     quiet(sites)
     assert not sites.rows("bob")
+
+
+def test_fields_that_stay_here_do_not_travel_in_any_form(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    section = '[datasets.people.peers.bob]\nsend = { fields = ["name", "status"] }'
+    sites.add("alice", {"bob": "", "cleo": ""}, section=section)
+    sites.add("bob", {"alice": ""})
+    sites.add("cleo", {"alice": ""})
+    rows = sites.rows("alice")
+    rows |= {ADA: person("ada", pay=1), BOB: person("bob", pay=2), CLEO: {"pay": 3}}
+    quiet(sites)
+    assert names(sites, "bob") == {"ada", "bob"}
+    assert all("pay" not in row for row in sites.rows("bob").values())
+    assert sites.contents("cleo") == sites.contents("alice")
+    rows[ADA] = person("ada", pay=10)
+    sites.clock.now += DAY
+    assert sites.sync("alice").peer("bob").sent.upserts == 0
+    quiet(sites)
+    there = {row["name"]: key for key, row in sites.rows("bob").items()}
+    sites.rows("bob")[there["ada"]] = person("ada", "closed")
+    quiet(sites)
+    assert rows[ADA] == person("ada", "closed", pay=10)
+    rows[ADA] = person("ada", "shut", pay=11)
+    sites.rows("bob")[there["ada"]] = person("ada", "closed", pay=99)
+    quiet(sites)
+    assert rows[ADA] == person("ada", "shut", pay=99), "his is later, and a conflict"
+    with sites.sites["alice"].store.transaction() as transaction:
+        values = [note_of(one.note) for one in transaction.journal.entries()]
+    assert [note.value for note in values if note] == [11]
+    with sites.sites["bob"].store.transaction() as transaction:
+        assert not list(transaction.journal.entries())
+    del sites.rows("bob")[there["bob"]]
+    quiet(sites)
+    assert names(sites, "alice") == {"ada", None}
+    reconfigure(sites, "alice", "")
+    quiet(sites)
+    assert sites.contents("alice") == sites.contents("bob") == sites.contents("cleo")

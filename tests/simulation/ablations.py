@@ -269,8 +269,8 @@ def _purge_without_a_mark() -> list[Patch]:
 def _withdraw_by_deleting() -> list[Patch]:
     real = outbound._withdrawal
 
-    def withdrawal(record: Record) -> DeleteOrder:
-        order = real(record)
+    def withdrawal(link: Link, record: Record) -> DeleteOrder:
+        order = real(link, record)
         return replace(order, reason=Reason.DELETED, entries=killed(record.entries))
 
     return [_swap(outbound, "_withdrawal", withdrawal)]
