@@ -67,6 +67,8 @@ DOT_STEP: Final = 4
 KILLED: Final = 2
 LACKING: Final = 1
 """Bits of a mark: a delete has seen the write; the field is absent."""
+_FEW: Final = 64
+"""So many fields are looked through for one of them."""
 
 
 @lru_cache(maxsize=4096)  # most records of a table have the marks of others
@@ -133,16 +135,7 @@ class Woven(Mapping[str, Entry]):
     def entries(self) -> dict[str, Entry]:
         """The entries themselves; not to be written to."""
         if self._entries is None:
-            dots = self.dots
-            columns = zip(self.names, self.contents, self.marks, strict=True)
-            self._entries = {
-                name: Entry(
-                    dots[mark // DOT_STEP],
-                    ABSENT if mark & LACKING else value,
-                    bool(mark & KILLED),
-                )
-                for name, value, mark in columns
-            }
+            self._entries = {name: self._entry(place) for place, name in enumerate(self.names)}
         return self._entries
 
     def writer_of(self, name: str) -> Dot:
@@ -160,7 +153,17 @@ class Woven(Mapping[str, Entry]):
         return Woven(self.names, contents, dots, marks_of(marks))
 
     def __getitem__(self, name: str) -> Entry:
-        return self.entries[name]
+        if self._entries is not None or len(self.names) > _FEW:
+            return self.entries[name]
+        try:
+            return self._entry(self.names.index(name))
+        except ValueError:
+            raise KeyError(name) from None
+
+    def _entry(self, place: int) -> Entry:
+        mark = self.marks[place]
+        value = ABSENT if mark & LACKING else self.contents[place]
+        return Entry(self.dots[mark // DOT_STEP], value, bool(mark & KILLED))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)

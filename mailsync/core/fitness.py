@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from mailsync.core.model import Fields
@@ -23,11 +24,11 @@ def unfit(fields: Fields) -> str | None:
     """Why a record with these fields cannot travel; None if it can."""
     if len(fields) > FIELDS_MAX:
         return f"it has {len(fields)} fields; {FIELDS_MAX} is the most"
-    size = 0
+    misnamed = _misnamed(tuple(fields))
+    if misnamed is not None:
+        return f"the field name {misnamed!r} is too long or has control characters"
+    size = sum(map(len, fields))
     for name, value in fields.items():
-        if not is_name(name):
-            return f"the field name {name!r} is too long or has control characters"
-        size += len(name)
         if isinstance(value, str):
             try:
                 size += len(value) if value.isascii() else len(value.encode())
@@ -38,3 +39,8 @@ def unfit(fields: Fields) -> str | None:
         else:
             size += len(value) if isinstance(value, bytes) else 9
     return f"it takes {size} bytes; {SIZE_MAX} is the most" if size > SIZE_MAX else None
+
+
+@lru_cache(maxsize=64)  # a table's names come again with each of its rows
+def _misnamed(names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if not is_name(name)), None)

@@ -50,6 +50,7 @@ class Ledger:
         self._records = records
         self.changed: dict[RecordId, Record] = {}
         self.dropped: set[RecordId] = set()
+        self._new: set[RecordId] = set()
         self.notes: dict[RecordId, Note] = {}
         """Notes entered in this transaction, by their own identity."""
 
@@ -62,7 +63,7 @@ class Ledger:
 
     def before(self, record_id: RecordId) -> Record | None:
         """The record as it stood before this transaction."""
-        return self._records.get(record_id)
+        return None if record_id in self._new else self._records.get(record_id)
 
     def latest(self, stored: Record) -> Record | None:
         """A record that was read from the map, as it now stands."""
@@ -84,6 +85,11 @@ class Ledger:
         """Take the next position for no record."""
         site = self.site
         self.site = SiteState(site.number, site.position + 1, site.stamp, site.horizon)
+
+    def add(self, record: Record) -> Record:
+        """As :meth:`place`, of a record that nobody has heard of before."""
+        self._new.add(record.id)
+        return self.place(record)
 
     def place(self, record: Record) -> Record:
         """As :meth:`bump`, of a record that lives and was made to be at the next position."""

@@ -62,7 +62,7 @@ def enrol(
 ) -> Record:
     """A row without GUID: a user inserted it."""
     position = ledger.next_position
-    return ledger.place(
+    return ledger.add(
         Record(
             dataset,
             guid,
