@@ -114,6 +114,8 @@ def mend(world: World, settle: Callable[[], None]) -> None:
         chance = random.Random(world.setting.seed)
         for _, machine in sorted(world.machines.items()):
             damage(world, machine, chance)
+    for machine, peer in _pairs(world):
+        verifying.show(machine.site, peer)  # or what was found out before would be the answer
     for _ in range(ASKED_MAX if world.damaged else 0):
         for machine, peer in _pairs(world):
             verifying.ask(machine.site, peer, repair=True)
