@@ -43,7 +43,7 @@ def test_module_is_the_command() -> None:
 
 def test_all_commands_of_this_version_have_a_place() -> None:
     later = {"plan", "sync", "daemon", "status", "log", "conflicts", "undo", "held", "bundle"}
-    later |= {"doctor", "demo", "reconcile", "discover"}
+    later |= {"doctor", "demo", "reconcile", "discover", "link", "verify"}
     assert set(COMMANDS) == {"init", "pair", "config"} | later
 
 

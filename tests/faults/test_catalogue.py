@@ -81,7 +81,7 @@ def test_every_fault_has_a_test_and_a_line() -> None:
     [
         ("decode", wire),
         ("receive", receiving),
-        ("_log_received", receiving),
+        ("log_received", receiving),
         ("enter_received", Journal),
     ],
 )
