@@ -148,6 +148,7 @@ def _bundle(
     proven: list[Proof],
     request: Request | None,
     answered: int | None,
+    policies: tuple[tuple[str, str], ...] | None,
 ) -> Bundle:
     return Bundle(
         stream,
@@ -165,6 +166,7 @@ def _bundle(
         tuple(proven),
         request,
         answered,
+        policies,
     )
 
 
