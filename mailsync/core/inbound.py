@@ -13,6 +13,8 @@ Rules, in this order
 5. Records at positions already covered are skipped, the rest merged; those of a dataset that is
    not taken from the peer are left uncovered, and the peer is told. What ends up exactly as the
    peer sent it is known to the peer (no echo); what merged into something new goes to everybody.
+   A late bundle that would settle more than it brings, as writes of a record that is skipped in
+   it are unknown here, counts as lost.
 6. What a full bundle's manifest no longer lists, and the peer certainly had, was deleted there.
 7. The cover grows; an acknowledgement is owed only for records, a manifest or a question, so
    silence comes.
@@ -62,6 +64,7 @@ class Verdict(enum.Enum):
     UNAWARE = "composed before its sender knew that this site was restored"
     FORKED = "its sender does not remember what it sent before: a restored copy of it"
     RENEWED = "the peer was restored from a backup"
+    OVERTAKEN = "late, of records that changed since: what is lacking comes again"
     EXPECTED = "in order"
 
 
@@ -124,6 +127,8 @@ def receive(
         behind = link.stale or (renewed and ledger.site.horizon > 0)
         return Received(verdict, {**links, peer: replace(owing(link, now), stale=behind)})
     link = _follow_acknowledgement(ledger, links, link, bundle, renewed=renewed)
+    if _is_overtaken(ledger, link, bundle):
+        return Received(Verdict.OVERTAKEN, {**links, peer: owing(link, now)})
     return _take_all(ledger, {**links, peer: link}, peer, bundle, verdict, now)
 
 
@@ -191,6 +196,32 @@ def _is_newest(link: Link, bundle: Bundle) -> bool:
     return link.last is None or bundle.mark.top >= link.last.top
 
 
+def _is_overtaken(ledger: Ledger, link: Link, bundle: Bundle) -> bool:
+    """Rule 5: would a late bundle settle positions by records of which nothing is taken?
+
+    It settles where their earlier writes came in, too; which these positions are, only the sender
+    knows.
+    """
+    if _is_newest(link, bundle):
+        return False
+    brought = Positions.of(item.position for item in bundle.items)
+    if _settled(bundle) <= link.cover | brought:
+        return False
+    return any(
+        item.position in link.cover and not _is_known(ledger.get(item.id), item)
+        for item in bundle.items
+    )
+
+
+def _settled(bundle: Bundle) -> Positions:
+    return Positions.up_to(bundle.mark.top) - bundle.holes
+
+
+def _is_known(record: Record | None, item: Extraction | DeleteOrder) -> bool:
+    """Have all writes of the item come here?"""
+    return record is not None and item.context | dots_of(item.entries) <= record.context.keys()
+
+
 def _take_all(
     ledger: Ledger,
     links: Mapping[str, Link],
@@ -211,8 +242,7 @@ def _take_all(
         take(ledger, links, peer, bundle, allowed, newest=newest)
         upserts += isinstance(item, Extraction) and item.dataset != CONFLICTS
         deletes += isinstance(item, DeleteOrder)
-    cover = Positions.up_to(bundle.mark.top) - bundle.holes - Positions.of(intake.skipped)
-    cover = link.cover | cover
+    cover = link.cover | (_settled(bundle) - Positions.of(intake.skipped))
     link = replace(
         link,
         cover=cover,

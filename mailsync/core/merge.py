@@ -43,7 +43,7 @@ class Note:
     field: str | None
     """None: a delete lost against an edit."""
     dot: Dot
-    """The losing write; for a delete, the newest write it killed."""
+    """The losing write; for a delete its own dot, or the newest write it killed if it has none."""
     value: Value | Absent = ABSENT
     winner: Value | Absent = ABSENT
     beaten_by: Dot | None = None
@@ -126,9 +126,11 @@ def field_note(record: RecordId, loss: Loss) -> Note:
     return Note(record, loss.field, entry.dot, entry.value, winner.value, winner.dot)
 
 
-def delete_note(record: RecordId, newest: Dot) -> Note:
-    """The note of a delete, of the state whose greatest dot is ``newest``, that lost."""
-    return Note(record, None, newest)
+def delete_note(record: RecordId, dot: Dot) -> Note:
+    """The note of a delete that lost: by its own dot, or by the greatest one of the state that it
+    killed.
+    """
+    return Note(record, None, dot)
 
 
 def newest_dot(entries: Mapping[str, Entry]) -> Dot:

@@ -198,14 +198,17 @@ def _their_entries(
 def _overruled_deletes(
     record: Record, item: Extraction | DeleteOrder, merged: Mapping[str, Entry]
 ) -> list[Note]:
-    """A delete met an edit it had not seen."""
+    """A delete met an edit it had not seen. One that has a dot of its own is not another one of the
+    same state, which somebody may have overruled knowingly.
+    """
     if not is_alive(merged):
         return []
     notes = []
     if not is_alive(record.entries):
         notes.append(delete_note(record.id, newest_dot(record.entries)))
     if isinstance(item, DeleteOrder):
-        notes.append(delete_note(record.id, item.newest))
+        unseen = [dot for dot in item.context - record.context.keys() if dot > item.newest]
+        notes += [delete_note(record.id, dot) for dot in unseen or [item.newest]]
     return notes
 
 

@@ -175,7 +175,7 @@ class SideBySide:
         owed = {note if note[1] is not None else (note[0], None, (), None) for note in journal}
         if self.product.rough:
             known = self.product.overwritten | self.product.gone
-            overruled = living & {guid.hex() for guid in self.product.deleted}
+            overruled = living & {guid.hex() for guid, _ in self.product.deleted}
             owed = {
                 note
                 for note in owed

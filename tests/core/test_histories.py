@@ -2,11 +2,13 @@
 
 import pytest
 
-from mailsync.core import outbound, taking
+from mailsync.core import inbound, outbound, taking
+from mailsync.core.inbound import Verdict
 from mailsync.core.model import Key
+from mailsync.core.policies import Deletes, Policy
 from mailsync.core.wire import decode, encode
 from tests.core.histories import MIXES, run
-from tests.core.world import BrokenPromise, World
+from tests.core.world import TABLE, BrokenPromise, World
 
 SEEDS_PER_MIX = 40
 
@@ -107,3 +109,64 @@ def test_told_as_if_nothing_was_forgotten_it_looks_like_one(
     world = World("ABCDE", ["AB", "BC", "CD", "AE"], 1)
     with pytest.raises(BrokenPromise, match="false conflict"):
         _revived_from_both_sides(world)
+
+
+def _overtaken(world: World) -> Verdict:
+    """A bundle with two writes of A's comes late: the newer one settled the position at which it
+    holds the record, not that of the first write, and does not hold the record, which is at a
+    third one.
+    """
+    world.insert("B", Key("u0"), 3)
+    world.scan("B")
+    _exchange(world, "AB")
+    world.write_all("A")
+    (key,) = world.data["A"]
+    world.edit("A", key, "f2")
+    world.scan("A")
+    world.edit("B", Key("u0"), "f0")
+    world.scan("B")
+    world.post("B", "A")
+    late = world.send("A", "B")
+    world.edit("B", Key("u0"), "f1")
+    world.scan("B")
+    world.post("B", "A")
+    world.send("A", "B")
+    world.deliver(world.send("A", "B", increment=True))
+    verdict = world.deliver(late)
+    world.post("B", "A")
+    return verdict
+
+
+def test_a_late_bundle_does_not_settle_what_is_skipped_in_it() -> None:
+    world = World("AB", ["AB"], 1)
+    assert _overtaken(world) is Verdict.OVERTAKEN
+    world.check_quiet()
+
+
+def test_settled_by_it_a_write_is_never_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbound, "_is_overtaken", lambda *_: False)
+    world = World("AB", ["AB"], 1)
+    assert _overtaken(world) is Verdict.EXPECTED
+    with pytest.raises(BrokenPromise, match="diverged"):
+        world.check_quiet()
+
+
+@pytest.mark.parametrize("first", ["AB", "BA"])
+def test_who_brings_a_record_back_overrules_only_the_deletes_known_there(first: str) -> None:
+    world = World("AB", ["AB"], 1)
+    policy = {TABLE: Policy(deletes=Deletes.DELETE_WINS)}
+    world.policies = dict.fromkeys("AB", policy)
+    world.insert("A", Key("u0"), 2)
+    world.scan("A")
+    _exchange(world, "AB")
+    world.write_all("B")
+    world.delete("A", Key("u0"))
+    world.scan("A")
+    (record_id,) = world.sites["A"].records
+    world.revive("A", record_id)
+    (key,) = world.data["B"]
+    world.delete("B", key)
+    world.scan("B")
+    world.post(*first)
+    world.check_quiet()
+    assert not any(world.data.values())

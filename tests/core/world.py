@@ -97,7 +97,8 @@ class World:
         self.undone: set[int] = set()
         self.lost: set[int] = set()
         self.deletes: list[tuple[str, frozenset[int], Guid | None]] = []
-        self.deleted: set[Guid] = set()
+        self.deleted: set[tuple[Guid, str]] = set()
+        """What is to stay deleted, and by whose users."""
         self.escaped_kills: set[int] = set()
         self.purging = "always"
         self.forced = self.rough = False
@@ -162,7 +163,7 @@ class World:
                 self.undone |= values
             else:
                 guid = record.guid
-                self.deleted.add(guid)
+                self.deleted.add((guid, name))
         if guid is None and self.restores:
             self.undone |= values
         self.deletes.append((name, values, guid))
@@ -175,8 +176,16 @@ class World:
         self.commit(name, ledger)
         values = {entry.value for entry in self.sites[name].records[record_id].entries.values()}
         self.undone |= {value for value in values if isinstance(value, int)}
-        self.deleted.discard(record_id.guid)
+        self._undelete(record_id.guid)
         self.revived.add(record_id.guid)
+
+    def _count_delete(self, name: str, record: Record) -> None:
+        """A row that its users deleted when others had deleted the record counts as theirs."""
+        if record.key not in self.data[name] and not is_alive(record.entries):
+            self.deleted.discard((record.guid, name))
+
+    def _undelete(self, guid: Guid) -> None:
+        self.deleted -= {(guid, name) for name in self.sites}
 
     # --- the program
 
@@ -205,6 +214,7 @@ class World:
             assert record.key is not None
             current = data.get(record.key)
             marked = record.marker is not NO_MARKER
+            self._count_delete(name, record)
             if marked or not same_fields(current, record.shadow):
                 record_map.detect(ledger, record, current, None, stroke)
         for key in sorted(data.keys() - {record.key for record in mine}):
@@ -226,6 +236,7 @@ class World:
                 return  # a user was quicker: the next scan must see that first
             if key is None and desired_fields(record) is not None:
                 key = Key("k" + record.guid.hex())
+            self._count_delete(name, record)
             record_map.begin(ledger, record, key)
             self.commit(name, ledger)
             self.busy[name] = (record_id, 1, False)
@@ -379,7 +390,7 @@ class World:
             if ((index >= deletes and who == name) or self.restores) and not killed >= values:
                 self.undone |= values
                 if guid is not None:
-                    self.deleted.discard(guid)
+                    self._undelete(guid)
         self._undo_unseen(site, data)
         self.restores += 1
         self.rough = True
@@ -470,6 +481,7 @@ class World:
     def _check_deletes(self, everything: dict[Guid, Row], notes: set[Note]) -> None:
         noted = {note.record.guid for note in notes}
         overruled = {note.record.guid for note in notes if note.field is None}
+        deleted = {guid for guid, _ in self.deleted}
         for guid, row in everything.items():
             values = set(row.values())
             if values & self.undone:
@@ -477,7 +489,7 @@ class World:
             forced = guid in overruled and (self.forced or bool(self.policies))
             if values <= self.gone and not forced:
                 raise BrokenPromise(f"resurrected: {row}")
-            if guid in self.deleted and guid not in noted:
+            if guid in deleted and guid not in noted:
                 raise BrokenPromise(f"a delete of {row} was overruled in silence")
 
     def _check_policies(self, everything: dict[Guid, Row], notes: set[Note]) -> None:
@@ -493,7 +505,7 @@ class World:
                     if lives and note.value in mine - self.overwritten - self.gone:
                         raise BrokenPromise(f"{name} had the say, but its {note.value} lost")
         if any(one[TABLE].deletes is Deletes.DELETE_WINS for one in self.policies.values()):
-            for guid in everything.keys() & self.deleted:
+            for guid in everything.keys() & {guid for guid, _ in self.deleted}:
                 raise BrokenPromise(f"a delete of {everything[guid]} did not win")
 
     def _check_bounds(self) -> None:
