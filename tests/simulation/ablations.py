@@ -15,8 +15,10 @@ from mailsync.core import (
     delivery,
     forgetting,
     inbound,
+    merge,
     outbound,
     policies,
+    recognition,
     record_map,
     restoration,
     taking,
@@ -84,7 +86,8 @@ def _reuse_dots() -> list[Patch]:
         self.site = replace(self.site, stamp=self.site.stamp + 1)
         return Dot(self.site.stamp, self.site.number, 0)
 
-    return [_swap(Ledger, "stroke", stroke)]
+    # else what two values of one write do not tell any more is mended where they meet
+    return [_swap(Ledger, "stroke", stroke), _swap(merge, "same_written", lambda *_: True)]
 
 
 def _forget_who_showed() -> list[Patch]:
@@ -314,7 +317,9 @@ def _kill_in_silence() -> Sequence[Patch]:
 
 ABLATIONS: Final[dict[str, Ablation]] = {
     "reuse_dots": Ablation(
-        "writes are numbered by a counter that a restore rolls back", _reuse_dots, core=RESTORE
+        "writes are numbered by a counter that a restore rolls back, and taken by their numbers",
+        _reuse_dots,
+        core=RESTORE,
     ),
     "no_known": Ablation(
         "it is forgotten which peer showed a record", _forget_who_showed, ("plain",)
@@ -477,13 +482,13 @@ ABLATIONS: Final[dict[str, Ablation]] = {
     "blank_is_edit": Ablation(
         "what stands in a column where nobody wrote is an edit",
         lambda: [
-            _swap(record_map, "_written", lambda _record, _states, current, _columns: current)
+            _swap(recognition, "_written", lambda _record, _states, current, _columns: current)
         ],
         ("columns",),
     ),
     "no_renewal": Ablation(
         "a column made anew is taken for the old one",
-        lambda: [_swap(record_map, "_renewed", lambda record, *_: record)],
+        lambda: [_swap(recognition, "_renewed", lambda record, *_: record)],
         ("columns",),
     ),
     "spare_unheld": Ablation(
