@@ -60,16 +60,7 @@ async def _hand_over(
     site: Site, peer: Peer, kind: Kind, sender: Sender, item: Queued, report: Report
 ) -> bool:
     with site.store.transaction() as transaction:
-        transaction.outbox.begin_attempt(item.number)
-        container = transaction.outbox.container(item.number)
-    letter = Letter(
-        recipient=peer.address,
-        container=container,
-        message_id=item.message_id,
-        label=item.label,
-        part=item.part,
-        parts=item.parts,
-    )
+        letter = begin_attempt(transaction, peer, item)
     result = await sender.send(letter)
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
@@ -91,6 +82,19 @@ async def _hand_over(
         words = f"by {kind}: {result.reason}"
         transaction.history.log(Event(now, "not taken", item.peer, None, words))
     return False
+
+
+def begin_attempt(transaction: Transaction, peer: Peer, item: Queued) -> Letter:
+    """Count an attempt before it is made: the letter to be handed over."""
+    transaction.outbox.begin_attempt(item.number)
+    return Letter(
+        recipient=peer.address,
+        container=transaction.outbox.container(item.number),
+        message_id=item.message_id,
+        label=item.label,
+        part=item.part,
+        parts=item.parts,
+    )
 
 
 def note_taken(transaction: Transaction, item: Queued, what: str, size: int, now: int) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from mailsync.carriers.base import Letter, Refused, Retry, Sender, SendResult, Sent
+from dataclasses import replace
+
+from mailsync.carriers.base import Refused, Retry, Sender, SendResult, Sent
 from mailsync.cycle.budget import day_of, within_budgets
 from mailsync.cycle.composing import ground
-from mailsync.cycle.direct import note_taken
+from mailsync.cycle.direct import begin_attempt, note_taken
 from mailsync.cycle.pacing import cleared, pause_route, resume_route, sending
 from mailsync.cycle.packing import BASE64_GROWTH, MAIL_OVERHEAD
 from mailsync.cycle.report import Report
@@ -73,22 +75,11 @@ async def _hand_over(site: Site, sender: Sender, item: Queued, report: Report) -
     """One attempt."""
     peer = site.peers[item.peer]
     with site.store.transaction() as transaction:
-        transaction.outbox.begin_attempt(item.number)
+        letter = begin_attempt(transaction, peer, item)
         begun_at = site.surroundings.now()
         transaction.routes.dispatch(item.message_id, item.peer, _mail_size(item), begun_at)
         step = transaction.routes.get(item.peer).step
-        container = transaction.outbox.container(item.number)
-    letter = Letter(
-        recipient=peer.address,
-        container=container,
-        message_id=item.message_id,
-        label=item.label,
-        part=item.part,
-        parts=item.parts,
-        profile=peer.settings.form,
-        step=step,
-    )
-    result = await sender.send(letter)
+    result = await sender.send(replace(letter, profile=peer.settings.form, step=step))
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         if isinstance(result, Sent):
