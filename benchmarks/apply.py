@@ -44,7 +44,7 @@ from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.materialising import materialise_datasets
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
-from mailsync.datasets.sqldatabase import SqlDatabase
+from mailsync.datasets.sql.database import SqlDatabase
 
 ENGINES: Final = ("sqlite", "postgresql", "mariadb")
 SHARE: Final = 0.1

@@ -24,7 +24,7 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from benchmarks.invention import contact
-from mailsync.datasets.vcard import new_card
+from mailsync.datasets.texts.vcard import new_card
 
 ROOT: Final = Path(__file__).parent.parent
 VDIRSYNCER: Final = ROOT / ".venv-dav" / "bin" / "vdirsyncer"

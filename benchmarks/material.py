@@ -24,9 +24,9 @@ from benchmarks.invention import (
     event_again,
 )
 from mailsync.core.model import Fields, Key
-from mailsync.datasets.ical import CalendarFormat
-from mailsync.datasets.texts import Format
-from mailsync.datasets.vcard import CardFormat
+from mailsync.datasets.texts.formats import Format
+from mailsync.datasets.texts.ical import CalendarFormat
+from mailsync.datasets.texts.vcard import CardFormat
 
 DATA: Final = Path(__file__).parent / "data"
 NUMBERS: Final = frozenset({"govtrack", "twitter_id", "instagram_id"})

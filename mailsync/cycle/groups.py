@@ -28,7 +28,7 @@ from mailsync.errors import BadConfiguration, DatasetLoginRefused, LoginRefused,
 from mailsync.names import NAME_RULE, is_name
 
 if TYPE_CHECKING:
-    from mailsync.datasets.sqldatabase import SqlDatabase
+    from mailsync.datasets.sql.database import SqlDatabase
 
 
 class Memory(NamedTuple):

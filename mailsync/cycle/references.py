@@ -26,7 +26,7 @@ from mailsync.core.model import (
 )
 from mailsync.cycle.site import Site
 from mailsync.datasets.base import Change
-from mailsync.datasets.sqlkeys import key_text, key_values
+from mailsync.datasets.rowkeys import key_text, key_values
 from mailsync.store.transaction import Transaction
 
 

@@ -32,7 +32,7 @@ from mailsync.store.state import StateStore
 from mailsync.store.transaction import Transaction
 
 if TYPE_CHECKING:
-    from mailsync.datasets.sqldatabase import SqlDatabase
+    from mailsync.datasets.sql.database import SqlDatabase
 
 MATCH_OF_KIND: Final[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
     ("vcard", "ical", "carddav", "caldav"), ("uid",)

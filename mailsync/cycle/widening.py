@@ -120,7 +120,7 @@ def _suspects(
     tell by its rows, these, and what waits to be written; what users did to rows since is found
     next, and passes the filter by itself.
     """
-    from mailsync.datasets.sql import SqlTable  # noqa: PLC0415  slow, and few filters need it
+    from mailsync.datasets.sql.table import SqlTable  # noqa: PLC0415  slow, and few filters need it
 
     keys = None
     if not any(terms_of(link, dataset).admits for link in site.links(transaction).values()):

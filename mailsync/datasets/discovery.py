@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mailsync.datasets.base import Access, Unreadable
-from mailsync.datasets.contentline import Malformed
-from mailsync.datasets.csvtext import Row, Table
+from mailsync.datasets.csvfile.text import Row, Table
 from mailsync.datasets.files import explaining, read_content
 from mailsync.datasets.kinds import (
     is_database,
@@ -20,11 +19,12 @@ from mailsync.datasets.kinds import (
     open_remote,
 )
 from mailsync.datasets.offers import LeftOut, Offer
-from mailsync.datasets.sqldiscovery import tables_of
+from mailsync.datasets.sql.discovery import tables_of
+from mailsync.datasets.texts.contentline import Malformed
 from mailsync.errors import DatasetMissing
 
 if TYPE_CHECKING:
-    from mailsync.datasets.dav import DavDataset
+    from mailsync.datasets.dav.dataset import DavDataset
 
 _TOGETHER_MAX: Final = 8
 """Columns at the beginning of a CSV file of which two may tell its rows apart."""

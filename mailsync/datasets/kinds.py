@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from mailsync.core.mapping import Source
 from mailsync.core.model import Fields
 from mailsync.datasets.base import Access, Dataset, Notes
-from mailsync.datasets.engines import ENGINES, EVERY_COLUMN
 from mailsync.datasets.files import utc_now
-from mailsync.datasets.texts import Format
+from mailsync.datasets.sql.notation import ENGINES, EVERY_COLUMN
+from mailsync.datasets.texts.formats import Format
 from mailsync.errors import BadConfiguration
 
 if TYPE_CHECKING:
-    from mailsync.datasets.dav import DavDataset
-    from mailsync.datasets.sqldatabase import SqlDatabase
+    from mailsync.datasets.dav.dataset import DavDataset
+    from mailsync.datasets.sql.database import SqlDatabase
 
 KNOWN: Final = (
     *(*ENGINES, "csv:FILE", "vcard:FOLDER_OR_FILE", "ical:FOLDER_OR_FILE"),
@@ -76,7 +76,7 @@ def _open(
     databases: dict[str, SqlDatabase] | None,
 ) -> Dataset:
     if is_database(source):
-        from mailsync.datasets.sqlkinds import open_table  # noqa: PLC0415  see above
+        from mailsync.datasets.sql.opening import open_table  # noqa: PLC0415  see above
 
         database = open_database(source, base, {} if databases is None else databases)
         return open_table(database, table, keys, key)
@@ -84,7 +84,7 @@ def _open(
     if scheme == "csv" and path:
         if table is not None or keys is not None:
             raise BadConfiguration(f"{source}: only databases have table and keys")
-        from mailsync.datasets.csvfile import CsvFile  # noqa: PLC0415  see above
+        from mailsync.datasets.csvfile.dataset import CsvFile  # noqa: PLC0415  see above
 
         return CsvFile(base / path, key or ())
     if scheme in {"vcard", "ical"} and path:
@@ -106,10 +106,10 @@ class _TextKind(NamedTuple):
 
 def _text_kind(scheme: str) -> _TextKind:
     if scheme in {"vcard", "carddav"}:
-        from mailsync.datasets.vcard import CardFormat, VcardFile, VcardFolder  # noqa: PLC0415
+        from mailsync.datasets.texts.vcard import CardFormat, VcardFile, VcardFolder  # noqa: PLC0415
 
         return _TextKind(VcardFolder, VcardFile, CardFormat())
-    from mailsync.datasets.ical import CalendarFormat, IcalFile, IcalFolder  # noqa: PLC0415
+    from mailsync.datasets.texts.ical import CalendarFormat, IcalFile, IcalFolder  # noqa: PLC0415
 
     return _TextKind(IcalFolder, IcalFile, CalendarFormat(utc_now))
 
@@ -121,9 +121,9 @@ def open_remote(source: str, access: Access, notes: Notes) -> DavDataset:
     """
     scheme, _, url = source.partition(":")
     try:
-        from mailsync.datasets.dav import DavDataset  # noqa: PLC0415  an extra
-        from mailsync.datasets.davhttp import Server  # noqa: PLC0415
-        from mailsync.datasets.davverbs import DAV_KINDS  # noqa: PLC0415
+        from mailsync.datasets.dav.dataset import DavDataset  # noqa: PLC0415  an extra
+        from mailsync.datasets.dav.http import Server  # noqa: PLC0415
+        from mailsync.datasets.dav.verbs import DAV_KINDS  # noqa: PLC0415
     except ImportError as error:
         missing = "needs httpx2: pip install 'mailsync-sets[dav]'"
         raise BadConfiguration(f"{source}: {missing}") from error
@@ -138,7 +138,7 @@ def open_database(source: str, base: Path, databases: dict[str, SqlDatabase]) ->
     if source.startswith(_SQLITE):
         source = f"{_SQLITE}{base / source.removeprefix(_SQLITE)}"
     if source not in databases:
-        from mailsync.datasets.sqldatabase import SqlDatabase  # noqa: PLC0415  see above
+        from mailsync.datasets.sql.database import SqlDatabase  # noqa: PLC0415  see above
 
         databases[source] = SqlDatabase(source)
     return databases[source]

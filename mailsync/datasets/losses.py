@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from mailsync.core.mapping import Place
 from mailsync.datasets.base import Dataset
 from mailsync.datasets.mapped import MappedDataset, Texts
-from mailsync.datasets.properties import SEVERAL, parse_path
-from mailsync.datasets.sql import SqlTable
+from mailsync.datasets.sql.losses import needed, of_table
+from mailsync.datasets.texts.properties import SEVERAL, parse_path
 
 
 def mistakes(dataset: Dataset) -> Iterator[str]:
@@ -35,7 +35,7 @@ def mistakes(dataset: Dataset) -> Iterator[str]:
 def losses(dataset: Dataset) -> Iterator[str]:
     """What stays here, and what will be held: sentences for people."""
     if not isinstance(dataset, MappedDataset):
-        yield from _of_table(dataset, frozenset(dataset.fields or ()))
+        yield from of_table(dataset, frozenset(dataset.fields or ()))
         return
     places = {place.field for place in dataset.mapping.places.values()}
     if isinstance(dataset.form, Texts):
@@ -44,9 +44,9 @@ def losses(dataset: Dataset) -> Iterator[str]:
         unmapped = [name for name in dataset.inner.fields or () if name not in places]
         if unmapped:
             yield f"not mapped, so it stays here: {', '.join(unmapped)}"
-        yield from _of_table(dataset.inner, frozenset(places))
+        yield from of_table(dataset.inner, frozenset(places))
         yield from _of_references(dataset)
-        yield from _needed(dataset.inner, places | dataset.defaults.keys())
+        yield from needed(dataset.inner, places | dataset.defaults.keys())
 
 
 def _of_texts(dataset: MappedDataset, form: Texts, places: set[str]) -> Iterator[str]:
@@ -64,26 +64,3 @@ def _of_references(dataset: MappedDataset) -> Iterator[str]:
     for name, place in dataset.mapping.places.items():
         if place.routine and place.field in referring:
             yield f"{name}: a foreign key behind a routine travels as it is, not as a reference"
-
-
-def _of_table(dataset: Dataset, names: frozenset[str]) -> Iterator[str]:
-    if not isinstance(dataset, SqlTable):
-        return
-    if computed := ", ".join(dataset.shape.computed):
-        yield f"computed by the database, so it does not travel: {computed}"
-    for name in sorted(names):
-        if loss := dataset.shape.by_name[name].loss:
-            yield f"column {name}: {loss}"
-
-
-def _needed(dataset: Dataset, given: set[str]) -> Iterator[str]:
-    """Columns without which a new row is refused."""
-    if not isinstance(dataset, SqlTable):
-        return
-    own = dataset.shape.key if dataset.has_local_keys else ()
-    needed = [one.name for one in dataset.shape.described if one.needed and one.name not in own]
-    if missing := ", ".join(name for name in needed if name not in given):
-        yield (
-            f"new records from peers will be held: {missing} must have a value (NOT NULL without "
-            "default); map it, or set it"
-        )

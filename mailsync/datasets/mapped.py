@@ -29,7 +29,7 @@ from mailsync.datasets.base import (
     Unreadable,
     Write,
 )
-from mailsync.datasets.properties import Properties
+from mailsync.datasets.texts.properties import Properties
 
 Told = Callable[[Sequence[Outcome]], list[Outcome]]
 """From the outcomes of writes of own fields to those of the writes that were asked for."""

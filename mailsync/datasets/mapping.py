@@ -10,7 +10,7 @@ from mailsync.core.mapping import Conversion, Convert, Place, Source, Unconverti
 from mailsync.core.model import Fields, Value
 from mailsync.datasets.base import Dataset
 from mailsync.datasets.mapped import Columns, MappedDataset, Texts
-from mailsync.datasets.properties import overlap
+from mailsync.datasets.texts.properties import overlap
 from mailsync.errors import BadConfiguration
 from mailsync.routines import Routine, RoutineFailed, read_routines, routine
 

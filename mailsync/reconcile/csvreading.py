@@ -23,8 +23,8 @@ import duckdb
 
 from mailsync.core.model import Key
 from mailsync.datasets.base import Change, Unreadable
-from mailsync.datasets.csvfile import CsvFile
-from mailsync.datasets.sqlkeys import key_text, key_values
+from mailsync.datasets.csvfile.dataset import CsvFile
+from mailsync.datasets.rowkeys import key_text, key_values
 from mailsync.errors import DatasetError
 from mailsync.reconcile.pairing import Pair, Side
 from mailsync.reconcile.reading import Line

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from mailsync.core.model import ABSENT, Absent, Fields, Key, Value, same_value
 from mailsync.datasets.base import Dataset
 from mailsync.datasets.mapped import MappedDataset
-from mailsync.datasets.sqlkeys import key_text, key_values
+from mailsync.datasets.rowkeys import key_text, key_values
 from mailsync.errors import UsageError
 
 NOBODY: Final = ""

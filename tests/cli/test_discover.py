@@ -9,7 +9,7 @@ import pytest
 
 from mailsync.config.loading import parse
 from mailsync.datasets.kinds import open_dataset
-from mailsync.datasets.mariadb import explain
+from mailsync.datasets.sql.mariadb import explain
 from mailsync.errors import DatasetLoginRefused, Exit
 from tests.cli.invoking import lines_of, refuse, run, succeed
 from tests.servers.databases import DatabaseServer

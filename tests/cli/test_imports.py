@@ -15,8 +15,8 @@ SLOW = {
     "aioimaplib", "aiosmtplib", "aiosmtpd", "backports", "duckdb", "httpx2", "MySQLdb", "psycopg",
     "pymap", "pymysql", "rich", "tomlkit", "xxhash",
     "mailsync.core.wire", "mailsync.cycle.composing", "mailsync.cycle.materialising",
-    "mailsync.cycle.receiving", "mailsync.datasets.csvfile", "mailsync.datasets.ical",
-    "mailsync.datasets.sqldatabase", "mailsync.datasets.vcard",
+    "mailsync.cycle.receiving", "mailsync.datasets.csvfile.dataset", "mailsync.datasets.texts.ical",
+    "mailsync.datasets.sql.database", "mailsync.datasets.texts.vcard",
 }  # fmt: skip
 
 _SCRIPT = """
@@ -63,5 +63,7 @@ def test_help_loads_no_store_and_no_configuration(here: Path) -> None:
 
 def test_an_address_book_needs_nothing_of_databases(here: Path) -> None:
     found = loaded("--quiet", "plan", at=here)
-    assert "mailsync.datasets.vcard" in found
-    assert found & {"mailsync.datasets.sqldatabase", "xxhash", "httpx2", "tomlkit", "rich"} == set()
+    assert "mailsync.datasets.texts.vcard" in found
+    assert (
+        found & {"mailsync.datasets.sql.database", "xxhash", "httpx2", "tomlkit", "rich"} == set()
+    )

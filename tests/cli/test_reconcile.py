@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mailsync.datasets.base import Outcome, Write
-from mailsync.datasets.sql import SqlTable
+from mailsync.datasets.sql.table import SqlTable
 from mailsync.errors import DatasetBusy, Exit
 from mailsync.reconcile import reconciliation
 from tests.cli.invoking import lines_of, refuse, run, succeed
@@ -291,7 +291,7 @@ def test_what_is_wrong_with_a_command_is_said_before_anything_is_read() -> None:
 KILLED = """
 import os, signal, sys
 from mailsync.cli import main
-from mailsync.datasets.sql import SqlTable
+from mailsync.datasets.sql.table import SqlTable
 from mailsync.reconcile import reconciliation
 
 reconciliation.BATCH = 20

@@ -14,9 +14,9 @@ from mailsync.core.model import Etag, Key
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.datasets.base import Change, Outcome, Unreadable, Write
-from mailsync.datasets.csvfile import CsvFile
+from mailsync.datasets.csvfile.dataset import CsvFile
 from mailsync.datasets.mapping import mapped
-from mailsync.datasets.sql import SqlTable
+from mailsync.datasets.sql.table import SqlTable
 from tests.cycle.sites import Sites
 from tests.servers.databases import DatabaseServer
 

@@ -13,7 +13,7 @@ from mailsync.cycle import widening
 from mailsync.cycle.health import examine_links
 from mailsync.cycle.planning import plan_sync
 from mailsync.cycle.report import Report
-from mailsync.datasets.sql import SqlTable
+from mailsync.datasets.sql.table import SqlTable
 from tests.cycle.sites import DAY, Sites
 
 ADA, BOB, CLEO = Key("ada"), Key("bob"), Key("cleo")

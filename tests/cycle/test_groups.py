@@ -20,7 +20,7 @@ from mailsync.cycle.budget import Choice
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.cycle.site import Peer, Site, Surroundings
-from mailsync.datasets.sqlapply import Application
+from mailsync.datasets.sql.apply import Application
 from mailsync.errors import DatasetMissing
 from mailsync.store.state import StateStore
 from tests.cycle.sites import Clock, MemoryCarrier, keys_of

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mailsync.core.model import Fields, Guid, Key, Value
 from mailsync.datasets.base import Change, Result, Write
-from mailsync.datasets.sql import SqlTable
-from mailsync.datasets.sqlkeys import key_text
+from mailsync.datasets.rowkeys import key_text
+from mailsync.datasets.sql.table import SqlTable
 
 GUID = Guid(b"\1" * 16)
 

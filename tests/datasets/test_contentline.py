@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsync.datasets.contentline import Block, Line, Malformed, fold, read_blocks, read_lines
+from mailsync.datasets.texts.contentline import (
+    Block,
+    Line,
+    Malformed,
+    fold,
+    read_blocks,
+    read_lines,
+)
 
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,12}", fullmatch=True)
 values = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=300)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from mailsync.core.model import Etag, Fields, Guid, Key, Value
 from mailsync.datasets import files
 from mailsync.datasets.base import Change, Newcomer, Outcome, Result, Unreadable, Write
-from mailsync.datasets.contentline import Malformed
-from mailsync.datasets.csvfile import CsvFile
-from mailsync.datasets.csvtext import DELIMITERS, Row, Table
-from mailsync.datasets.sqlkeys import key_text
+from mailsync.datasets.csvfile.dataset import CsvFile
+from mailsync.datasets.csvfile.text import DELIMITERS, Row, Table
+from mailsync.datasets.rowkeys import key_text
+from mailsync.datasets.texts.contentline import Malformed
 from mailsync.errors import BadConfiguration, DatasetBusy, DatasetError, DatasetMissing
 
 GUID = Guid(bytes(16))

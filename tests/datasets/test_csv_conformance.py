@@ -9,7 +9,7 @@ from typing import Any
 
 from mailsync.core.mapping import Place, Source
 from mailsync.core.model import Fields, Key
-from mailsync.datasets.csvfile import CsvFile
+from mailsync.datasets.csvfile.dataset import CsvFile
 from mailsync.datasets.mapping import mapped
 from tests.datasets.conformance import Conformance, Stage
 

@@ -10,8 +10,8 @@ import pytest
 
 from mailsync.core.model import Etag, Fields, Guid, Key
 from mailsync.datasets.base import Access, Change, Notes, Outcome, Result, Unreadable, Write
-from mailsync.datasets.dav import DavDataset
-from mailsync.datasets.davxml import DEPTH_MAX, ELEMENTS_MAX, BadAnswer, Multistatus
+from mailsync.datasets.dav.dataset import DavDataset
+from mailsync.datasets.dav.xml import DEPTH_MAX, ELEMENTS_MAX, BadAnswer, Multistatus
 from mailsync.datasets.kinds import open_remote
 from mailsync.errors import (
     BadConfiguration,

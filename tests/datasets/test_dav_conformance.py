@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 from mailsync.core.model import Fields
 from mailsync.datasets.base import Access, Notes
-from mailsync.datasets.dav import DavDataset
+from mailsync.datasets.dav.dataset import DavDataset
 from mailsync.datasets.kinds import open_remote
 from tests.datasets.conformance import STEPS, Conformance, Stage, run_history
 from tests.datasets.test_text_conformance import card, card_text, event, event_text

@@ -13,7 +13,7 @@ from mailsync.core.model import Etag, Fields, Guid, Key
 from mailsync.datasets import files
 from mailsync.datasets.base import Change, Dataset, Outcome, Result, Write
 from mailsync.datasets.files import Overtaken, read_regular, replace
-from mailsync.datasets.vcard import VcardFile, VcardFolder
+from mailsync.datasets.texts.vcard import VcardFile, VcardFolder
 from mailsync.errors import DatasetBusy, DatasetMissing, DatasetReadOnly, DiskFull
 from tests.datasets.unprivileged import as_nobody, open_to_all
 
@@ -51,7 +51,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(path.name)
         return read_regular(path)
 
-    monkeypatch.setattr("mailsync.datasets.folder.read_regular", noted)
+    monkeypatch.setattr("mailsync.datasets.texts.folder.read_regular", noted)
     return seen
 
 

@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailsync.core.model import Etag, Guid
-from mailsync.datasets import csvtext, gates
+from mailsync.datasets import gates
 from mailsync.datasets.base import Change, Write
-from mailsync.datasets.contentline import Malformed
-from mailsync.datasets.csvfile import CsvFile
-from mailsync.datasets.csvtext import Line, Read, Table, nothing_more
+from mailsync.datasets.csvfile.dataset import CsvFile
+from mailsync.datasets.csvfile.text import Line, Read, Table, nothing_more
 from mailsync.datasets.files import utc_now
 from mailsync.datasets.gates import Watched
-from mailsync.datasets.sql import SqlTable
-from mailsync.datasets.sqlkeys import key_text
+from mailsync.datasets.rowkeys import key_text
+from mailsync.datasets.sql.table import SqlTable
+from mailsync.datasets.texts.contentline import Malformed
 from mailsync.errors import DatasetBusy
 
 GUID = Guid(bytes(16))
@@ -223,7 +223,7 @@ def test_a_text_read_in_pieces_has_the_rows_of_the_whole(
     etags = {whole.etag(row.text) for number, row in enumerate(rows) if number in known}
     beginning = text[: len("no,name\n")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csvtext, "_PIECE", size)
+        patch.setattr("mailsync.datasets.csvfile.text._PIECE", size)
         source = BytesIO(text[len(beginning) :])
         found = rows_of(Table(beginning, ["no"]), set(etags), source.read)
     assert found == rows_of(whole, set(etags), nothing_more)

@@ -7,7 +7,7 @@ import pytest
 
 from mailsync.core.model import Fields, Guid, Key
 from mailsync.datasets.base import Change, Outcome, Result, Unreadable, Write
-from mailsync.datasets.ical import IcalFile, IcalFolder
+from mailsync.datasets.texts.ical import IcalFile, IcalFolder
 from mailsync.errors import DatasetError
 
 GUID = Guid(bytes(range(16)))

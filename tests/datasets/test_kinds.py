@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mailsync.datasets.csvfile import CsvFile
-from mailsync.datasets.ical import IcalFile, IcalFolder
+from mailsync.datasets.csvfile.dataset import CsvFile
 from mailsync.datasets.kinds import open_dataset
-from mailsync.datasets.sql import SqlTable
-from mailsync.datasets.vcard import VcardFile, VcardFolder
+from mailsync.datasets.sql.table import SqlTable
+from mailsync.datasets.texts.ical import IcalFile, IcalFolder
+from mailsync.datasets.texts.vcard import VcardFile, VcardFolder
 from mailsync.errors import BadConfiguration
 
 

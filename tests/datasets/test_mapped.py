@@ -12,11 +12,11 @@ import pytest
 from mailsync.core.mapping import Constant, Place, Source
 from mailsync.core.model import Fields, Guid, Key
 from mailsync.datasets.base import Change, Newcomer, Result, Unreadable, Write
-from mailsync.datasets.ical import IcalFolder
 from mailsync.datasets.mapped import MappedDataset
 from mailsync.datasets.mapping import mapped
-from mailsync.datasets.sql import SqlTable
-from mailsync.datasets.vcard import VcardFile, VcardFolder
+from mailsync.datasets.sql.table import SqlTable
+from mailsync.datasets.texts.ical import IcalFolder
+from mailsync.datasets.texts.vcard import VcardFile, VcardFolder
 from mailsync.errors import BadConfiguration
 from tests.datasets.conformance import Conformance, Stage
 from tests.datasets.test_text_conformance import FileUser, FolderUser, Later

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from mailsync.core.mapping import Unconvertible
 from mailsync.core.model import Fields
-from mailsync.datasets.properties import Properties, overlap, parse_path
-from mailsync.datasets.vcard import Cards
+from mailsync.datasets.texts.properties import Properties, overlap, parse_path
+from mailsync.datasets.texts.vcard import Cards
 
 PATHS = ("fn", "n/family", "n/given", "tel;type=cell", "tel", "url", "adr;type=home/city")
 FORM = Properties(PATHS)

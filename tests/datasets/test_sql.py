@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from mailsync.core.model import Fields, Key, Value, same_fields
 from mailsync.core.places import place_of
 from mailsync.datasets.base import Change, Newcomer, Unreadable, Write
-from mailsync.datasets.sql import SqlTable
-from mailsync.datasets.sqlkeys import key_text, key_values
+from mailsync.datasets.rowkeys import key_text, key_values
+from mailsync.datasets.sql.table import SqlTable
 from mailsync.errors import DatasetBusy, DatasetError, DatasetMissing, DatasetReadOnly, DiskFull
 from tests.datasets.database import GUID, REFUSED, WRITTEN, Database, contents, results, write
 from tests.datasets.unprivileged import as_nobody, open_to_all

@@ -18,8 +18,8 @@ from mailsync.core.expressions import parse
 from mailsync.core.filters import Applied, Filter
 from mailsync.core.model import Fields, Key, Value
 from mailsync.datasets.base import Change
-from mailsync.datasets.sql import SqlTable
-from mailsync.datasets.sqlconditions import Question, Unasked
+from mailsync.datasets.sql.conditions import Question, Unasked
+from mailsync.datasets.sql.table import SqlTable
 
 DAY = 86_400_000
 NOW = 1_790_000_000_000

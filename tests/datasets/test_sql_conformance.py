@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mailsync.core.model import Fields, Key, Value
-from mailsync.datasets.sql import SqlTable
+from mailsync.datasets.sql.table import SqlTable
 from tests.datasets.conformance import Conformance, Stage
 from tests.servers.databases import DatabaseServer
 

@@ -13,7 +13,7 @@ import pytest
 from mailsync.core.model import Etag, Fields, Guid, Key, Value
 from mailsync.datasets.base import Change, Newcomer, Result, Unreadable, Write
 from mailsync.datasets.kinds import open_dataset
-from mailsync.datasets.sqlkeyless import KeylessTable
+from mailsync.datasets.sql.keyless import KeylessTable
 from mailsync.errors import BadConfiguration, DatasetError
 from tests.servers.databases import DatabaseServer
 

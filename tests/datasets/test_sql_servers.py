@@ -11,8 +11,8 @@ from mailsync.core.model import Fields, Key, Value
 from mailsync.datasets.base import Change, Write
 from mailsync.datasets.losses import losses
 from mailsync.datasets.mapping import mapped
-from mailsync.datasets.sql import SqlTable
-from mailsync.datasets.sqlkeys import key_text
+from mailsync.datasets.rowkeys import key_text
+from mailsync.datasets.sql.table import SqlTable
 from mailsync.errors import (
     BadConfiguration,
     DatasetBusy,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from mailsync.datasets.base import Outcome, Result, Write
-from mailsync.datasets.sql import SqlTable
-from mailsync.datasets.sqlapply import Application
-from mailsync.datasets.sqldatabase import SqlDatabase
+from mailsync.datasets.sql.apply import Application
+from mailsync.datasets.sql.database import SqlDatabase
+from mailsync.datasets.sql.table import SqlTable
 from mailsync.errors import DatasetError
 from tests.datasets.database import REFUSED, WRITTEN, write
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from mailsync.core.model import Fields, Value, same_fields
 from mailsync.datasets.base import Change, Result, Write
-from mailsync.datasets.sql import SqlTable
-from mailsync.datasets.sqlkeys import key_text
-from mailsync.datasets.sqlspelling import shortest_single
+from mailsync.datasets.rowkeys import key_text
+from mailsync.datasets.spelling import shortest_single
+from mailsync.datasets.sql.table import SqlTable
 from tests.datasets.database import GUID
 from tests.servers.databases import DatabaseServer
 

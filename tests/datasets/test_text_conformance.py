@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mailsync.core.model import Fields, Key
 from mailsync.datasets.base import Dataset
-from mailsync.datasets.ical import IcalFile, IcalFolder
-from mailsync.datasets.vcard import VcardFile, VcardFolder
+from mailsync.datasets.texts.ical import IcalFile, IcalFolder
+from mailsync.datasets.texts.vcard import VcardFile, VcardFolder
 from tests.datasets.conformance import Conformance, Stage
 
 

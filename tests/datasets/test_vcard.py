@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from mailsync.core.model import Fields, Guid, Key, same_fields
 from mailsync.datasets.base import Change, Newcomer, Outcome, Result, Unreadable, Write
-from mailsync.datasets.contentline import fold
-from mailsync.datasets.texts import Unfit, fitting
-from mailsync.datasets.vcard import CardFormat, VcardFile, VcardFolder
+from mailsync.datasets.texts.contentline import fold
+from mailsync.datasets.texts.formats import Unfit, fitting
+from mailsync.datasets.texts.vcard import CardFormat, VcardFile, VcardFolder
 
 GUID = Guid(bytes(range(16)))
 WRITTEN, CHANGED, REFUSED = Result.WRITTEN, Result.CHANGED, Result.REFUSED

@@ -10,7 +10,7 @@ from contextlib import suppress
 from mailsync.core.model import Guid, Key
 from mailsync.cycle.report import Report
 from mailsync.datasets.base import Change
-from mailsync.datasets.sqlkeys import key_text, key_values
+from mailsync.datasets.rowkeys import key_text, key_values
 from tests.cycle.triangle import NAMES, Triangle
 from tests.eleven_tables.schema import KEYS, REFERENCES, TABLES
 from tests.eleven_tables.users import Row, User, add_row, remove_row, work

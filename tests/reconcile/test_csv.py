@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mailsync.datasets.csvfile import CsvFile
+from mailsync.datasets.csvfile.dataset import CsvFile
 from mailsync.reconcile.csvreading import csv_reading
 from mailsync.reconcile.findings import Finding
 from mailsync.reconcile.opening import reading_of

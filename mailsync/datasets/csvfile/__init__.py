@@ -1,0 +1,1 @@
+"""CSV files: ``text`` knows cells and quotes, ``rows`` keys, ``dataset`` records."""

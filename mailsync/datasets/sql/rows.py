@@ -1,0 +1,95 @@
+"""Reading raw rows by their keys, texts that are no texts let through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from math import isnan
+from typing import Any, Final
+
+from mailsync.core.model import Etag, Fields, Key, Value, same_value
+from mailsync.datasets.rowkeys import Undecodable, key_values
+from mailsync.datasets.sql.engine import Row, digest
+from mailsync.datasets.sql.shape import Shape
+from mailsync.datasets.sql.statement import Statement
+
+KEYS_AT_A_TIME: Final = 256
+"""Named by one statement; a power of two."""
+
+_SUSPICIOUS: Final = frozenset({float, Undecodable})
+"""Types of which some values cannot be taken."""
+
+
+def row_etag(shape: Shape, row: Row) -> Etag:
+    """16 bytes that tell the row from any other content."""
+    return Etag(digest(shape.engine.content(row)))
+
+
+def rows_of(
+    connection: Any, shape: Shape, keys: Sequence[Key], statements: Callable[[int], Statement]
+) -> dict[Key, Row]:
+    """The rows of those keys that have one. ``statements``: ``Shape.rows`` or its like."""
+    wanted = {key: values for key in keys if (values := usable_key(shape, key)) is not None}
+    found: dict[Key, Row] = {}
+    left = list(wanted.items())
+    while left:
+        some, left = left[:KEYS_AT_A_TIME], left[KEYS_AT_A_TIME:]
+        for row in _some_rows(connection, shape, dict(some), statements):
+            key = shape.key_of(row)
+            if key in wanted:  # a collation may find similar ones
+                found[key] = row
+    return found
+
+
+def _some_rows(
+    connection: Any,
+    shape: Shape,
+    keys: Mapping[Key, Sequence[Value]],
+    statements: Callable[[int], Statement],
+) -> list[Row]:
+    """The rows of these keys, and maybe similar ones, with one statement if it can be."""
+    places = 1 << (len(keys) - 1).bit_length()  # few statements, whatever the number of keys
+    values = [*keys.values()]
+    values += values[-1:] * (places - len(values))
+    statement, parameters = statements(places), shape.parameters_of_keys(values)
+
+    def ask() -> list[Row]:
+        rows: list[Row] = statement.run(connection.cursor(), parameters).fetchall()
+        return rows
+
+    try:
+        return ask()
+    except shape.engine.UNFIT_VALUES:
+        alone = [{key: keys[key]} for key in keys if len(keys) > 1]
+        rows = (_some_rows(connection, shape, one, statements) for one in alone)
+        return list(chain.from_iterable(rows))
+    except shape.engine.DRIVER_ERRORS as error:
+        if not shape.engine.is_undecodable(error):
+            raise
+        with shape.engine.tolerance(connection):
+            return ask()
+
+
+def usable_key(shape: Shape, key: Key) -> tuple[Value, ...] | None:
+    """The values of a key; None if no row of the table can have it."""
+    try:
+        values = key_values(key)
+    except ValueError:
+        return None
+    named = dict(zip(shape.key, values, strict=False))
+    if len(values) != len(shape.key) or None in values:
+        return None
+    spelled = shape.spelled(named)
+    return values if all(same_value(spelled[name], named[name]) for name in named) else None
+
+
+def unreadable(fields: Fields) -> str:
+    """Why a row with these fields cannot be taken; empty: it can."""
+    if _SUSPICIOUS.isdisjoint(map(type, fields.values())):
+        return ""
+    for name, value in fields.items():
+        if isinstance(value, Undecodable):
+            return f"column {name} holds a text that is not UTF-8"
+        if isinstance(value, float) and isnan(value):
+            return f"column {name} holds NaN, of which nobody can say whether it has changed"
+    return ""
