@@ -166,10 +166,9 @@ def is_settled(link: Link, record: Record) -> bool:
     """Has the peer all of the record, and can no older bundle of it still be on its way?"""
     if not carries(link, record):
         return True
+    has_all = has(link, record) or has_seen_all(link, record) or not concerns(link, record)
     if link.last is None or link.refusing:  # what we refuse stays a gap for ever
-        return has(link, record)
-    has_all = has(link, record) or has_seen_all(link, record)
-    has_all = has_all or not concerns(link, record)
+        return has_all
     return has_all and link.cover.contiguous >= link.last.top
 
 

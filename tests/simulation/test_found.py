@@ -60,6 +60,11 @@ FOUND = {
         sync.4.39887 carry.0.6314 sync.3.13813 sync.0.54262 carry.1.7917 insert.4.58064
         """,
     ),
+    "a record's end is nothing to a peer that never said a word": (
+        9100590,
+        "filters",
+        "insert.2.15085 sync.2.9851 refilter.4.91564 delete.2.54404",
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
