@@ -22,9 +22,10 @@ from mailsync.cycle import conflicts
 from mailsync.cycle.conflicts import Conflict, list_conflicts
 from mailsync.cycle.planning import Plan, plan_sync
 from mailsync.cycle.report import Report
-from mailsync.cycle.run import Extent, run_cycle, run_verification
+from mailsync.cycle.run import Extent
 from mailsync.cycle.site import Site as OpenSite
 from mailsync.cycle.site import open_site
+from mailsync.cycle.syncing import run_verification, synchronize
 from mailsync.errors import UsageError
 
 __all__ = ["Conflict", "Finding", "Plan", "Report", "Site", "SyncResult"]
@@ -67,7 +68,7 @@ class Site:
         """
         extent = Extent(peers=self._chosen(peers))
         with self._site.store.lock():
-            report = await run_cycle(self._site, extent, Report())
+            report = await synchronize(self._site, extent, Report())
         return SyncResult(report, await self.conflicts())
 
     async def verify(self, *peers: str, repair: bool = False) -> dict[str, Finding | None]:

@@ -11,10 +11,12 @@ from mailsync.carriers.channel import Channel
 from mailsync.carriers.tcp import Identity, Listener, call
 from mailsync.config.loading import parse
 from mailsync.core.model import Key
+from mailsync.cycle import links
+from mailsync.cycle.links import Happening
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import run_cycle
 from mailsync.daemon import linking as module
-from mailsync.daemon.linking import Happening, Lines, Linking, configured
+from mailsync.daemon.linking import Lines, Linking, configured
 from mailsync.errors import DiskFull, Unreachable
 from mailsync.keys import blank_certificate
 from mailsync.names import HostPort
@@ -103,7 +105,7 @@ async def test_a_store_that_is_full_confirms_nothing_and_ends_the_link(
     def full(*_: object) -> None:
         raise DiskFull("state.db")
 
-    monkeypatch.setattr(module, "admit", full)
+    monkeypatch.setattr(links, "admit", full)
     linking = Linking(sites.sites["bob"], lambda _: None)
     with pytest.raises(DiskFull):
         linking._take("alice", b"x")
@@ -116,7 +118,7 @@ async def test_a_container_that_makes_us_fail_is_told_and_does_not_come_again(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(module, "admit", broken)
+    monkeypatch.setattr(links, "admit", broken)
     linking = Linking(sites.sites["bob"], lambda _: None)
     linking._take("alice", b"x")
     assert "ZeroDivisionError" in linking.begin().rejected[0]
@@ -134,18 +136,18 @@ async def test_a_peer_has_few_links_and_the_newest_is_used(sites: Sites) -> None
     listener = Listener(
         Identity(keys_of("bob"), {"alice": keys_of("alice").public}),
         blank_certificate(),
-        linking._keep,
+        linking.keep,
     )
     [place] = await listener.start(ANY)
     caller = Identity(keys_of("alice"), {"bob": keys_of("bob").public})
     channels: list[Channel] = []
     try:
-        for count in range(module.LINKS_MAX + 3):
+        for count in range(links.LINKS_MAX + 3):
             channels.append(await call(place, caller, "bob"))
             async with asyncio.timeout(GUARD_SECONDS):
-                while len(linking._channels.get("alice", [])) < min(count + 1, module.LINKS_MAX):
+                while len(linking._channels.get("alice", [])) < min(count + 1, links.LINKS_MAX):
                     await asyncio.sleep(0.01)
-        assert len(linking._channels["alice"]) <= module.LINKS_MAX + 1
+        assert len(linking._channels["alice"]) <= links.LINKS_MAX + 1
         assert len(heard.of("up")) == 1
     finally:
         for channel in channels:

@@ -63,14 +63,16 @@ class Identity:
 # --- calling -----------------------------------------------------------------------------------
 
 
-async def call(address: HostPort, identity: Identity, peer: str) -> Channel:
-    """A link to a peer where it listens. Raises Unreachable, LinkRefused."""
+async def call(
+    address: HostPort, identity: Identity, peer: str, seconds: float = GREETING_SECONDS
+) -> Channel:
+    """A link to a peer where it listens, within ``seconds``. Raises Unreachable, LinkRefused."""
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # who is there is proven below
     writer: asyncio.StreamWriter | None = None
     try:
-        async with asyncio.timeout(GREETING_SECONDS):
+        async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_connection(
                 address.host,
                 address.port,
@@ -295,6 +297,8 @@ def _unreachable(address: HostPort, error: OSError) -> Unreachable:
             words = f"no TLS 1.3 could be agreed on: {error.reason or error}"
         case TimeoutError():
             words = "no answer in time"
+        case OSError(errno=int(number)) if number > 0:  # asyncio has words of its own
+            words = os.strerror(number)
         case _:
             words = error.strerror or str(error) or type(error).__name__
     return Unreachable(f"{address}: {one_line(words)}")

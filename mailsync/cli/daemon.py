@@ -10,12 +10,12 @@ import click
 from mailsync.cli.invocation import Invocation
 from mailsync.cli.meter import waiting_values, waiting_words
 from mailsync.cli.output import Output
-from mailsync.cli.sync import by_others
+from mailsync.cli.sync import by_others, show_link
 
 if TYPE_CHECKING:
+    from mailsync.cycle.links import Happening
     from mailsync.cycle.report import Report
     from mailsync.cycle.site import Site
-    from mailsync.daemon.linking import Happening
     from mailsync.daemon.service import Daemon
 
 
@@ -73,11 +73,7 @@ class Telling:
 
     def hear(self, happening: Happening) -> None:
         """Something about links."""
-        peer = f" with {happening.peer}" if happening.peer else ""
-        self.tell(f"link{peer} {happening.state}: {happening.words}")
-        self.output.line(
-            "link", state=happening.state, peer=happening.peer or None, what=happening.words
-        )
+        show_link(self.output, happening, self.tell)
 
     def show(self, site: Site, report: Report) -> None:
         """A cycle that did something."""

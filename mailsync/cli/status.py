@@ -152,6 +152,7 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
             "peer",
             name=link.peer,
             carriers=link.carriers,
+            linked=link.linked,
             heard=moment(link.heard_at),
             unconfirmed=len(link.unconfirmed),
             oldest_unconfirmed=moment(link.oldest_unconfirmed),

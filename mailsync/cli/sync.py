@@ -14,9 +14,10 @@ from mailsync.cli.output import Advance, Output
 from mailsync.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mailsync.config import PeerSettings, Settings
+    from mailsync.cycle.links import Happening
     from mailsync.cycle.planning import Plan
     from mailsync.cycle.report import PeerReport, Report
     from mailsync.cycle.site import Site
@@ -52,8 +53,9 @@ def sync(
     import asyncio  # noqa: PLC0415  slow, as all that follows
 
     from mailsync.cycle.report import Report  # noqa: PLC0415
-    from mailsync.cycle.run import Extent, run_cycle  # noqa: PLC0415
+    from mailsync.cycle.run import Extent  # noqa: PLC0415
     from mailsync.cycle.site import open_site  # noqa: PLC0415
+    from mailsync.cycle.syncing import synchronize  # noqa: PLC0415
 
     invocation: Invocation = ctx.obj
     if (datasets is not None and ask is None) or (ask is not None and no_send):
@@ -69,7 +71,8 @@ def sync(
             allow_delete=allow_delete,
         )
         with Bars(invocation.output) as bars:
-            report = asyncio.run(run_cycle(site, extent, Report(progress=bars.advance)))
+            report = Report(progress=bars.advance)
+            asyncio.run(synchronize(site, extent, report, bars.hear))
         show_report(invocation.output, site, report)
     ctx.exit(report.exit_code)
 
@@ -173,6 +176,13 @@ def by_others(name: str, counted: PeerReport) -> Iterator[str]:
             yield f"{word} {name} by {kind}: {carried.containers} bundles ({carried.bytes} bytes)"
 
 
+def show_link(output: Output, happening: Happening, say: Callable[[str], None]) -> None:
+    """Something about links, said or as a JSON line."""
+    peer = f" with {happening.peer}" if happening.peer else ""
+    say(f"link{peer} {happening.state}: {happening.words}")
+    output.line("link", state=happening.state, peer=happening.peer or None, what=happening.words)
+
+
 def _say_loads(output: Output, site: Site) -> None:
     """How far what goes in many mails has come: it is confirmed little by little."""
     from mailsync.cycle.health import examine_links, loads  # noqa: PLC0415  slow
@@ -254,6 +264,11 @@ class Bars:
         """No progress is shown while something else is."""
         self._stack.close()
         self._current = ""
+
+    def hear(self, happening: Happening) -> None:
+        """Something about links, shown beside the bars."""
+        self.stop()
+        show_link(self._output, happening, self._output.say)
 
     def advance(self, what: str, count: int, total: int | None = None, /) -> None:
         """So many more are done of what is under way, ``total`` in all if that is known."""

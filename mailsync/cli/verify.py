@@ -33,15 +33,16 @@ def verify(ctx: click.Context, peers: tuple[str, ...], *, repair: bool) -> None:
     import asyncio  # noqa: PLC0415  slow, as all that follows
 
     from mailsync.cycle.report import Report  # noqa: PLC0415
-    from mailsync.cycle.run import run_verification  # noqa: PLC0415
     from mailsync.cycle.site import open_site  # noqa: PLC0415
+    from mailsync.cycle.syncing import run_verification  # noqa: PLC0415
 
     invocation: Invocation = ctx.obj
     with open_site(invocation.configuration_path()) as site, site.store.lock():
         chosen = chosen_peers(site, peers)
         with Bars(invocation.output) as bars:
             report = Report(progress=bars.advance)
-            inquiries = asyncio.run(run_verification(site, chosen, report, repair=repair))
+            work = run_verification(site, chosen, report, bars.hear, repair=repair)
+            inquiries = asyncio.run(work)
         show_problems(invocation.output, report)
     for name, inquiry in inquiries.items():
         if inquiry is not None:

@@ -15,6 +15,7 @@ from mailsync.core.positions import Gathering, Positions
 from mailsync.core.proving import Finding
 from mailsync.core.requests import Asked
 from mailsync.core.rights import TOLD_MAX
+from mailsync.cycle.presence import is_linked
 from mailsync.cycle.site import Site
 from mailsync.cycle.verifying import in_words, last_proof
 from mailsync.store.transaction import Transaction
@@ -47,6 +48,8 @@ class LinkHealth:
     peer: str
     carriers: tuple[str, ...]
     """What takes bundles to it, in the order to try them."""
+    linked: bool
+    """Is there a link with it now?"""
     heard_at: int | None
     silent: bool
     confirmed: int
@@ -147,6 +150,10 @@ class LinkHealth:
     def _going(self) -> Iterator[str]:
         if self.carriers != ("mail",):
             yield f"What is due to {self.peer} goes by {', else by '.join(self.carriers)}."
+        if self.linked:
+            yield f"There is a link with {self.peer} now."
+        elif "tcp" in self.carriers:
+            yield f"There is no link with {self.peer} now."
         if self.queued:
             why = f": {self.refusal}" if self.refusal else ""
             yield f"{self.queued} mails wait to be handed over{why}."
@@ -220,6 +227,7 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
     return LinkHealth(
         peer=link.peer,
         carriers=site.peers[link.peer].settings.carrier,
+        linked=is_linked(site.settings.site.state, link.peer),
         heard_at=link.heard_at,
         silent=_is_silent(site, link, now),
         confirmed=link.acked.contiguous,

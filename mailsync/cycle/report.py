@@ -47,6 +47,18 @@ class Traffic:
     others: dict[Kind, Carried] = field(default_factory=dict)
     """By other carriers than mail."""
 
+    def add(self, other: Traffic) -> None:
+        """What went in a later cycle, too."""
+        self.mails += other.mails
+        self.bytes += other.bytes
+        self.bundles += other.bundles
+        self.upserts += other.upserts
+        self.deletes += other.deletes
+        for kind, carried in other.others.items():
+            mine = self.others.setdefault(kind, Carried())
+            mine.containers += carried.containers
+            mine.bytes += carried.bytes
+
     def count(self, kind: Kind, size: int) -> None:
         """One more letter of ``size`` bytes went by this carrier."""
         if kind == "mail":
@@ -117,6 +129,22 @@ class Report:
     def peer(self, name: str) -> PeerReport:
         """The report on one peer."""
         return self.peers.setdefault(name, PeerReport())
+
+    def add(self, later: Report) -> None:
+        """What a cycle did that followed: counts add up, what waits is as that one left it."""
+        for name, other in later.peers.items():
+            mine = self.peer(name)
+            mine.sent.add(other.sent)
+            mine.received.add(other.received)
+            mine.conflicts += other.conflicts
+        for name, count in later.detected.items():
+            self.detected[name] = self.detected.get(name, 0) + count
+        self.held |= later.held
+        self.rejected += later.rejected
+        self.warnings += [words for words in later.warnings if words not in self.warnings]
+        told = set(map(str, self.problems))
+        self.problems += [problem for problem in later.problems if str(problem) not in told]
+        self.undecided = later.undecided
 
     @contextmanager
     def noting(self) -> Iterator[None]:

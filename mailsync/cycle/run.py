@@ -9,7 +9,6 @@ from pathlib import Path
 from mailsync.carriers.base import Kind
 from mailsync.carriers.folder import arrivals_in
 from mailsync.core.model import CONFLICTS
-from mailsync.core.proving import Inquiry
 from mailsync.cycle import verifying
 from mailsync.cycle.composing import ALWAYS, compose_for
 from mailsync.cycle.conflicts import count_waiting
@@ -146,22 +145,6 @@ async def _collect(site: Site, extent: Extent, report: Report) -> None:
                     await dispose(site, mailbox)
 
 
-async def run_verification(
-    site: Site, peers: frozenset[str] | None, report: Report, *, repair: bool
-) -> dict[str, Inquiry | None]:
-    """Ask these peers (None: all) whether they hold the same, in one cycle, unless an answer is
-    there that was not shown yet. How far each question has come.
-
-    The caller holds the store's lock. What stops the cycle is in the report.
-    """
-    names = _chosen(site, peers)
-    for name in names:
-        verifying.ask(site, name, repair=repair)
-    if any(verifying.is_awaited(site, name) for name in names):
-        await run_cycle(site, Extent(peers=peers), report)
-    return {name: verifying.show(site, name) for name in names}
-
-
 def _apply(site: Site, usable: Sequence[str], report: Report, *, meant: int = 0) -> None:
     """Inbox -> record map -> datasets."""
     process_inbox(site, report)
@@ -190,7 +173,7 @@ def _note_held(site: Site, report: Report) -> None:
 async def _send(site: Site, extent: Extent, report: Report) -> None:
     """To each peer by its carriers in turn: what one does not take goes by the next."""
     chosen = {
-        name: carriers_to(site, name, extent.carriers) for name in _chosen(site, extent.peers)
+        name: carriers_to(site, name, extent.carriers) for name in chosen_peers(site, extent.peers)
     }
     going = {name: kinds for name, kinds in chosen.items() if kinds}
     while going:
@@ -242,5 +225,6 @@ def _compose(site: Site, peer: Peer, extent: Extent, report: Report) -> None:
         sent.deletes += composed.deletes.total()
 
 
-def _chosen(site: Site, peers: Collection[str] | None) -> list[str]:
+def chosen_peers(site: Site, peers: Collection[str] | None) -> list[str]:
+    """Those of the peers that were chosen; None: all."""
     return [name for name in site.peers if peers is None or name in peers]

@@ -22,12 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from mailsync.cycle.links import Happening
 from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.cycle.sending import MailNotTaken
 from mailsync.cycle.site import Site, open_site
-from mailsync.daemon.linking import Happening, Lines, Linking, configured
+from mailsync.daemon.linking import Lines, Linking, configured
 from mailsync.daemon.polling import jittered, next_due, patience
 from mailsync.daemon.watching import Watch
 from mailsync.errors import (

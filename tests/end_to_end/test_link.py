@@ -10,7 +10,7 @@ import pytest
 
 from mailsync.errors import Exit
 from tests.end_to_end.carriers import OFTEN, linked, listening
-from tests.end_to_end.site_directory import eventually, pair_of_sites
+from tests.end_to_end.site_directory import SiteDirectory, eventually, pair_of_sites
 from tests.end_to_end.test_daemon import Pair, await_defect, await_equal, daemon, stopped
 from tests.servers.mail import MailServer
 
@@ -32,6 +32,12 @@ def mails(sites: Pair, server: MailServer) -> int:
     return count
 
 
+def is_linked(site: SiteDirectory) -> bool:
+    """Does its status say that there is a link?"""
+    [peer] = [line for line in site.json("status") if line["type"] == "peer"]
+    return bool(peer["linked"])
+
+
 def test_a_change_at_either_end_shows_at_the_other_without_a_mail(
     sites: Pair, mail_server: MailServer
 ) -> None:
@@ -43,7 +49,9 @@ def test_a_change_at_either_end_shows_at_the_other_without_a_mail(
         await_defect(ship, "bilge pump", "closed")
         ship.execute("DELETE FROM defects")
         eventually(lambda: shore.defects() == [], why=shore.complained)
+        assert [is_linked(site) for site in sites] == [True, True]
         assert stopped(first) == stopped(second) == 0
+    assert [is_linked(site) for site in sites] == [False, False]
     assert mails(sites, mail_server) == 0
     cycles = [line for line in ship.said() if line["type"] == "cycle"]
     assert sum(line["peers"]["shore"]["sent"]["mails"] for line in cycles) == 0
@@ -119,6 +127,35 @@ def test_daemons_prefer_the_link_and_mail_takes_over_when_it_is_gone(
             await_equal(ship, shore)
         assert stopped(first) == 0
     assert len(ship.defects()) == 4
+
+
+def test_one_sync_calls_a_daemon_that_waits_and_mails_it_when_it_is_gone(
+    sites: Pair, mail_server: MailServer
+) -> None:
+    ship, shore = sites
+    with listening(shore) as (_, place):  # a port that is free
+        pass
+    shore.replace("[site]\n", f'[site]\nlisten = "{place}"\n')
+    shore.set_for_peer("ship", 'carrier = "tcp"')
+    ship.set_for_peer("shore", f'carrier = "tcp"\nlink = "{place}"')
+    with daemon(shore):
+        eventually(lambda: "link listening" in shore.complained(), why=shore.complained)
+        ship.insert("by link")
+        *lines, summary = ship.json("sync")
+        sent = summary["peers"]["shore"]["sent"]
+        assert (sent["mails"], sent["upserts"]) == (0, 1)
+        assert sent["others"]["tcp"]["containers"] > 0
+        assert [line["state"] for line in lines if line["type"] == "link"] == ["up", "down"]
+        await_defect(shore, "by link")
+        shore.insert("back")
+        eventually(lambda: ship.sync() and len(ship.defects()) == 2, why=shore.complained)
+        assert mails(sites, mail_server) == 0
+    ship.insert("by mail")
+    *lines, summary = ship.json("sync")
+    assert summary["peers"]["shore"]["sent"]["mails"] == 1
+    assert [line["state"] for line in lines if line["type"] == "link"] == ["failed"]
+    shore.sync()
+    await_equal(ship, shore)
 
 
 def test_a_port_that_is_taken_and_a_peer_that_is_none_are_told(sites: Pair) -> None:
