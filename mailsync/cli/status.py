@@ -111,8 +111,8 @@ def _datasets(output: Output, site: Site, transaction: Transaction) -> None:
     rows, unheld = [], {}
     for name, section in site.sections.items():
         count = transaction.records.count(name)
-        layout = transaction.records.layout(name)
-        unheld[name] = sorted(transaction.records.unheld(name))
+        layout = transaction.layouts.layout(name)
+        unheld[name] = sorted(transaction.layouts.unheld(name))
         rows.append((name, section.source.partition(":")[0], count))
         output.line(
             "dataset",

@@ -19,3 +19,8 @@ def place_of(key: Key) -> tuple[int, str]:
     """A key's place among others: by the number in front, then as text."""
     found = _NUMBERED.match(key)
     return int(found[1]) if found else 0, key
+
+
+def says_all(number: int, key: Key) -> bool:
+    """Is the key nothing but this number, by which it has its place?"""
+    return number != 0 and key == f"[{number}]"  # 0 is also where keys without a number are

@@ -86,7 +86,7 @@ def _look_through(site: Site, name: str, dataset: Dataset, report: Report, meant
         report.progress(f"reading {name}", len(batch))
     gated = unmapped(dataset)
     with site.store.transaction() as transaction:
-        transaction.records.looked_through(name)
+        transaction.layouts.looked_through(name)
         if isinstance(gated, Gated) and gated.gate is not None and not unreadable:
             transaction.notes.keep(name, {GATE: gated.gate})
     site.keep_notes([name])
@@ -105,7 +105,7 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         if site.sections[name].match:
             found.sort(key=_content)
         keyed = transaction.records.by_key(name, keys)
-        columns = _columns(dataset, transaction.records.renewed(name))
+        columns = _columns(dataset, transaction.layouts.renewed(name))
         new = [key for key in keys if dataset.has_local_keys and key not in keyed]
         wholes = [one.fields for one in dataset.references if len(one.fields) > 1]
         reserved = transaction.reservations.take(name, new)

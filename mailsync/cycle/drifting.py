@@ -40,7 +40,7 @@ def notice(
     site: Site, transaction: Transaction, name: str, dataset: Dataset, report: Report
 ) -> None:
     """Remember what the dataset looks like, and tell what became of it. Raises DatasetError."""
-    before, now = transaction.records.layout(name), layout_of(dataset)
+    before, now = transaction.layouts.layout(name), layout_of(dataset)
     if now is None:
         return
     at = site.surroundings.now()
@@ -53,7 +53,7 @@ def notice(
     require_key(name, before, now, site.sections[name].key)
     found = drift(before, now)
     if found or now.key != before.key:
-        sentences = told(name, now, found, transaction.records.unheld(name))
+        sentences = told(name, now, found, transaction.layouts.unheld(name))
         _tell(transaction, name, found, sentences, at, report)
         transaction.records.lay_out(name, now, found.renewed)
 

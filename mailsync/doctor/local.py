@@ -199,8 +199,8 @@ def columns(settings: Settings) -> Iterator[Finding]:
     with _expanded(settings) as (expansion, opened):
         try:
             with _reading(settings) as transaction:
-                seen = {name: transaction.records.layout(name) for name in expansion.sections}
-                kept = {name: transaction.records.unheld(name) for name in expansion.sections}
+                seen = {name: transaction.layouts.layout(name) for name in expansion.sections}
+                kept = {name: transaction.layouts.unheld(name) for name in expansion.sections}
                 news = [one.text for one in transaction.warnings.all() if is_of_column(one.name)]
         except (DatabaseError, sqlite3.DatabaseError):
             return  # found, and told, by the check of the state store

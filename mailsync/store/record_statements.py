@@ -113,8 +113,10 @@ KNOWN = Statement(
 )
 _is_at = (_of_dataset, _record.number == bindparam("number"), _record.key == bindparam("key"))
 ETAG = Statement(select(_record.etag).where(*_is_at))
-BY_KEY = Statement(_where(*_is_at))
-BY_KEY_ORDER = ("dataset", "number", "key")
+BY_NUMBER = Statement(_where(_of_dataset, _among(_record.number, "numbers")))
+BY_KEY = Statement(
+    _where(_of_dataset, _record.number == bindparam("number"), _among(_record.key, "keys"))
+)
 COUNT_KEYS = Statement(select(func.count()).select_from(schema.record).where(_of_dataset, _has_key))
 DOUBT = Statement(update(schema.record).where(_of_dataset, _has_key).values(etag=None))
 NAMINGS = Statement(select(schema.naming.c.number, schema.naming.c.names))

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from mailsync.core.drift import Layout
 from mailsync.core.model import Etag, Guid, Key, Record, RecordId
-from mailsync.core.places import place_of
+from mailsync.core.places import place_of, says_all
 from mailsync.core.positions import NOWHERE, Positions
-from mailsync.store.codec import (
-    layout_bytes,
-    layout_of,
-    names_bytes,
-    names_of,
-    order_bytes,
-    order_of,
-)
+from mailsync.store.layouts import StoredLayouts
 from mailsync.store.notes import GATE, StoredNotes
 from mailsync.store.record_rows import (
-    Names,
-    Naming,
     Peers,
     RecordRow,
     holding_row,
@@ -30,8 +20,6 @@ from mailsync.store.record_rows import (
     record_row,
 )
 from mailsync.store.record_statements import (
-    ADD_DATASET,
-    ADD_NAMING,
     AGE,
     ALL,
     ANY,
@@ -39,14 +27,13 @@ from mailsync.store.record_statements import (
     BETWEEN,
     BY_GUID,
     BY_KEY,
-    BY_KEY_ORDER,
+    BY_NUMBER,
     CHANGED_AT,
     COUNT,
     COUNT_ALL,
     COUNT_KEYS,
     COUNT_UNDELETED,
     COUNT_UNWRITTEN,
-    DATASETS,
     DOUBT,
     DROP,
     ETAG,
@@ -55,10 +42,6 @@ from mailsync.store.record_statements import (
     HOLD_ORDER,
     IDS,
     KNOWN,
-    LAY_OUT,
-    LOOKED_THROUGH,
-    NAMINGS,
-    NOTE_UNHELD,
     OF,
     PRUNABLE,
     SAVE,
@@ -78,40 +61,15 @@ NUMBER_MIN = -(2**63)
 _T = TypeVar("_T")
 
 
-class _Dataset(NamedTuple):
-    """What is kept of a dataset besides its records."""
-
-    number: int
-    layout: Layout | None
-    holds: frozenset[str] | None
-    """The fields it holds at all; None: any."""
-    renewed: frozenset[str]
-    """Fields made anew since all of it was last looked through."""
-    unheld: frozenset[str]
-    """Fields of its records that it did not hold when they were saved."""
-
-
 class StoredRecords(Mapping[RecordId, Record]):
     """The record map, loaded as it is read. ``fetch`` loads many at once ahead of use."""
 
-    def __init__(self, session: Session, peers: Peers) -> None:
+    def __init__(self, session: Session, peers: Peers, layouts: StoredLayouts) -> None:
         """Within the session's open transaction."""
         self._session = session
+        self._layouts = layouts
         self._peers = peers
         self._loaded: dict[RecordId, Record | None] = {}
-
-    @cached_property
-    def _datasets(self) -> dict[str, _Dataset]:
-        found = {}
-        for name, number, layout_there, renewed, unheld in self._session.rows(DATASETS):
-            layout = None if layout_there is None else layout_of(layout_there)
-            holds = None if layout is None else frozenset(layout.fields)
-            found[name] = _Dataset(number, layout, holds, names_of(renewed), names_of(unheld))
-        return found
-
-    @cached_property
-    def _names(self) -> dict[int, str]:
-        return {kept.number: name for name, kept in self._datasets.items()}
 
     def __getitem__(self, record_id: RecordId) -> Record:
         if record_id not in self._loaded:
@@ -123,19 +81,11 @@ class StoredRecords(Mapping[RecordId, Record]):
 
     def __iter__(self) -> Iterator[RecordId]:
         for number, guid in self._session.rows(IDS):
-            yield RecordId(self._names[number], Guid(guid))
+            yield RecordId(self._layouts.names[number], Guid(guid))
 
     def __len__(self) -> int:
         ((count,),) = self._session.rows(COUNT_ALL)
         return int(count)
-
-    @cached_property
-    def _namings(self) -> dict[int, Names]:
-        return {number: order_of(names) for number, names in self._session.rows(NAMINGS)}
-
-    @cached_property
-    def _naming_of(self) -> dict[Names, Naming]:
-        return {names: Naming(number, names) for number, names in self._namings.items()}
 
     def fetch(self, record_ids: Iterable[RecordId]) -> None:
         """Load these records in few statements."""
@@ -146,7 +96,7 @@ class StoredRecords(Mapping[RecordId, Record]):
                 wanted.setdefault(record_id.dataset, []).append(bytes(record_id.guid))
         for name, guids in wanted.items():
             for chunk in _chunks(guids):
-                self._kept(BY_GUID, dataset=self._number(name), guids=chunk)
+                self._kept(BY_GUID, dataset=self._layouts.number(name), guids=chunk)
 
     def trust(self, records: Iterable[Record]) -> None:
         """These are as they are stored: whoever saved them last says so, and they are not read."""
@@ -162,7 +112,7 @@ class StoredRecords(Mapping[RecordId, Record]):
 
     def of(self, dataset: str) -> list[Record]:
         """Every record of a dataset, in the order of their positions."""
-        return self._found(OF, dataset=self._number(dataset))
+        return self._found(OF, dataset=self._layouts.number(dataset))
 
     def at(self, positions: Positions) -> Iterator[Record]:
         """The records at these positions, in their order; read as they are asked for."""
@@ -180,7 +130,7 @@ class StoredRecords(Mapping[RecordId, Record]):
 
     def behind(self, dataset: str, after: int, limit: int) -> list[Record]:
         """Up to ``limit`` records of a dataset at positions beyond ``after``, in their order."""
-        return self._kept(BEHIND, dataset=self._number(dataset), after=after, limit=limit)
+        return self._kept(BEHIND, dataset=self._layouts.number(dataset), after=after, limit=limit)
 
     def unwritten(
         self, dataset: str, after: int, limit: int, gone: Collection[int] = (0, 1)
@@ -188,17 +138,17 @@ class StoredRecords(Mapping[RecordId, Record]):
         """Up to ``limit`` records, at positions beyond ``after``, of which the dataset holds
         something else than it should. ``gone``: 1 for those that it should not hold, 0 for others.
         """
-        number, gone = self._number(dataset), list(gone)
+        number, gone = self._layouts.number(dataset), list(gone)
         return self._kept(UNWRITTEN, dataset=number, after=after, limit=limit, gone=gone)
 
     def count_unwritten(self, dataset: str) -> int:
         """How many records there are of which the dataset holds something else than it should."""
-        ((count,),) = self._session.rows(COUNT_UNWRITTEN, dataset=self._number(dataset))
+        ((count,),) = self._session.rows(COUNT_UNWRITTEN, dataset=self._layouts.number(dataset))
         return int(count)
 
     def count_undeleted(self, dataset: str) -> int:
         """Of how many records the dataset still holds the row, and should not."""
-        ((count,),) = self._session.rows(COUNT_UNDELETED, dataset=self._number(dataset))
+        ((count,),) = self._session.rows(COUNT_UNDELETED, dataset=self._layouts.number(dataset))
         return int(count)
 
     def known(self, dataset: str, after: Key | None, limit: int) -> list[tuple[Key, Etag | None]]:
@@ -207,28 +157,45 @@ class StoredRecords(Mapping[RecordId, Record]):
         """
         number, key = (NUMBER_MIN, "") if after is None else place_of(after)
         return self._session.rows(
-            KNOWN, dataset=self._number(dataset), number=number, key=key, limit=limit
+            KNOWN, dataset=self._layouts.number(dataset), number=number, key=key, limit=limit
         )
 
     def etag(self, dataset: str, key: Key) -> Etag | None:
         """As ``known``, of the one record under this key. Raises KeyError if there is none."""
         number, _ = place_of(key)
-        values = {"dataset": self._number(dataset), "number": number, "key": key}
+        values = {"dataset": self._layouts.number(dataset), "number": number, "key": key}
         for (etag,) in self._session.rows(ETAG, **values):
             return None if etag is None else Etag(etag)
         raise KeyError(key)
 
     def count_keys(self, dataset: str) -> int:
         """How many records ``known`` gives in all."""
-        ((count,),) = self._session.rows(COUNT_KEYS, dataset=self._number(dataset))
+        ((count,),) = self._session.rows(COUNT_KEYS, dataset=self._layouts.number(dataset))
         return int(count)
 
     def by_key(self, dataset: str, keys: Sequence[Key]) -> dict[Key, Record]:
         """The records that sit under these keys."""
-        number = self._number(dataset)
-        places = [(number, *place_of(key)) for key in keys]
-        found = self._keeping(self._session.rows_for_all(BY_KEY, BY_KEY_ORDER, places))
+        wanted = set(keys)
+        rows = map(RecordRow._make, self._rows_at(dataset, keys))
+        found = self._keeping(row for row in rows if row.key in wanted)
         return {record.key: record for record in found if record.key is not None}
+
+    def _rows_at(self, dataset: str, keys: Iterable[Key]) -> Iterator[Sequence[Any]]:
+        """The rows of these keys, and maybe of others, in few statements."""
+        numbers: list[int] = []
+        others: dict[int, list[Key]] = {}
+        for key in keys:
+            number, _ = place_of(key)
+            if says_all(number, key):
+                numbers.append(number)
+            else:
+                others.setdefault(number, []).append(key)
+        values = {"dataset": self._layouts.number(dataset)}
+        for chunk in _chunks(numbers):
+            yield from self._session.rows(BY_NUMBER, **values, numbers=chunk)
+        for number, alike in others.items():
+            for some in _chunks(alike):
+                yield from self._session.rows(BY_KEY, **values, number=number, keys=some)
 
     def prunable(self, after: int, limit: int) -> list[Record]:
         """Up to ``limit`` records with ancestors, or fields owed whole, at positions beyond
@@ -246,7 +213,7 @@ class StoredRecords(Mapping[RecordId, Record]):
 
     def changed_at(self, record: Record) -> int:
         """When it moved to its position, in milliseconds since 1970."""
-        number, guid = self._number(record.dataset), bytes(record.guid)
+        number, guid = self._layouts.number(record.dataset), bytes(record.guid)
         ((at,),) = self._session.rows(CHANGED_AT, dataset=number, guid=guid)
         return int(at)
 
@@ -254,61 +221,35 @@ class StoredRecords(Mapping[RecordId, Record]):
         """The datasets that hold records, as far as we know."""
         return frozenset(
             name
-            for name, kept in self._datasets.items()
+            for name, kept in self._layouts.kept.items()
             if self._session.rows(ANY, dataset=kept.number)
         )
 
     def count(self, dataset: str) -> int:
         """How many records the dataset holds, as far as we know."""
-        ((count,),) = self._session.rows(COUNT, dataset=self._number(dataset))
+        ((count,),) = self._session.rows(COUNT, dataset=self._layouts.number(dataset))
         return int(count)
-
-    def layout(self, dataset: str) -> Layout | None:
-        """What the dataset looked like when it was last seen; None: it holds any fields."""
-        kept = self._datasets.get(dataset)
-        return None if kept is None else kept.layout
-
-    def unheld(self, dataset: str) -> frozenset[str]:
-        """Fields of its records that the dataset does not hold."""
-        kept = self._datasets.get(dataset)
-        return frozenset() if kept is None else kept.unheld - (kept.holds or frozenset())
-
-    def renewed(self, dataset: str) -> frozenset[str]:
-        """Fields made anew since all of the dataset was last looked through."""
-        kept = self._datasets.get(dataset)
-        return frozenset() if kept is None else kept.renewed
 
     def lay_out(self, dataset: str, layout: Layout, renewed: frozenset[str]) -> None:
         """The dataset looks otherwise than before: every record is to be looked at again.
 
         ``renewed``: the fields that were made anew.
         """
-        self._add_datasets({dataset})
-        renewed |= self.renewed(dataset)
-        self._session.run(
-            LAY_OUT, called=dataset, layout=layout_bytes(layout), renewed=names_bytes(renewed)
-        )
+        self._layouts.change(dataset, layout, renewed)
         self.doubt(dataset)
-        self._read_datasets_again()
 
     def doubt(self, dataset: str) -> None:
         """Every record of the dataset is to be looked at again, whatever its etag says."""
-        self._session.run(DOUBT, dataset=self._number(dataset))
+        self._session.run(DOUBT, dataset=self._layouts.number(dataset))
         StoredNotes(self._session).keep(dataset, {GATE: None})
         self._loaded.clear()
 
-    def looked_through(self, dataset: str) -> None:
-        """All of the dataset was looked at since it looks as it does."""
-        if self.renewed(dataset):
-            self._session.run(LOOKED_THROUGH, called=dataset)
-            self._read_datasets_again()
-
     def save(self, changed: Sequence[Record], dropped: Iterable[RecordId], now: int) -> None:
         """Write what a ledger gathered."""
-        self._add_datasets({record.dataset for record in changed})
-        self._note_unheld(changed)
+        self._layouts.add({record.dataset for record in changed})
+        self._layouts.note_unheld(changed)
         for name, guid in dropped:
-            self._session.run(DROP, dataset=self._number(name), guid=bytes(guid))
+            self._session.run(DROP, dataset=self._layouts.number(name), guid=bytes(guid))
         settled = [record for record in changed if self._is_news_only_here(record)]
         here = {record.id for record in settled}
         news = [record for record in changed if record.id not in here]
@@ -322,46 +263,13 @@ class StoredRecords(Mapping[RecordId, Record]):
         return stored is not None and is_same_elsewhere(stored, record)
 
     def _holding(self, record: Record) -> tuple[object, ...]:
-        holds = self._datasets[record.dataset].holds
+        holds = self._layouts.kept[record.dataset].holds
         return (*holding_row(record, holds), record.position)
 
     def _row(self, record: Record, now: int) -> RecordRow:
-        kept = self._datasets[record.dataset]
-        return record_row(
-            record, self._peers, kept.number, now, holds=kept.holds, naming=self._naming(kept)
-        )
-
-    def _naming(self, kept: _Dataset) -> Naming | None:
-        """What the dataset's fields are called, in their order."""
-        if kept.layout is None:
-            return None
-        names = tuple(kept.layout.fields)
-        if names not in self._naming_of:
-            self._session.run(ADD_NAMING, names=order_bytes(names))
-            del self._namings, self._naming_of
-        return self._naming_of[names]
-
-    def _add_datasets(self, names: set[str]) -> None:
-        if new := names - self._datasets.keys():
-            self._session.run_each(ADD_DATASET, [{"name": name} for name in sorted(new)])
-            self._read_datasets_again()
-
-    def _read_datasets_again(self) -> None:
-        del self._datasets
-        self.__dict__.pop("_names", None)
-
-    def _note_unheld(self, changed: Sequence[Record]) -> None:
-        """Fields of these records that their datasets do not hold are remembered by name."""
-        news: dict[str, frozenset[str]] = {}
-        for record in changed:
-            kept = self._datasets[record.dataset]
-            if kept.holds is not None and not record.entries.keys() <= kept.holds:
-                noted = news.get(record.dataset, kept.unheld)
-                news[record.dataset] = noted | (record.entries.keys() - kept.holds)
-        for name, unheld in news.items():
-            if unheld != self._datasets[name].unheld:
-                self._session.run(NOTE_UNHELD, called=name, unheld=names_bytes(unheld))
-                self._read_datasets_again()
+        kept = self._layouts.kept[record.dataset]
+        naming = self._layouts.naming(kept)
+        return record_row(record, self._peers, kept.number, now, holds=kept.holds, naming=naming)
 
     def _kept(self, statement: Statement, **values: object) -> list[Record]:
         """The records found; what of them is changed is known when they are saved."""
@@ -384,12 +292,8 @@ class StoredRecords(Mapping[RecordId, Record]):
         return [self._record(row) for row in map(RecordRow._make, rows)]
 
     def _record(self, row: RecordRow) -> Record:
-        names = None if row.naming is None else self._namings[row.naming]
-        return record_of(row, self._peers, self._names[row.dataset], names)
-
-    def _number(self, dataset: str) -> int:
-        kept = self._datasets.get(dataset)
-        return -1 if kept is None else kept.number
+        names = None if row.naming is None else self._layouts.namings[row.naming]
+        return record_of(row, self._peers, self._layouts.names[row.dataset], names)
 
 
 def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -131,29 +131,13 @@ class Session:
         self, statement: Statement, names: Sequence[str], rows: Iterable[Sequence[object]]
     ) -> None:
         """Execute the statement for each of these rows of values, which are called so."""
-        text, values = self._each_said(statement, names, rows)
-        self._cursor.executemany(text, values)
-
-    def rows_for_all(
-        self, statement: Statement, names: Sequence[str], rows: Iterable[Sequence[object]]
-    ) -> list[Any]:
-        """All rows of a query for each of these rows of values, which are called so."""
-        found: list[Any] = []
-        text, values = self._each_said(statement, names, rows)
-        for each in values:
-            self._cursor.execute(text, each)
-            found += self._cursor.fetchall()
-        return found
-
-    def _each_said(
-        self, statement: Statement, names: Sequence[str], rows: Iterable[Sequence[object]]
-    ) -> tuple[str, Iterable[Parameters]]:
         text, order = statement.said_often(self._dialect)
+        values: Iterable[Parameters] = rows
         if order is None:
-            return text, [dict(zip(names, row, strict=True)) for row in rows]
-        if tuple(order) == tuple(names):
-            return text, rows
-        return text, map(itemgetter(*map(names.index, order)), rows)
+            values = [dict(zip(names, row, strict=True)) for row in rows]
+        elif tuple(order) != tuple(names):
+            values = map(itemgetter(*map(names.index, order)), rows)
+        self._cursor.executemany(text, values)
 
 
 def parameters(table: Table, *without: str) -> dict[str, BindParameter[Any]]:

@@ -19,6 +19,7 @@ from mailsync.store.givens import Givens
 from mailsync.store.history import History
 from mailsync.store.inbox import Inbox
 from mailsync.store.journal import Journal
+from mailsync.store.layouts import StoredLayouts
 from mailsync.store.mailbox import MailboxState
 from mailsync.store.matches import Matches
 from mailsync.store.notes import GATE, StoredNotes
@@ -109,7 +110,12 @@ class Transaction:
     def records(self) -> StoredRecords:
         """The record map."""
         numbers = {peer: link.number for peer, link in self._links.items()}
-        return StoredRecords(self._session, Peers(numbers))
+        return StoredRecords(self._session, Peers(numbers), self.layouts)
+
+    @cached_property
+    def layouts(self) -> StoredLayouts:
+        """What is kept of the datasets besides their records."""
+        return StoredLayouts(self._session)
 
     def ledger(self) -> Ledger:
         """A working copy of counters and record map."""

@@ -302,7 +302,7 @@ class Machine:
     def seen_columns(self, dataset: str) -> list[str]:
         """The columns of a table as the site last saw them."""
         with self.store.peek() as transaction:
-            layout = transaction.records.layout(dataset)
+            layout = transaction.layouts.layout(dataset)
         return [] if layout is None else list(layout.fields)
 
     def shown(self, dataset: str, record: Record, row: Row) -> Row:

@@ -154,6 +154,19 @@ def test_keys_can_change_hands_in_one_save(store: StateStore) -> None:
     assert {key: item.guid[-1] for key, item in held.items()} == {"a": 2, "b": 1}
 
 
+def test_records_are_found_by_keys_of_all_kinds(store: StateStore) -> None:
+    keys = ["[0]", "[7]", "[-7]", "[7,1]", "[7,2]", '["7"]', "7", "", f"[{10**17}]", f"[{10**18}]"]
+    save(store, *(record(number, number, key) for number, key in enumerate(keys, 1)))
+    with store.transaction() as transaction:
+        for key in keys:
+            assert list(transaction.records.by_key("people", [Key(key), Key("[8]")])) == [key]
+        found = transaction.records.by_key("people", [*map(Key, keys), Key("[8]")])
+        assert transaction.records.by_key("nobody", [Key("[7]")]) == {}
+    assert {key: item.guid[-1] for key, item in found.items()} == {
+        key: number for number, key in enumerate(keys, 1)
+    }
+
+
 @pytest.mark.parametrize("page", [1, 2, 3, 100])
 def test_records_are_found_by_positions_however_many_are_read_at_once(
     store: StateStore, monkeypatch: pytest.MonkeyPatch, page: int

@@ -89,8 +89,10 @@ def test_what_every_cycle_asks_reads_only_records_that_want_something(
 
 
 def test_records_are_found_by_their_keys_without_reading_others() -> None:
-    step = plan(record_statements.BY_KEY, {"dataset": 1, "number": 1, "key": "[1]"})[0]
+    step = plan(record_statements.BY_KEY, {"dataset": 1, "number": 1, "keys": ["[1,2]"] * 9})[0]
     assert "USING INDEX record_place (dataset=? AND number=? AND key=?)" in step
+    step = plan(record_statements.BY_NUMBER, {"dataset": 1, "numbers": list(range(9))})[0]
+    assert "USING INDEX record_place (dataset=? AND number=?)" in step
 
 
 @pytest.mark.parametrize("statement", transaction._FORGET)
