@@ -222,8 +222,8 @@ def _show_plan(output: Output, site: Site, planned: Plan) -> None:
             )
         for dataset in sorted(peer.matching):
             output.show(f"{name}: {dataset}: match digests, to find out what both sites have")
-        cost = in_words(site, name, peer.bytes)
-        output.show(f"{name}: {peer.mails} mails, {cost}; nothing was written")
+        cost = in_words(site, name, peer.bytes) if peer.by_mail else f"{peer.bytes} bytes"
+        output.show(f"{name}: {peer.bulk}, {cost}; nothing was written")
     show_waiting(output, planned.waiting)
     peers = {
         name: {
@@ -231,9 +231,12 @@ def _show_plan(output: Output, site: Site, planned: Plan) -> None:
             "deletes": dict(peer.deletes),
             "alike": dict(peer.alike),
             "matching": sorted(peer.matching),
+            "carriers": peer.carriers,
+            "bundles": peer.sent.bundles,
             "mails": peer.mails,
-            "bytes": peer.bytes,
-            **priced(site, name, peer.bytes),
+            "bytes": peer.sent.bytes,
+            "others": {kind: asdict(carried) for kind, carried in peer.sent.others.items()},
+            **priced(site, name, peer.sent.bytes),
         }
         for name, peer in planned.peers.items()
     }

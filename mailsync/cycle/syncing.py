@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from mailsync.carriers.base import Kind
 from mailsync.config import Settings
 from mailsync.core.proving import Inquiry
 from mailsync.cycle import verifying
@@ -42,6 +43,12 @@ def calls_in(settings: Settings) -> dict[str, HostPort]:
     """The peers that are called, and where they wait."""
     peers = settings.peers.items()
     return {name: one.link for name, one in peers if one.link and "tcp" in one.carrier}
+
+
+def carriers_tried(site: Site, peer: str) -> list[Kind]:
+    """What may take bundles to a peer when a sync is asked for, in the order in which it tries."""
+    found = carriers_to(site, peer, None)
+    return ["tcp", *found] if peer in calls_in(site.settings) else found
 
 
 async def synchronize(

@@ -12,7 +12,9 @@ import pytest
 
 from mailsync.core.model import Key
 from mailsync.cycle import syncing
+from mailsync.cycle.folder import FolderCarrier
 from mailsync.cycle.links import Happening
+from mailsync.cycle.planning import plan_sync
 from mailsync.cycle.presence import is_linked
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
@@ -191,3 +193,31 @@ async def test_equality_is_proven_by_a_link_in_one_go(
     assert inquiry.finding is not None
     assert inquiry.finding.equal
     assert sites.network.in_transit == []
+
+
+def test_a_plan_counts_what_the_first_carrier_would_take(tmp_path: Path, port: int) -> None:
+    sites = pair_at(tmp_path, port, '["tcp", "mail"]')
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    plan = plan_sync(sites.sites["alice"])
+    [(_, peer)] = plan.peers.items()
+    assert (peer.carriers, peer.sent.bundles, peer.sent.mails) == (["tcp", "mail"], 1, 0)
+    assert peer.bytes == peer.sent.others["tcp"].bytes > 0
+    assert "1 bundles by tcp, or where that is not there by mail" in plan.summary()
+
+
+def test_a_plan_counts_mails_where_the_folder_is_not_there_now(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    sites.add("alice", {"bob": 'carrier = "folder"\nfolder_out = "stick"'})
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    alice = sites.sites["alice"]
+    settings, public = alice.peers["bob"].settings, alice.peers["bob"].public
+    alice.direct["bob"] = {"folder": FolderCarrier.of(settings, alice.keys.public, public)}
+    peer = plan_sync(alice).peers["bob"]
+    assert (peer.carriers, peer.sent.mails, peer.sent.others) == (["mail"], 1, {})
+    (tmp_path / "stick").mkdir()
+    peer = plan_sync(alice).peers["bob"]
+    assert (peer.carriers, peer.sent.mails, list(peer.sent.others)) == (
+        ["folder", "mail"],
+        0,
+        ["folder"],
+    )
