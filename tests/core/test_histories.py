@@ -5,7 +5,7 @@ import pytest
 from mailsync.core import inbound, outbound, taking
 from mailsync.core.inbound import Verdict
 from mailsync.core.model import Key
-from mailsync.core.policies import Deletes, Policy
+from mailsync.core.policies import EVERY_FIELD, Deletes, Policy, Way
 from mailsync.core.wire import decode, encode
 from tests.core.histories import MIXES, run
 from tests.core.world import TABLE, BrokenPromise, World
@@ -170,3 +170,66 @@ def test_who_brings_a_record_back_overrules_only_the_deletes_known_there(first: 
     world.post(*first)
     world.check_quiet()
     assert not any(world.data.values())
+
+
+def _deleted_in_doubt(world: World) -> None:
+    """C has the say. A breaks off when it writes an edit of C's, and its users delete the row; B
+    edits the same field, and so the record lives on.
+    """
+    for name in world.sites:
+        way = Way.OURS if name == "C" else Way.ELSEWHERE
+        world.policies[name] = {TABLE: Policy({EVERY_FIELD: way})}
+    world.insert("C", Key("u0"), 1)
+    world.scan("C")
+    _exchange(world, "AC", "AB")
+    world.write_all("A")
+    world.write_all("B")
+    world.edit("C", Key("u0"), "f0")
+    world.scan("C")
+    world.post("C", "A")
+    (record_id,) = world.to_write("A")
+    world.write_step("A", record_id)
+    world.crash("A")
+    world.delete("A", min(world.data["A"]))
+    world.scan("A")
+    world.post("A", "C")
+    world.edit("B", min(world.data["B"]), "f0")
+    world.scan("B")
+
+
+def test_a_delete_in_doubt_counts_as_one_that_saw_what_it_deleted() -> None:
+    """What C wrote is noted then, as every value that a delete may not have seen, and nobody
+    brings it back; as C brings back nothing that others deleted knowingly.
+    """
+    world = World("ABC", ["AB", "AC"], 1)
+    _deleted_in_doubt(world)
+    world.check_quiet()
+    assert [*world.data["B"].values()] == [*world.data["C"].values()] != []
+    assert world.doubted == {20}
+
+
+def _replaced_before_it_is_noted(world: World) -> None:
+    """C has the say, and hears that an edit of its users lost when they have replaced what won."""
+    for name in world.sites:
+        way = Way.OURS if name == "C" else Way.ELSEWHERE
+        world.policies[name] = {TABLE: Policy({EVERY_FIELD: way})}
+    world.insert("C", Key("u0"), 1)
+    world.scan("C")
+    world.post("C", "A")
+    world.write_all("A")
+    world.edit("C", Key("u0"), "f0")
+    world.scan("C")
+    world.edit("A", min(world.data["A"]), "f0")
+    world.scan("A")
+    world.post("C", "A")
+    world.deliver(world.send("A", "C", increment=True, limit=1))
+    world.write_all("C")
+    world.edit("C", Key("u0"), "f0")
+    world.scan("C")
+
+
+def test_what_its_own_site_has_replaced_does_not_come_back() -> None:
+    world = World("AC", ["AC"], 1)
+    _replaced_before_it_is_noted(world)
+    world.check_quiet()
+    assert world.data["A"].popitem()[1] == world.data["C"].popitem()[1] == {"f0": 40}

@@ -93,7 +93,15 @@ class World:
         self.count = 0
         self.history: dict[int, frozenset[int]] = {}
         self.overwritten: set[int] = set()
+        self.replaced: set[int] = set()
+        """Written over by users of the same site, whether or not the value still stood there: what
+        beat it may have come meanwhile, and the note of that later.
+        """
+        self.written: dict[tuple[str, Key, str], set[int]] = {}
         self.gone: set[int] = set()
+        self.doubted: set[object] = set()
+        """Gone by a delete after a write that broke off: nobody can tell whether its users saw
+        them, so it counts as one that did, and notes them."""
         self.undone: set[int] = set()
         self.lost: set[int] = set()
         self.deletes: list[tuple[str, frozenset[int], Guid | None]] = []
@@ -141,7 +149,10 @@ class World:
 
     def insert(self, name: str, key: Key, fields: int, tag: int = 0) -> None:
         self.created += 1
-        self.data[name][key] = {f"f{i}": self.value(name, tag=tag) for i in range(fields)}
+        row = {f"f{i}": self.value(name, tag=tag) for i in range(fields)}
+        self.data[name][key] = row
+        for column, value in row.items():
+            self._count_written(name, key, column, value)
 
     def edit(self, name: str, key: Key, column: str, tag: int | None = None) -> None:
         row = self.data[name][key]
@@ -149,6 +160,12 @@ class World:
         self.overwritten.add(old)
         new = self.value(name, old, old % 10 if tag is None else tag)
         self.data[name][key] = {**row, column: new}
+        self._count_written(name, key, column, new)
+
+    def _count_written(self, name: str, key: Key, column: str, value: int) -> None:
+        written = self.written.setdefault((name, key, column), set())
+        self.replaced |= written
+        written.add(value)
 
     def delete(self, name: str, key: Key) -> None:
         row = self.data[name].pop(key)
@@ -216,7 +233,9 @@ class World:
             marked = record.marker is not NO_MARKER
             self._count_delete(name, record)
             if marked or not same_fields(current, record.shadow):
-                record_map.detect(ledger, record, current, None, stroke)
+                now = record_map.detect(ledger, record, current, None, stroke)
+                if marked and current is None:
+                    self.doubted |= {e.value for e in now.entries.values() if e.killed}
         for key in sorted(data.keys() - {record.key for record in mine}):
             record_map.enrol(ledger, TABLE, next(guids), key, dict(data[key]), None, stroke)
         self.commit(name, ledger, OUR_USERS)
@@ -473,7 +492,7 @@ class World:
 
     def _check_losses(self, everything: dict[Guid, Row], noted: set[object]) -> None:
         shown = {value for row in everything.values() for value in row.values()}
-        accounted = shown | self.overwritten | self.gone | noted | self.lost
+        accounted = shown | self.overwritten | self.replaced | self.gone | noted | self.lost
         for value in self.history:
             if value not in accounted:
                 raise BrokenPromise(f"value {value} vanished without a conflict")
@@ -494,6 +513,7 @@ class World:
 
     def _check_policies(self, everything: dict[Guid, Row], notes: set[Note]) -> None:
         shown = {value for row in everything.values() for value in row.values()}
+        known = self.overwritten | self.replaced | self.gone | self.doubted
         for name, policies in self.policies.items():
             policy = policies[TABLE]
             if policy.of("f0") is Way.OURS:
@@ -502,7 +522,7 @@ class World:
                     if note.record.guid in self.revived:
                         continue  # a person said what it shall be
                     lives = note.record.guid in everything and note.value not in shown
-                    if lives and note.value in mine - self.overwritten - self.gone:
+                    if lives and note.value in mine - known:
                         raise BrokenPromise(f"{name} had the say, but its {note.value} lost")
         if any(one[TABLE].deletes is Deletes.DELETE_WINS for one in self.policies.values()):
             for guid in everything.keys() & {guid for guid, _ in self.deleted}:

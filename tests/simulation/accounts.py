@@ -7,7 +7,7 @@ backup) are known as ``ambiguous``.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -34,6 +34,14 @@ class Accounts:
     """Value -> the values of the same field that its author had seen."""
     overwritten: set[int] = field(default_factory=set)
     """Knowingly."""
+    replaced: set[int] = field(default_factory=set)
+    """By users of the same site, whether or not the value still stood there: what beat it may have
+    come meanwhile, and the note of that later."""
+    doubted: set[int] = field(default_factory=set)
+    """Gone by a delete after a write that broke off: nobody can tell whether its users saw them,
+    so it counts as one that did, and notes them."""
+    written: dict[tuple[str, str, str, str], set[int]] = field(default_factory=dict)
+    """Site, dataset, key and field -> what users wrote there."""
     gone: set[int] = field(default_factory=set)
     """Deleted knowingly."""
     undone: set[int] = field(default_factory=set)
@@ -53,6 +61,14 @@ class Accounts:
         self.history[self.count] = frozenset.intersection(*known) if known else frozenset()
         self.overwritten.update(seen)
         return self.count
+
+    def wrote(self, site: str, dataset: str, key: str, row: Mapping[str, object]) -> None:
+        """Users of a site gave these fields of a row new values, or emptied them."""
+        for name, value in row.items():
+            written = self.written.setdefault((site, dataset, key, name), set())
+            self.replaced |= written
+            if isinstance(value, int):
+                written.add(value)
 
     def deleted(self, delete: Delete, *, in_doubt: bool) -> None:
         self.gone |= delete.values

@@ -101,7 +101,8 @@ def _check_deletes(
 def _check_policies(world: World, rows: dict[Guid, Row], notes: set[Note]) -> None:
     """Where a site has the say its values stand, and where deletes win what they saw is gone."""
     accounts = world.accounts
-    known = accounts.overwritten | accounts.gone | accounts.undone | accounts.ambiguous
+    known = accounts.overwritten | accounts.replaced | accounts.gone | accounts.doubted
+    known |= accounts.undone | accounts.ambiguous
     for machine in world.machines.values():
         policies = machine.site.policies
         for note in notes:

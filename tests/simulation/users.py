@@ -65,7 +65,9 @@ def add(
         row["id"] = key
     if columns is not None:
         accounts.count += 1  # there may be no value in it
-    machine.rows(dataset)[Key(f"u{accounts.count}") if key is None else key] = row
+    key = Key(f"u{accounts.count}") if key is None else key
+    machine.rows(dataset)[key] = row
+    accounts.wrote(machine.name, dataset, key, row)
 
 
 def edit(world: World, machine: Machine, chance: random.Random) -> None:
@@ -90,6 +92,7 @@ def edit(world: World, machine: Machine, chance: random.Random) -> None:
             world.accounts.emptied.add(record.guid)
     else:
         rows[key] = {**row, name: world.accounts.value(*old)}
+    world.accounts.wrote(machine.name, dataset, key, {name: rows[key].get(name)})
 
 
 def tag(world: World, machine: Machine, chance: random.Random) -> None:
@@ -253,6 +256,7 @@ def same(world: World, machine: Machine, chance: random.Random) -> None:
     world.accounts.ambiguous.add(value)
     for site, key in places:
         site.rows(dataset)[key] = {**site.rows(dataset)[key], name: value}
+        world.accounts.wrote(site.name, dataset, key, {name: value})
 
 
 def _touch(world: World, machine: Machine, dataset: str, key: Key) -> None:

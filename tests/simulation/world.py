@@ -12,7 +12,7 @@ from mailsync.carriers.memory import Network
 from mailsync.core.conditions import holds
 from mailsync.core.expressions import parse
 from mailsync.core.ledger import Ledger
-from mailsync.core.model import Guid, Record, RecordId
+from mailsync.core.model import NO_MARKER, Guid, Record, RecordId, is_alive
 from mailsync.cycle.sending import MailNotTaken
 from mailsync.datasets.base import Field
 from mailsync.errors import SafetyStop, Unreachable
@@ -211,13 +211,17 @@ class World:
     def _watch(self, machine: Machine, ledger: Ledger, before: Mapping[RecordId, Record]) -> None:
         for note in ledger.notes.values():
             value, winner = note.value, note.winner
+            record, now = before.get(note.record), ledger.get(note.record)
+            broke_off = record is not None and record.marker is not NO_MARKER
+            if broke_off and isinstance(value, int) and now and not is_alive(now.entries):
+                self.accounts.doubted.add(value)
             emptied = note.record.guid in self.accounts.emptied
             if self.setting.columns and winner is None and not emptied:
                 self.suspicions.append(f"emptied by nobody at {machine.name}: {value!r} lost")
             if not isinstance(value, int) or not isinstance(winner, int):
                 continue
             known = value in self.accounts.history.get(winner, ())
-            known = known and not machine.is_undecidable(note, before.get(note.record))
+            known = known and not machine.is_undecidable(note, record)
             # what a policy brought back was seen when it was first written
             if known and value not in self.accounts.ambiguous and not self.setting.policy:
                 self.suspicions.append(
