@@ -14,7 +14,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from mailsync.core.model import (
@@ -28,6 +28,7 @@ from mailsync.core.model import (
     RecordId,
     RoundTrip,
     Sighting,
+    dots_of,
     is_alive,
 )
 from mailsync.core.positions import NOWHERE, Positions
@@ -145,11 +146,16 @@ def has_seen_all(link: Link, record: Record) -> bool:
 
 
 def _has_seen_visible(link: Link, record: Record) -> bool:
-    """Has the peer seen every write of what goes to it, and of what it descends from?"""
-    sightings: Iterable[Sighting] = record.context.values()
-    if terms_of(link, record.dataset).shown is not None:  # what stays here has ancestors, too
-        sightings = (record.context[one.dot] for one in visible(link, record).values())
-    return all(is_known(sighting, link.peer, link.acked) for sighting in sightings)
+    """Has the peer seen every write of what goes to it, and of what it descends from, but for what
+    lost when it came here? Of that it would not have heard if the record had not moved.
+    """
+    current = dots_of(visible(link, record))
+    with_ancestors = terms_of(link, record.dataset).shown is None  # what stays here has some, too
+    return all(
+        is_known(sighting, link.peer, link.acked)
+        for dot, sighting in record.context.items()
+        if dot in current or (with_ancestors and sighting.position)
+    )
 
 
 def has_seen_some(link: Link, record: Record) -> bool:

@@ -65,6 +65,14 @@ FOUND = {
         "filters",
         "insert.2.15085 sync.2.9851 refilter.4.91564 delete.2.54404",
     ),
+    "an ancestor that lost is told to nobody for the sake of a withdrawal": (
+        9101490,
+        "filters",
+        """
+        insert.3.26899 sync.3.7172 carry.4.8350 edit.3.28582 sync.0.24149 raced.0.89569
+        sync.3.70637 refilter.4.5617
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
