@@ -33,7 +33,11 @@ from mailsync.config.mistakes import LATER
 from mailsync.errors import Exit
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text("utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+README = PAGES["README.md"]
 EXAMPLE = (ROOT / "config" / "mailsync.example.toml").read_text("utf-8")
 SECTIONS: list[type[BaseModel]] = [SiteSettings, MailSettings, PeerSettings, DatasetSettings]
 
@@ -47,9 +51,21 @@ with sqlite3.connect(sys.argv[1]) as connection:
 MAILSYNC = '#!/bin/sh\nexec "{python}" -m mailsync "$@"\n'
 
 
-def chapter(title: str) -> str:
+def manual(page: str) -> str:
+    """One page of the manual."""
+    return PAGES[f"docs/{page}.md"]
+
+
+def chapter(page: str, title: str) -> str:
     """The text below a heading, up to the next one of its rank."""
-    return README.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+    return page.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def anchors(page: str) -> set[str]:
+    """What its headings are called in links."""
+    plain = re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", plain, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def all_commands() -> Iterator[tuple[str, click.Command]]:
@@ -66,13 +82,15 @@ def all_commands() -> Iterator[tuple[str, click.Command]]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_described(name: str) -> None:
-    assert f"| `{name}" in chapter("Commands")
+    assert f"| `{name}" in manual("commands")
 
 
 @pytest.mark.parametrize(("name", "command"), list(all_commands()))
 def test_every_option_is_described(name: str, command: click.Command) -> None:
-    text = chapter("Commands")
+    text = manual("commands")
     assert name.rpartition(" ")[2] in text
+    if f"docs/{name}.md" in PAGES:
+        text += manual(name)
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.opts[0] in text, parameter.opts
@@ -80,7 +98,7 @@ def test_every_option_is_described(name: str, command: click.Command) -> None:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_key_is_described_with_its_default(section: type[BaseModel]) -> None:
-    text = chapter("Configuration")
+    text = manual("configuration")
     for key, field in section.model_fields.items():
         row = re.search(rf"^\| `{key}` \| (.+?) \| .+ \|$", text, re.MULTILINE)
         assert row, key
@@ -98,7 +116,7 @@ def test_every_key_stands_in_the_example(section: type[BaseModel]) -> None:
 
 def test_every_key_of_a_budget_is_described_and_in_the_example() -> None:
     for key in BudgetSettings.model_fields:
-        assert f"\n| `{key}` | none | " in chapter("Configuration"), key
+        assert f"\n| `{key}` | none | " in manual("configuration"), key
         assert re.search(rf"^(# )?budget = .*\b{key} = ", EXAMPLE, re.MULTILINE), key
 
 
@@ -107,13 +125,13 @@ def test_every_key_of_a_filter_is_described_and_in_the_example(
     key: str, section: type[BaseModel]
 ) -> None:
     for name in section.model_fields:
-        assert re.search(rf"^\| .*`{name}`.* \| ", chapter("Filters"), re.MULTILINE), name
+        assert re.search(rf"^\| .*`{name}`.* \| ", manual("filters"), re.MULTILINE), name
         assert re.search(rf"^(# )?{key} = .*\b{name} = ", EXAMPLE, re.MULTILINE), name
 
 
 def test_every_place_of_a_secret_is_described() -> None:
     for key in SecretSettings.model_fields:
-        assert f"{{ {key} = " in chapter("Configuration"), key
+        assert f"{{ {key} = " in manual("configuration"), key
 
 
 def test_nothing_is_described_that_is_refused() -> None:
@@ -122,22 +140,44 @@ def test_nothing_is_described_that_is_refused() -> None:
         if section is Settings:
             continue
         for key in keys - {name for one in SECTIONS for name in one.model_fields}:
-            assert f"| `{key}` |" not in chapter("Configuration"), key
+            assert f"| `{key}` |" not in manual("configuration"), key
 
 
 def test_every_exit_code_is_described() -> None:
-    found = re.findall(r"^\| (\d+) \| ", chapter("Exit codes"), re.MULTILINE)
+    found = re.findall(r"^\| (\d+) \| ", chapter(manual("commands"), "Exit codes"), re.MULTILINE)
     assert [int(code) for code in found] == sorted(Exit)
 
 
-def test_links_lead_somewhere() -> None:
-    headings = re.findall(r"^## (.+)$", README, re.MULTILINE)
-    anchors = {heading.lower().replace(" ", "-") for heading in headings}
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        if target.startswith("#"):
-            assert target[1:] in anchors, target
-        else:
-            assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", PAGES[page]):
+        path, _, anchor = target.partition("#")
+        if path.startswith("https://"):
+            continue
+        to = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        assert to.exists(), target
+        if anchor:
+            assert anchor in anchors(PAGES[str(to.relative_to(ROOT))]), target
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.keys() - {"README.md"}))
+def test_every_page_is_reached_from_the_first_one(page: str) -> None:
+    assert f"]({page})" in README
+
+
+def test_figures_of_the_first_page_are_those_of_the_manual() -> None:
+    measured = "".join(PAGES[page] for page in PAGES.keys() - {"README.md"})
+    for row in re.findall(
+        r"^\| .+ \| (.+) \| `.+` \|$", chapter(README, "Benchmarks"), re.MULTILINE
+    ):
+        for figure in re.findall(r"\d[\d,.]*\d|\d", row):
+            assert re.search(rf"(?<![\d.,]){re.escape(figure)}(?!\d)", measured), figure
+
+
+def test_every_benchmark_is_named() -> None:
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        if '__name__ == "__main__"' in path.read_text("utf-8"):
+            assert f"`python -m benchmarks.{path.stem}`" in chapter(README, "Benchmarks"), path
 
 
 def test_the_test_line_is_what_ci_runs() -> None:
@@ -146,10 +186,11 @@ def test_the_test_line_is_what_ci_runs() -> None:
     assert f"```sh\n{lines[0]}\n```" in README
 
 
-def test_examples_can_be_read() -> None:
-    for example in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
-        compile(example, "README.md", "exec")
-    for example in re.findall(r"```toml\n(.*?)```", README, re.DOTALL):
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_can_be_read(page: str) -> None:
+    for example in re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL):
+        compile(example, page, "exec")
+    for example in re.findall(r"```toml\n(.*?)```", PAGES[page], re.DOTALL):
         tomllib.loads(example)
 
 
@@ -162,9 +203,10 @@ class Line(NamedTuple):
 
 
 def tour() -> list[Line]:
-    """What stands in the console blocks."""
+    """What stands in the console blocks, of the first page and where it goes on."""
     found: list[Line] = []
-    blocks = re.findall(r"```console\n(.*?)```", chapter("A quick tour"), re.DOTALL)
+    chapters = chapter(README, "A first synchronization") + chapter(manual("conflicts"), "See one")
+    blocks = re.findall(r"```console\n(.*?)```", chapters, re.DOTALL)
     for line in "".join(blocks).splitlines():
         prompt = re.match(r"(ship|office)\$ (.*)", line)
         if prompt:
