@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 
 from mailsync.core.model import (
     CONFLICTS,
@@ -361,12 +362,16 @@ def owing(link: Link, now: int) -> Link:
     return link if link.owe_since is not None else replace(link, owe_since=now)
 
 
-def not_later(link: Link, now: int) -> Link:
-    """The link without times to come: the clock was set back since, and timers start again."""
+def latest(link: Link) -> int:
+    """The latest time that something of the link happened (milliseconds since 1970)."""
     times = [flight.sent_at for flight in link.flights]
     others = (link.owe_since, link.heard_at, link.asked_at)
-    times += [time for time in others if time is not None]
-    if max(times, default=now) <= now:
+    return max(chain(times, (time for time in others if time is not None)), default=0)
+
+
+def not_later(link: Link, now: int) -> Link:
+    """The link without times to come: the clock was set back since, and timers start again."""
+    if latest(link) <= now:
         return link
     flights = tuple(f._replace(sent_at=min(f.sent_at, now)) for f in link.flights)
     owe_since = None if link.owe_since is None else min(link.owe_since, now)

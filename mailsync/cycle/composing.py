@@ -74,10 +74,12 @@ def compose_for(
         more = pending.is_due(transaction, pending.surveyed.pending, resend_before=0)
         if allowance(site, transaction, peer).left != 0:
             _recall(site, transaction, peer, ALWAYS if more else due_by)
-        total = pending.count_fitting(transaction)
-    while True:
+        is_due = pending.is_due_now(transaction)
+        total = pending.count_fitting(transaction) if is_due else 0
+    while is_due:
         with site.store.transaction() as transaction:
             composed = _compose_one(pending, transaction)
+            is_due = composed is not None and pending.is_due_now(transaction)
         if composed is None:
             break
         records = composed.upserts.total() + composed.deletes.total()
@@ -241,8 +243,6 @@ class _Desk:
 
 def _compose_one(pending: Pending, transaction: Transaction) -> Composed | None:
     site, peer = pending.site, pending.peer
-    if not pending.is_due_now(transaction):
-        return None
     left = _left(pending, transaction)
     if left == 0:
         return None

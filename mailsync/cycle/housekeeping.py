@@ -45,20 +45,25 @@ def tidy(site: Site) -> None:
         )
         transaction.records.age(now)
         transaction.forget(now - KEPT_MS)
+        _retire(site, transaction)
+    retentions = (peer.settings.retention for peer in site.peers.values())
+    past = now - max(retentions, default=RETENTION_ALONE) * 1000
+    _in_windows(site, now, lambda records, after: records.prunable(after, WINDOW), _pruned)
+    _in_windows(site, now, lambda records, after: records.gone(past, after, WINDOW), _purged)
+
+
+def _retire(site: Site, transaction: Transaction) -> None:
+    """Nobody waits for a peer that is no more: if it returns, it reconciles."""
+    stored = transaction.links().items()
+    retired = {name: link for name, link in stored if name not in site.peers}
+    if retired:
         transaction.retire(frozenset(site.peers))
-        # nobody waits for a peer that is no more: if it returns, it reconciles
-        stored = transaction.links().items()
-        retired = {name: link for name, link in stored if name not in site.peers}
         transaction.save_links(
             {
                 name: replace(link, stale=True, fulls=frozenset(), asked_at=None)
                 for name, link in retired.items()
             }
         )
-    retentions = (peer.settings.retention for peer in site.peers.values())
-    past = now - max(retentions, default=RETENTION_ALONE) * 1000
-    _in_windows(site, now, lambda records, after: records.prunable(after, WINDOW), _pruned)
-    _in_windows(site, now, lambda records, after: records.gone(past, after, WINDOW), _purged)
 
 
 def _in_windows(site: Site, now: int, read: Read, treat: Treat) -> None:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mailsync.carriers.base import NAME_SIZE, Kind, Mailbox, Sender, name_of_mail
 from mailsync.config import DatasetSettings, PeerSettings, PeerTerms, Settings, load
-from mailsync.core.delivery import not_later
+from mailsync.core.delivery import latest, not_later
 from mailsync.core.model import Link, Stream
 from mailsync.core.policies import Policy
 from mailsync.core.sealing import PrivateKeys, PublicKeys
@@ -104,6 +104,15 @@ class Peer:
     """Bytes of the largest container; None: what fits into a mail."""
 
 
+class _Configured(NamedTuple):
+    """A link as it was last stored, and as configured."""
+
+    stored: Link
+    link: Link
+    latest: int
+    """The latest time in it (milliseconds since 1970)."""
+
+
 @dataclass(slots=True)
 class Site:
     """One installation, ready to work."""
@@ -125,8 +134,10 @@ class Site:
     _references: dict[str, Mapping[str, str]] = field(default_factory=dict)
     as_of: int = 0
     """The moment as of which filters are applied, for the length of a cycle."""
-    _links: dict[str, tuple[Link, Link]] = field(default_factory=dict)
+    _links: dict[str, _Configured] = field(default_factory=dict)
     """By peer: its link as it was last stored, and as configured."""
+    _said: dict[tuple[str, str], tuple[DatasetSettings, PeerTerms]] = field(default_factory=dict)
+    """By dataset and peer: what was read of which section."""
     _policies: Mapping[str, Policy] | None = None
 
     @property
@@ -142,14 +153,14 @@ class Site:
         if self.peers.keys() - stored.keys():
             stored = transaction.links()
         now = self.surroundings.now()
-        return {name: self._configured(not_later(stored[name], now)) for name in self.peers}
+        return {name: self._configured(stored[name], now) for name in self.peers}
 
-    def _configured(self, link: Link) -> Link:
-        known, configured = self._links.get(link.peer, (None, link))
-        if known is not link:
-            configured = self._with_datasets(link)
-            self._links[link.peer] = (link, configured)
-        return configured
+    def _configured(self, link: Link, now: int) -> Link:
+        known = self._links.get(link.peer)
+        if known is None or known.stored is not link:
+            known = _Configured(link, self._with_datasets(link), latest(link))
+            self._links[link.peer] = known
+        return known.link if known.latest <= now else not_later(known.link, now)
 
     def _with_datasets(self, link: Link) -> Link:
         chosen = self.peers[link.peer].settings.datasets
@@ -170,7 +181,12 @@ class Site:
 
     def said(self, dataset: str, peer: str) -> PeerTerms:
         """What the configuration says of what may pass between us and a peer."""
-        return self.sections[dataset].terms_for(peer)
+        section, said = self._said.get((dataset, peer), (None, None))
+        if said is None or section is not self.sections[dataset]:
+            section = self.sections[dataset]
+            said = section.terms_for(peer)
+            self._said[dataset, peer] = (section, said)
+        return said
 
     @property
     def expansion(self) -> Expansion:

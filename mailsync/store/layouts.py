@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any
 
 from mailsync.core.drift import Layout
 from mailsync.core.model import Record
@@ -26,43 +26,33 @@ from mailsync.store.record_statements import (
     NAMINGS,
     NOTE_UNHELD,
 )
+from mailsync.store.standing import Kept, Standing
 from mailsync.store.statements import Session
-
-
-class Kept(NamedTuple):
-    """What is kept of a dataset."""
-
-    number: int
-    layout: Layout | None
-    holds: frozenset[str] | None
-    """The fields it holds at all; None: any."""
-    renewed: frozenset[str]
-    """Fields made anew since all of it was last looked through."""
-    unheld: frozenset[str]
-    """Fields of its records that it did not hold when they were saved."""
 
 
 class StoredLayouts:
     """The datasets of the store."""
 
-    def __init__(self, session: Session) -> None:
-        """Within the session's open transaction."""
+    def __init__(self, session: Session, standing: Standing) -> None:
+        """Within the session's open transaction. ``standing``: what is known of before it."""
         self._session = session
+        self._standing = standing
 
-    @cached_property
+    @property
     def kept(self) -> dict[str, Kept]:
         """What is kept, by dataset."""
-        found = {}
-        for name, number, layout_there, renewed, unheld in self._session.rows(DATASETS):
-            layout = None if layout_there is None else layout_of(layout_there)
-            holds = None if layout is None else frozenset(layout.fields)
-            found[name] = Kept(number, layout, holds, names_of(renewed), names_of(unheld))
-        return found
+        if self._standing.datasets is None:
+            self._standing.datasets = dict(map(_kept, self._session.rows(DATASETS)))
+        return self._standing.datasets
 
-    @cached_property
+    @property
     def names(self) -> dict[int, str]:
         """The datasets by their numbers."""
-        return {kept.number: name for name, kept in self.kept.items()}
+        names = self._standing.dataset_names
+        if names is None:
+            names = {kept.number: name for name, kept in self.kept.items()}
+            self._standing.dataset_names = names
+        return names
 
     def number(self, dataset: str) -> int:
         """The dataset's number; one that no record has if nothing is kept of it."""
@@ -125,18 +115,28 @@ class StoredLayouts:
         names = tuple(kept.layout.fields)
         if names not in self._naming_of:
             self._session.run(ADD_NAMING, names=order_bytes(names))
-            del self.namings, self._naming_of
+            self._standing.namings = None
+            del self._naming_of
         return self._naming_of[names]
 
-    @cached_property
+    @property
     def namings(self) -> dict[int, Names]:
         """Lists of names that many records have, by number."""
-        return {number: order_of(names) for number, names in self._session.rows(NAMINGS)}
+        if self._standing.namings is None:
+            rows = self._session.rows(NAMINGS)
+            self._standing.namings = {number: order_of(names) for number, names in rows}
+        return self._standing.namings
 
     @cached_property
     def _naming_of(self) -> dict[Names, Naming]:
         return {names: Naming(number, names) for number, names in self.namings.items()}
 
     def _read_again(self) -> None:
-        del self.kept
-        self.__dict__.pop("names", None)
+        self._standing.datasets = self._standing.dataset_names = None
+
+
+def _kept(row: Sequence[Any]) -> tuple[str, Kept]:
+    name, number, layout_there, renewed, unheld = row
+    layout = None if layout_there is None else layout_of(layout_there)
+    holds = None if layout is None else frozenset(layout.fields)
+    return name, Kept(number, layout, holds, names_of(renewed), names_of(unheld))

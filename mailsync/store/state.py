@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 
 from mailsync.errors import BadKeys, DiskFull, Locked, MailsyncError, NotInitialised, OurError
 from mailsync.store import migration
+from mailsync.store.standing import Standing
 from mailsync.store.statements import Session
 from mailsync.store.transaction import Transaction
 
@@ -30,6 +31,10 @@ LOCK_POLL_SECONDS = 0.05
 
 BEGIN = "BEGIN IMMEDIATE"
 """Who writes is the only one to from the beginning on: nobody has to give way later."""
+
+
+DATA_VERSION = "PRAGMA data_version"
+"""Another number whenever another connection has changed anything."""
 
 
 class StateStore:
@@ -40,6 +45,7 @@ class StateStore:
         self.path = path
         self._engine = engine
         self._kept: DBAPIConnection | None = None
+        self._known = Standing()
 
     @classmethod
     def create(cls, path: Path) -> StateStore:
@@ -72,7 +78,7 @@ class StateStore:
             with closing(self._kept):
                 yield
         finally:
-            self._kept = None
+            self._kept, self._known = None, Standing()
             os.close(handle)
 
     @contextmanager
@@ -82,7 +88,7 @@ class StateStore:
         Raises DiskFull, Locked.
         """
         with self._begun() as connection:
-            yield Transaction(self._session(connection))
+            yield Transaction(self._session(connection), self._standing(connection))
             connection.commit()
 
     @contextmanager
@@ -92,27 +98,38 @@ class StateStore:
             yield Rehearsal(self._session(connection))
 
     @contextmanager
-    def _connected(self) -> Iterator[DBAPIConnection]:
-        """A connection; the same one as long as the lock is held.
+    def _begun(self) -> Iterator[DBAPIConnection]:
+        """A connection with a transaction open on it, undone unless it is committed; the same
+        connection as long as the lock is held.
 
         Opening one takes longer than a transaction. But without the lock none is left open: the
         last one closed leaves a single file that is whole, and may be copied or replaced.
         """
-        if self._kept is not None:
-            yield self._kept
-            return
-        with closing(self._engine.raw_connection()) as connection:
-            yield connection
-
-    @contextmanager
-    def _begun(self) -> Iterator[DBAPIConnection]:
-        """A connection with a transaction open on it, undone unless it is committed."""
-        with _plain_errors(self.path), self._connected() as connection:
-            connection.cursor().execute(BEGIN)
+        kept = self._kept
+        try:
+            connection = kept or self._engine.raw_connection()
             try:
+                connection.cursor().execute(BEGIN)
                 yield connection
             finally:
                 connection.rollback()  # of nothing, after a commit
+                if kept is None:
+                    connection.close()
+        except BaseException as problem:
+            self._known = Standing()  # what was undone is in it
+            if isinstance(problem, DatabaseError | sqlite3.DatabaseError):
+                raise _plain(self.path, problem) from problem
+            raise
+
+    def _standing(self, connection: DBAPIConnection) -> Standing:
+        """What is known of before the transaction: nothing, for a connection of its own."""
+        if self._kept is None:
+            return Standing()
+        cursor = connection.cursor()
+        cursor.execute(DATA_VERSION)
+        ((version,),) = cursor.fetchall()
+        self._known = self._known.as_of(version)
+        return self._known
 
     def _session(self, connection: DBAPIConnection) -> Session:
         return Session(connection, self._engine.dialect)
@@ -128,6 +145,7 @@ class Rehearsal:
     def __init__(self, session: Session) -> None:
         """Within the session's open transaction."""
         self._session = session
+        self._standing = Standing()
 
     @contextmanager
     def lock(self, wait_seconds: float = 0) -> Iterator[None]:  # noqa: ARG002  nothing is written
@@ -142,7 +160,7 @@ class Rehearsal:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """As :meth:`StateStore.transaction`, to be undone."""
-        yield Transaction(self._session)
+        yield Transaction(self._session, self._standing)
 
 
 def _engine(path: Path) -> Engine:
@@ -187,15 +205,12 @@ def _plain_errors(path: Path) -> Iterator[None]:
     """The database's errors as ours."""
     try:
         yield
-    except MailsyncError:
-        raise
-    except DatabaseError as problem:
-        raise _plain(path, problem.orig) from problem
-    except sqlite3.DatabaseError as problem:
+    except (DatabaseError, sqlite3.DatabaseError) as problem:
         raise _plain(path, problem) from problem
 
 
-def _plain(path: Path, problem: BaseException | None) -> MailsyncError:
+def _plain(path: Path, error: DatabaseError | sqlite3.DatabaseError) -> MailsyncError:
+    problem = error.orig if isinstance(error, DatabaseError) else error
     words = str(problem)
     if not isinstance(problem, sqlite3.OperationalError):
         return OurError(f"the state store {path} is damaged: {words}")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
@@ -35,13 +34,21 @@ class _Compiled:
     """Parameters whose values are part of the statement."""
     order: Sequence[str] | None
     """None: the driver takes parameters by name."""
+    lists: tuple[str, ...]
+    """Parameters that are lists."""
     expanded: dict[tuple[int, ...], tuple[str, Sequence[str] | None]] = field(default_factory=dict)
     """Text and order by the lengths of lists."""
 
     def said(self, values: Mapping[str, object]) -> tuple[str, Parameters]:
         """What the driver is told."""
-        text, order, given = self.compiler.string, self.order, {**self.literals, **values}
-        lists = {name: _evened(given[name]) for name in self._lists}
+        given = {**self.literals, **values} if self.literals else values
+        if self.order is not None and not self.lists:
+            return self.compiler.string, [given[name] for name in self.order]
+        return self._listed(dict(given))
+
+    def _listed(self, given: dict[str, object]) -> tuple[str, Parameters]:
+        text, order = self.compiler.string, self.order
+        lists = {name: _evened(given[name]) for name in self.lists}
         if lists:
             given |= lists
             text, order = self._expanded(given, tuple(map(len, lists.values())))
@@ -50,11 +57,6 @@ class _Compiled:
         if order is None:
             return text, {name: one for name, one in given.items() if name not in lists}
         return text, [given[name] for name in order]
-
-    @cached_property
-    def _lists(self) -> tuple[str, ...]:
-        names = self.compiler.bind_names
-        return tuple(names[bind] for bind in self.compiler.post_compile_params)
 
     def _expanded(
         self, values: dict[str, object], lengths: tuple[int, ...]
@@ -100,7 +102,8 @@ class Statement:
         compiler = self._clause.compile(dialect=dialect)
         assert isinstance(compiler, SQLCompiler)  # noqa: S101 - no statement here is DDL
         literals = {name: bind.value for name, bind in compiler.binds.items() if not bind.required}
-        return _Compiled(compiler, literals, compiler.positiontup)
+        lists = (compiler.bind_names[bind] for bind in compiler.post_compile_params)
+        return _Compiled(compiler, literals, compiler.positiontup, tuple(lists))
 
 
 class Session:

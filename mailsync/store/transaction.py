@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, insert, select, update
 
@@ -30,6 +29,7 @@ from mailsync.store.record_rows import Peers
 from mailsync.store.records import StoredRecords
 from mailsync.store.reservations import Reservations
 from mailsync.store.routes import Routes
+from mailsync.store.standing import Standing, StoredLink
 from mailsync.store.statements import Session, Statement, parameters
 from mailsync.store.stops import Stops
 from mailsync.store.warnings import Warnings
@@ -62,60 +62,59 @@ _RETIRE = [
 _FORGET = [Statement(delete(table).where(stale)) for table, stale in _STALE.items()]
 
 
-class _StoredLink(NamedTuple):
-    """What the store holds of a link."""
-
-    number: int
-    state: bytes
-
-
 class Transaction:
     """Reads and writes of one transaction. What it read or wrote itself is not read again."""
 
-    def __init__(self, session: Session) -> None:
-        """Within the session's open transaction."""
+    def __init__(self, session: Session, standing: Standing | None = None) -> None:
+        """Within the session's open transaction. ``standing``: what is known of before it."""
         self._session = session
+        self._standing = Standing() if standing is None else standing
 
     def site(self) -> SiteState:
         """The site's counters."""
-        return self._site
-
-    @cached_property
-    def _site(self) -> SiteState:
-        ((number, position, stamp, horizon),) = self._session.rows(_SITE)
-        return SiteState(_unsigned(number), position, stamp, horizon)
+        if self._standing.site is None:
+            ((number, position, stamp, horizon),) = self._session.rows(_SITE)
+            self._standing.site = SiteState(_unsigned(number), position, stamp, horizon)
+        return self._standing.site
 
     def found_site(self, number: int) -> None:
         """Write a new site's counters, once."""
         if not self._session.rows(_SITE):
             self._session.run(_FOUND_SITE, number=_signed(number), position=0, stamp=0, horizon=0)
 
-    @cached_property
-    def _links(self) -> dict[str, _StoredLink]:
-        rows = self._session.rows(_LINKS)
-        return {peer: _StoredLink(number, state) for peer, number, state in rows}
+    @property
+    def _links(self) -> dict[str, StoredLink]:
+        if self._standing.links is None:
+            rows = self._session.rows(_LINKS)
+            self._standing.links = {peer: StoredLink(number, state) for peer, number, state in rows}
+        return self._standing.links
 
     def links(self) -> dict[str, Link]:
         """Every link, by peer."""
-        return {peer: link_of(peer, link.state) for peer, link in self._links.items()}
+        if self._standing.decoded is None:
+            links = self._links.items()
+            self._standing.decoded = {peer: link_of(peer, one.state) for peer, one in links}
+        return self._standing.decoded.copy()
 
     def add_link(self, peer: str, stream: Stream) -> None:
         """A link to a new peer."""
         state = link_state(Link(peer, frozenset(), stream))
         self._session.run(_ADD_LINK, peer=peer, state=state)
-        self.__dict__.pop("_links", None)
+        self._standing.links = self._standing.decoded = self._standing.peers = None
         self.__dict__.pop("records", None)
 
     @cached_property
     def records(self) -> StoredRecords:
         """The record map."""
-        numbers = {peer: link.number for peer, link in self._links.items()}
-        return StoredRecords(self._session, Peers(numbers), self.layouts)
+        if self._standing.peers is None:
+            numbers = {peer: link.number for peer, link in self._links.items()}
+            self._standing.peers = Peers(numbers)
+        return StoredRecords(self._session, self._standing.peers, self.layouts)
 
     @cached_property
     def layouts(self) -> StoredLayouts:
         """What is kept of the datasets besides their records."""
-        return StoredLayouts(self._session)
+        return StoredLayouts(self._session, self._standing)
 
     def ledger(self) -> Ledger:
         """A working copy of counters and record map."""
@@ -124,11 +123,11 @@ class Transaction:
     def save(self, ledger: Ledger, now: int) -> None:
         """Write what the ledger gathered: counters, records, journal."""
         site = ledger.site
-        if site != self._site:
+        if site != self.site():
             self._session.run(
                 _SAVE_SITE, position=site.position, stamp=site.stamp, horizon=site.horizon
             )
-            self._site = site
+            self._standing.site = site
         self.records.save(list(ledger.changed.values()), ledger.dropped, now)
         for name in _unsettled(ledger):
             self.notes.keep(name, {GATE: None})
@@ -141,7 +140,8 @@ class Transaction:
             stored, state = self._links[peer], link_state(link)
             if state != stored.state:
                 self._session.run(_SAVE_LINK, same=peer, state=state)
-                self._links[peer] = _StoredLink(stored.number, state)
+                self._links[peer] = StoredLink(stored.number, state)
+                self._standing.decoded = None
 
     @cached_property
     def outbox(self) -> Outbox:

@@ -52,5 +52,6 @@ def campaign(work: Iterable[Task], jobs: int = 1) -> Iterator[Result]:
         finally:
             gc.enable()
         return
+    gc.freeze()  # what was imported stays, and is not looked through again
     with multiprocessing.Pool(jobs) as pool:
         yield from pool.imap_unordered(perform, work, chunksize=4)

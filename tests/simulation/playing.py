@@ -1,4 +1,4 @@
-"""Play a schedule: its steps, then rest, then the promises, then every letter once more."""
+"""Play a schedule: its steps, then rest, then the promises, then perhaps every letter once more."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ def play(setting: Setting, steps: Sequence[Step]) -> Outcome:
             proofs.mend(world, lambda: rest(world))
             check(world)
             proofs.check_proofs(world)
-            _replay_everything(world)
+            if setting.echoed:
+                _replay_everything(world)
         except BrokenPromise as problem:
             broken = str(problem)
         except Exception as problem:  # noqa: BLE001  whatever it is, it is found and can be shrunk

@@ -61,12 +61,17 @@ class Setting:
     """A site to which the others send only some records; the others hear of all without it."""
     policy: str = ""
     """Lines of every dataset's section, the same at all sites."""
+    echoed: bool = True
+    """Does every letter come once more in the end?"""
 
     @property
     def names_of_fields(self) -> list[str]:
         """Every field a row may have, but what tells it apart and what fills it up."""
         return [*(f"f{number}" for number in range(self.fields)), "extra"]
 
+
+ECHOED_PERCENT: Final = 10
+"""Of schedules are played with every letter once more in the end, which takes long."""
 
 SCOPES: Final = (
     "",
@@ -184,6 +189,7 @@ def setting_of(seed: int, mix: str) -> Setting:
         policy=chance.choice(POLICIES) if mix == "policies" else "",
         short=mix == "short",
         guards=mix == "guards",
+        echoed=chance.randrange(100) < ECHOED_PERCENT,
     )
 
 

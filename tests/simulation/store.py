@@ -19,6 +19,7 @@ from sqlalchemy.pool import StaticPool
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link, Record, RecordId
 from mailsync.store import migration
+from mailsync.store.standing import Standing
 from mailsync.store.state import StateStore
 from mailsync.store.statements import Session
 from mailsync.store.transaction import Transaction
@@ -34,8 +35,8 @@ _ENGINE = create_engine("sqlite://")
 class WatchedTransaction(Transaction):
     """A transaction whose notes and links are seen before they are saved."""
 
-    def __init__(self, session: Session, store: SimulatedStore) -> None:
-        super().__init__(session)
+    def __init__(self, session: Session, standing: Standing, store: SimulatedStore) -> None:
+        super().__init__(session, standing)
         self._store = store
 
     def save(self, ledger: Ledger, now: int) -> None:
@@ -63,7 +64,7 @@ class SimulatedStore(StateStore):
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         with self._begun() as connection:
-            yield WatchedTransaction(self._session(connection), self)
+            yield WatchedTransaction(self._session(connection), self._standing(connection), self)
             self.interruptions.at(Point.UNCOMMITTED)
             connection.commit()
         self.interruptions.at(Point.COMMITTED)
@@ -72,7 +73,7 @@ class SimulatedStore(StateStore):
     def peek(self) -> Iterator[Transaction]:
         """A look from outside, which does not count as a transaction of the process."""
         with self._begun() as connection:
-            yield Transaction(self._session(connection))
+            yield Transaction(self._session(connection), self._standing(connection))
             connection.commit()
 
 
