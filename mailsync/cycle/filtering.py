@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
-from mailsync.config import PeerTerms, ReceiveSettings, SendSettings
+from mailsync.config import DatasetSettings, PeerTerms, ReceiveSettings, SendSettings
 from mailsync.core.conditions import Condition
 from mailsync.core.expressions import parse
 from mailsync.core.filters import Filter
@@ -13,6 +14,46 @@ from mailsync.core.terms import EVERY_ACT, OPEN, Act, Terms
 from mailsync.cycle.sieving import Sieve, state_of
 
 EVERY_FIELD = "*"
+
+_EVERYTHING, _ANYTHING = SendSettings(), ReceiveSettings()
+"""Where nothing is said."""
+
+
+class _Saying(NamedTuple):
+    """What a section says for one peer."""
+
+    section: DatasetSettings
+    said: PeerTerms
+    terms: Terms | None = None
+    """What it comes to, if that is the same at any time."""
+
+
+class Sayings:
+    """What the sections of a configuration say for each peer, worked out once."""
+
+    def __init__(self) -> None:
+        """Nothing was asked yet."""
+        self._known: dict[tuple[str, str], _Saying] = {}
+
+    def of(self, section: DatasetSettings, dataset: str, peer: str) -> PeerTerms:
+        """What the dataset's section says of what may pass between us and a peer."""
+        return self._saying(section, dataset, peer).said
+
+    def terms(self, section: DatasetSettings, dataset: str, peer: str, now: int) -> Terms:
+        """What that comes to, as things are ``now`` (milliseconds since 1970)."""
+        known = self._saying(section, dataset, peer)
+        if known.terms is not None:
+            return known.terms
+        terms = terms_of(known.said, dataset, peer, now)
+        if terms.wanted is None and terms.admits is None:
+            self._known[dataset, peer] = known._replace(terms=terms)
+        return terms
+
+    def _saying(self, section: DatasetSettings, dataset: str, peer: str) -> _Saying:
+        known = self._known.get((dataset, peer))
+        if known is None or known.section is not section:
+            known = self._known[dataset, peer] = _Saying(section, section.terms_for(peer))
+        return known
 
 
 def terms_of(said: PeerTerms, dataset: str, peer: str, now: int) -> Terms:
@@ -43,7 +84,7 @@ def _is_open(sieve: Sieve) -> bool:
 
 def outbound_filter(said: PeerTerms) -> Filter:
     """Which records are for the peer."""
-    send = said.send or SendSettings()
+    send = said.send or _EVERYTHING
     max_age = None if send.max_age is None else send.max_age * 1000
     return Filter(_condition(send.where), max_age, send.age_field)
 
@@ -64,7 +105,7 @@ def fingerprint(said: PeerTerms) -> str:
     """What decides which records go to the peer; empty if none do."""
     if said.direction == "receive":
         return ""
-    send = said.send or SendSettings()
+    send = said.send or _EVERYTHING
     routine = state_of(send.routine)
     return f"{send.model_dump_json(exclude_none=True)}\n{said.on_leave or ''}\n{routine}"
 
@@ -82,7 +123,7 @@ def filter_of(fingerprint: str) -> Filter:
 
 def inbound_fingerprint(said: PeerTerms) -> str:
     """What decides what is taken in."""
-    receive = said.receive or ReceiveSettings()
+    receive = said.receive or _ANYTHING
     rights = "every act" if said.allow is None else " ".join(sorted(said.allow))
     return receive.model_dump_json(exclude_none=True) + rights + state_of(receive.routine)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mailsync.carriers.base import NAME_SIZE, Kind, Mailbox, Sender, name_of_mail
 from mailsync.config import DatasetSettings, PeerSettings, PeerTerms, Settings, load
@@ -19,7 +19,7 @@ from mailsync.core.delivery import latest, not_later
 from mailsync.core.model import Link, Stream
 from mailsync.core.policies import Policy
 from mailsync.core.sealing import PrivateKeys, PublicKeys
-from mailsync.cycle.filtering import terms_of
+from mailsync.cycle.filtering import Sayings
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.noting import Noted
@@ -104,15 +104,6 @@ class Peer:
     """Bytes of the largest container; None: what fits into a mail."""
 
 
-class _Configured(NamedTuple):
-    """A link as it was last stored, and as configured."""
-
-    stored: Link
-    link: Link
-    latest: int
-    """The latest time in it (milliseconds since 1970)."""
-
-
 @dataclass(slots=True)
 class Site:
     """One installation, ready to work."""
@@ -134,10 +125,9 @@ class Site:
     _references: dict[str, Mapping[str, str]] = field(default_factory=dict)
     as_of: int = 0
     """The moment as of which filters are applied, for the length of a cycle."""
-    _links: dict[str, _Configured] = field(default_factory=dict)
-    """By peer: its link as it was last stored, and as configured."""
-    _said: dict[tuple[str, str], tuple[DatasetSettings, PeerTerms]] = field(default_factory=dict)
-    """By dataset and peer: what was read of which section."""
+    _links: dict[str, tuple[Link, Link, int]] = field(default_factory=dict)
+    """By peer: its link as it was last stored, as configured, and the latest time in it."""
+    _sayings: Sayings = field(default_factory=Sayings)
     _policies: Mapping[str, Policy] | None = None
 
     @property
@@ -156,11 +146,11 @@ class Site:
         return {name: self._configured(stored[name], now) for name in self.peers}
 
     def _configured(self, link: Link, now: int) -> Link:
-        known = self._links.get(link.peer)
-        if known is None or known.stored is not link:
-            known = _Configured(link, self._with_datasets(link), latest(link))
-            self._links[link.peer] = known
-        return known.link if known.latest <= now else not_later(known.link, now)
+        stored, configured, last = self._links.get(link.peer, (None, link, 0))
+        if stored is not link:
+            configured, last = self._with_datasets(link), latest(link)
+            self._links[link.peer] = (link, configured, last)
+        return configured if last <= now else not_later(configured, now)
 
     def _with_datasets(self, link: Link) -> Link:
         chosen = self.peers[link.peer].settings.datasets
@@ -169,8 +159,10 @@ class Site:
             for name in self.sections
             if chosen is None or name in chosen or self.settings.section_of(name) in chosen
         )
-        peer, at = link.peer, self.as_of
-        terms = {name: terms_of(self.said(name, peer), name, peer, at) for name in names}
+        peer = link.peer
+        terms = {
+            name: self._sayings.terms(self.sections[name], name, peer, self.as_of) for name in names
+        }
         taken = frozenset(name for name in names if terms[name].takes)
         accepted = link.refusing & taken
         owe_since = 0 if accepted and link.owe_since is None else link.owe_since
@@ -181,12 +173,7 @@ class Site:
 
     def said(self, dataset: str, peer: str) -> PeerTerms:
         """What the configuration says of what may pass between us and a peer."""
-        section, said = self._said.get((dataset, peer), (None, None))
-        if said is None or section is not self.sections[dataset]:
-            section = self.sections[dataset]
-            said = section.terms_for(peer)
-            self._said[dataset, peer] = (section, said)
-        return said
+        return self._sayings.of(self.sections[dataset], dataset, peer)
 
     @property
     def expansion(self) -> Expansion:
