@@ -13,10 +13,12 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from mailsync.core.desired import is_without_row
+from mailsync.core.enrolment import Enrolled, Enrolment
 from mailsync.core.merge import Note, note_entries, note_id
 from mailsync.core.model import (
     CONFLICTS,
@@ -50,7 +52,7 @@ class Ledger:
         self._records = records
         self.changed: dict[RecordId, Record] = {}
         self.dropped: set[RecordId] = set()
-        self._new: set[RecordId] = set()
+        self.enrolments: list[Enrolment] = []
         self.notes: dict[RecordId, Note] = {}
         """Notes entered in this transaction, by their own identity."""
 
@@ -59,11 +61,14 @@ class Ledger:
         if record_id in self.dropped:
             return None
         changed = self.changed.get(record_id)
+        if changed is None and self.enrolments:
+            found = (one.find(record_id) for one in self.enrolments)
+            changed = next(filter(None, found), None)
         return changed if changed is not None else self._records.get(record_id)
 
     def before(self, record_id: RecordId) -> Record | None:
         """The record as it stood before this transaction."""
-        return None if record_id in self._new else self._records.get(record_id)
+        return self._records.get(record_id)
 
     def latest(self, stored: Record) -> Record | None:
         """A record that was read from the map, as it now stands."""
@@ -73,6 +78,9 @@ class Ledger:
         """Every record as it now stands, the unchanged ones first. Reads the whole map."""
         for record_id, record in self._records.items():
             if record_id not in self.changed and record_id not in self.dropped:
+                yield record
+        for record in chain.from_iterable(self.enrolments):
+            if record.id not in self.changed and record.id not in self.dropped:
                 yield record
         yield from list(self.changed.values())
 
@@ -86,10 +94,11 @@ class Ledger:
         site = self.site
         self.site = SiteState(site.number, site.position + 1, site.stamp, site.horizon)
 
-    def add(self, record: Record) -> Record:
-        """As :meth:`place`, of a record that nobody has heard of before."""
-        self._new.add(record.id)
-        return self.place(record)
+    def enrol(self, dataset: str, stroke: Dot, rows: Sequence[Enrolled]) -> None:
+        """Rows that nobody has heard of before take the next positions."""
+        site = self.site
+        self.enrolments.append(Enrolment(dataset, stroke, self.next_position, rows))
+        self.site = SiteState(site.number, site.position + len(rows), site.stamp, site.horizon)
 
     def place(self, record: Record) -> Record:
         """As :meth:`bump`, of a record that lives and was made to be at the next position."""

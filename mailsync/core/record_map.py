@@ -6,8 +6,8 @@ Rules
   record: only what users changed becomes new writes. Equal content is never a change.
 * Fields that mean something together only, as a foreign key of several columns does, are edited
   together: the columns of two sites' edits never make a key that nobody wrote.
-* A row without a GUID is new: it is enrolled. A vanished row kills exactly the entries its
-  user could see, and those of fields that the dataset does not hold.
+* A row without a GUID is new (``enrolment``). A vanished row kills exactly the entries its user
+  could see, and those of fields that the dataset does not hold.
 * A field that the dataset does not hold is nobody's edit here, neither when its column goes nor
   when it comes: the record keeps the value, and the shadow what was last seen.
 * A write to the dataset takes three steps with a crash possible between any two: the marker is
@@ -27,7 +27,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from mailsync.core.desired import desired_fields
-from mailsync.core.entries import as_woven, woven
+from mailsync.core.entries import as_woven
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import Loss, Note, delete_note, field_note, newest_dot, revived
 from mailsync.core.model import (
@@ -37,7 +37,6 @@ from mailsync.core.model import (
     Entry,
     Etag,
     Fields,
-    Guid,
     Key,
     NoMarker,
     Record,
@@ -49,31 +48,6 @@ from mailsync.core.model import (
     showing,
 )
 from mailsync.core.recognition import value_in, within
-
-
-def enrol(
-    ledger: Ledger,
-    dataset: str,
-    guid: Guid,
-    key: Key,
-    fields: Fields,
-    etag: Etag | None,
-    stroke: Dot,
-) -> Record:
-    """A row without GUID: a user inserted it."""
-    position = ledger.next_position
-    return ledger.add(
-        Record(
-            dataset,
-            guid,
-            woven(fields, stroke),
-            {stroke: Sighting(position)},
-            position,
-            key=key,
-            etag=etag,
-            shadow=fields,
-        )
-    )
 
 
 def detect(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from mailsync.core import recognition, record_map
 from mailsync.core.drift import Columns
+from mailsync.core.enrolment import Enrolled
 from mailsync.core.fitness import unfit
 from mailsync.core.matching import content_digest
 from mailsync.cycle.drifting import notice
@@ -109,6 +110,7 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         new = [key for key in keys if dataset.has_local_keys and key not in keyed]
         wholes = [one.fields for one in dataset.references if len(one.fields) > 1]
         reserved = transaction.reservations.take(name, new)
+        enrolled = []
         for each in found:
             record, fields = keyed.get(each.key), each.fields
             if record is not None:
@@ -121,7 +123,9 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
                 record_map.detect(ledger, record, fields, each.etag, stroke, held, wholes)
             elif fields is not None:
                 guid = reserved.get(each.key) or next(guids)
-                record_map.enrol(ledger, name, guid, each.key, fields, each.etag, stroke)
+                enrolled.append(Enrolled(guid, each.key, fields, each.etag))
+        if enrolled:
+            ledger.enrol(name, stroke, enrolled)
         save(site, transaction, ledger, now, Cause())
 
 

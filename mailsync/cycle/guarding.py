@@ -44,13 +44,15 @@ def guarded(
     Raises SafetyStop, DatasetError.
     """
     batches = _batches(look())
+    tally = _Tallying(site, name)
     kept, room = [], KEPT_MAX
     for batch in batches:
         kept.append(batch)
+        if len(batch) == BATCH and not tally.is_guarding:
+            break
         room -= sum(map(_weight, batch))
         if room < 0:
             break
-    tally = _Tallying(site, name)
     if room >= 0 or not tally.is_guarding:
         for batch in kept:
             tally.count(batch)

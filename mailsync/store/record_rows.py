@@ -12,7 +12,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from typing import NamedTuple
 import cbor2
 
 from mailsync.core.desired import desired_fields, needs_writing
+from mailsync.core.enrolment import Enrolment
 from mailsync.core.entries import DOT_STEP, Woven, as_woven, marks_of
 from mailsync.core.model import (
     ABSENT,
@@ -184,6 +185,36 @@ def record_row(
     )
 
 
+def enrolled_rows(
+    enrolment: Enrolment, alike: Sequence[int], like: RecordRow, naming: Naming | None
+) -> Iterator[RecordRow]:
+    """The columns of the rows at the places ``alike`` of an enrolment; ``like`` are those of one
+    of them, ``naming`` as in :func:`record_row`.
+    """
+    own = tuple(enrolment.rows[alike[0]].fields)
+    names = own if naming is None else _order(own, naming.names)
+    for place in alike:
+        guid, key, fields, etag = enrolment.rows[place]
+        values = [*fields.values()] if names is own else [fields[name] for name in names]
+        yield RecordRow(
+            enrolment.first + place,
+            like.dataset,
+            bytes(guid),
+            key,
+            place_of(key)[0],
+            etag,
+            like.shadow,
+            like.marker,
+            like.unwritten,
+            like.naming,
+            like.history,
+            cbor2.dumps(values),
+            like.prunable,
+            like.gone,
+            like.changed_at,
+        )
+
+
 def holding_row(record: Record, holds: AbstractSet[str] | None = None) -> HoldingRow:
     """The columns that say what the dataset holds; ``holds`` as in :func:`record_row`."""
     values, marker = values_of(record.entries), record.marker
@@ -252,9 +283,16 @@ def record_of(row: RecordRow, peers: Peers, dataset: str, names: Names | None = 
 
 def _in_order(entries: Woven, names: Names) -> Woven:
     """The entries in the order of these names, if they have just these."""
-    if entries.names == names or len(entries) != len(names) or set(entries.names) != set(names):
+    if _order(entries.names, names) is entries.names:
         return entries
     return as_woven({name: entries[name] for name in names})
+
+
+def _order(own: Names, common: Names) -> Names:
+    """The names in the order that is common, if there is one of just these."""
+    if own == common or len(own) != len(common) or set(own) != set(common):
+        return own
+    return common
 
 
 def _history_bytes(record: Record, entries: Woven, peers: Peers, names: Names | None) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from mailsync.core.drift import Layout
+from mailsync.core.enrolment import Enrolment
 from mailsync.core.model import Etag, Guid, Key, Record, RecordId
 from mailsync.core.places import place_of, says_all
 from mailsync.core.positions import NOWHERE, Positions
@@ -14,6 +15,7 @@ from mailsync.store.notes import GATE, StoredNotes
 from mailsync.store.record_rows import (
     Peers,
     RecordRow,
+    enrolled_rows,
     holding_row,
     is_same_elsewhere,
     record_of,
@@ -256,6 +258,17 @@ class StoredRecords(Mapping[RecordId, Record]):
         self._session.run_all(HOLD, HOLD_ORDER, [self._holding(one) for one in settled])
         self._session.run_all(SAVE, RecordRow._fields, [self._row(one, now) for one in news])
         self._loaded.clear()
+
+    def enter(self, enrolment: Enrolment, now: int) -> None:
+        """Write rows that are new."""
+        self._layouts.add([enrolment.dataset])
+        kept = self._layouts.kept[enrolment.dataset]
+        naming = self._layouts.naming(kept)
+        for alike in enrolment.alike():
+            first = enrolment.record(alike[0])
+            self._layouts.note_unheld([first])
+            rows = enrolled_rows(enrolment, alike, self._row(first, now), naming)
+            self._session.run_all(SAVE, RecordRow._fields, rows)
 
     def _is_news_only_here(self, record: Record) -> bool:
         """Is it as it was read, but for what the dataset holds of it?"""

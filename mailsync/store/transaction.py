@@ -128,6 +128,8 @@ class Transaction:
                 _SAVE_SITE, position=site.position, stamp=site.stamp, horizon=site.horizon
             )
             self._standing.site = site
+        for enrolment in ledger.enrolments:
+            self.records.enter(enrolment, now)
         self.records.save(list(ledger.changed.values()), ledger.dropped, now)
         for name in _unsettled(ledger):
             self.notes.keep(name, {GATE: None})
@@ -247,7 +249,8 @@ def _unsettled(ledger: Ledger) -> set[str]:
         for record in ledger.changed.values()
         if record.marker is not NO_MARKER or (record.key is not None and record.etag is None)
     }
-    return unsure | {record.dataset for record in ledger.dropped}
+    new = {one.dataset for one in ledger.enrolments if any(row.etag is None for row in one.rows)}
+    return unsure | new | {record.dataset for record in ledger.dropped}
 
 
 def _signed(number: int) -> int:

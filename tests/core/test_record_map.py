@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsync.core import record_map
+from mailsync.core.enrolment import Enrolled
 from mailsync.core.entries import as_woven, woven
 from mailsync.core.ledger import Ledger, SiteState
 from mailsync.core.merge import killed
@@ -61,7 +62,8 @@ def test_entries_as_columns_are_the_same_entries(plain: dict[str, Entry]) -> Non
 def known(fields: Fields, edits: Fields) -> Record:
     """A record enrolled with these fields, some of which were written once more."""
     ledger = Ledger(SiteState(1), {})
-    record = record_map.enrol(ledger, "t", Guid(bytes(16)), Key("k"), fields, None, FIRST)
+    ledger.enrol("t", FIRST, [Enrolled(Guid(bytes(16)), Key("k"), fields, None)])
+    [record] = ledger.all()
     later = {name: value for name, value in edits.items() if name in fields}
     return record_map.detect(ledger, record, {**fields, **later}, None, SECOND)
 

@@ -14,6 +14,7 @@ from functools import partial
 
 from mailsync.core import decisions, forgetting, outbound, record_map
 from mailsync.core.desired import desired_fields, needs_writing
+from mailsync.core.enrolment import Enrolled
 from mailsync.core.identifiers import minted
 from mailsync.core.inbound import Verdict, receive
 from mailsync.core.ledger import Ledger, SiteState
@@ -218,6 +219,8 @@ class World:
             for record in ledger.changed.values():
                 self.restated |= {e.value for e in record.entries.values() if e.dot == stroke}
         site.state = ledger.site
+        for enrolment in ledger.enrolments:
+            site.records.update((record.id, record) for record in enrolment)
         site.records.update(ledger.changed)
         for record_id in ledger.dropped:
             site.records.pop(record_id, None)
@@ -236,8 +239,9 @@ class World:
                 now = record_map.detect(ledger, record, current, None, stroke)
                 if marked and current is None:
                     self.doubted |= {e.value for e in now.entries.values() if e.killed}
-        for key in sorted(data.keys() - {record.key for record in mine}):
-            record_map.enrol(ledger, TABLE, next(guids), key, dict(data[key]), None, stroke)
+        new = sorted(data.keys() - {record.key for record in mine})
+        rows = [Enrolled(next(guids), key, dict(data[key]), None) for key in new]
+        ledger.enrol(TABLE, stroke, rows)
         self.commit(name, ledger, OUR_USERS)
 
     def to_write(self, name: str) -> list[RecordId]:

@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailsync.core.enrolment import Enrolled, Enrolment
 from mailsync.core.model import (
+    ABSENT,
     NO_MARKER,
     Dot,
     Entry,
+    Etag,
     Guid,
     Key,
     Record,
@@ -27,7 +30,14 @@ from mailsync.core.positions import Positions
 from mailsync.errors import BadKeys, Locked, NotInitialised
 from mailsync.store.codec import link_of, link_state
 from mailsync.store.migration import STEPS, NewerState
-from mailsync.store.record_rows import Peers, record_of, record_row
+from mailsync.store.record_rows import (
+    Naming,
+    Peers,
+    RecordRow,
+    enrolled_rows,
+    record_of,
+    record_row,
+)
 from mailsync.store.state import StateStore
 from tests.core.strategies import values
 
@@ -252,3 +262,55 @@ def test_a_link_comes_back_as_it_was(store: StateStore) -> None:
         link = transaction.links()["hub"]
     assert link == link_of("hub", link_state(link))
     assert RecordId("people", Guid(bytes(16))) not in link.lacking
+
+
+present = values.filter(lambda value: value is not ABSENT)
+rows = st.builds(
+    Enrolled,
+    st.integers(0, 2**30).map(lambda number: Guid(number.to_bytes(16, "big"))),
+    st.sampled_from(["[7]", "[-7,1]", "a"]).map(Key),
+    st.permutations(["name", "town", "note"]).flatmap(
+        lambda names: st.fixed_dictionaries(
+            {names[0]: present}, optional=dict.fromkeys(names[1:], present)
+        )
+    ),
+    st.none() | st.binary(max_size=4).map(Etag),
+)
+
+
+@given(
+    st.lists(rows, max_size=6, unique_by=lambda row: row.guid),
+    st.none() | st.permutations(["name", "town", "note"]) | st.just(["name"]),
+)
+def test_rows_are_entered_as_their_records_would_be(
+    found: list[Enrolled], names: list[str] | None
+) -> None:
+    enrolment = Enrolment("people", Dot(9, 2**63, 7), 40, found)
+    bits, naming = Peers({}), None if names is None else Naming(3, tuple(names))
+    entered: dict[int, RecordRow] = {}
+    for alike in enrolment.alike():
+        like = record_row(enrolment.record(alike[0]), bits, 1, 5, holds={"name"}, naming=naming)
+        entered |= dict(zip(alike, enrolled_rows(enrolment, alike, like, naming), strict=True))
+    assert [entered[place] for place in range(len(found))] == [
+        record_row(one, bits, 1, 5, holds={"name"}, naming=naming) for one in enrolment
+    ]
+
+
+def test_who_asks_for_a_row_just_enrolled_gets_its_record(store: StateStore) -> None:
+    row = Enrolled(Guid(b"1" * 16), Key("[1]"), {"name": "x"}, None)
+    with store.transaction() as transaction:
+        ledger = transaction.ledger()
+        ledger.enrol("people", Dot(1, 1, 1), [row, row._replace(guid=Guid(b"2" * 16))])
+        second = ledger.get(RecordId("people", Guid(b"2" * 16)))
+        assert second is not None
+        assert second.position == 2
+        assert ledger.get(RecordId("others", row.guid)) is None
+        assert [one.position for one in ledger.all()] == [1, 2]
+        ledger.bump(second)
+        assert [one.position for one in ledger.all()] == [1, 3]
+        transaction.save(ledger, 5)
+    with store.transaction() as transaction:
+        assert [(one.guid, one.position) for one in transaction.records.all()] == [
+            (b"1" * 16, 1),
+            (b"2" * 16, 3),
+        ]

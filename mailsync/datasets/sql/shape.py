@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain
+from operator import itemgetter
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -132,8 +133,11 @@ class Shape:
 
     def key_values_of(self, values: Sequence[Any]) -> list[Value]:
         """What the key columns hold, from what the driver gives for them."""
-        columns = (self.by_name[name] for name in self.key)
-        return [_read(one, value) for one, value in zip(columns, values, strict=True)]
+        return [_read(one, value) for one, value in zip(self._key_columns, values, strict=True)]
+
+    @cached_property
+    def _key_columns(self) -> tuple[Column, ...]:
+        return tuple(self.by_name[name] for name in self.key)
 
     def key_of_values(self, values: Sequence[Any]) -> Key:
         """The key whose columns hold these values, as the driver gives them."""
@@ -141,13 +145,15 @@ class Shape:
 
     def fields_of(self, row: Sequence[Any]) -> dict[str, Value]:
         """The row's fields."""
-        values = self.values_of(row)
-        return {name: values[place] for name, place in self._field_places}
+        return dict(zip(self.fields, self._of_the_fields(self.values_of(row)), strict=True))
 
     @cached_property
-    def _field_places(self) -> tuple[tuple[str, int], ...]:
-        """Where in a row each field stands."""
-        return tuple((name, self.columns.index(name)) for name in self.fields)
+    def _of_the_fields(self) -> Callable[[Sequence[Value]], Sequence[Value]]:
+        """Of a row's values, those that are fields."""
+        places = [self.columns.index(name) for name in self.fields]
+        if len(places) > 1:
+            return itemgetter(*places)
+        return lambda values: [values[place] for place in places]
 
     def spelled(self, fields: Fields) -> dict[str, Value]:
         """The fields as the columns spell them; what does not fit stays as it is."""

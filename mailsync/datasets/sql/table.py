@@ -166,12 +166,13 @@ class SqlTable:
         return max(greatest if isinstance(greatest, int) else 0, given)
 
     def _key_of(self, row: Row) -> Key:
-        if any(row[place] is None for place in self.shape.key_places):
+        values = [row[place] for place in self.shape.key_places]
+        if None in values:
             raise DatasetError(
                 f"{self._place}: a row has no value in its primary key "
                 f"({', '.join(self.shape.key)}); give it one, or delete the row"
             )
-        return self.shape.key_of(row)
+        return self.shape.key_of_values(values)
 
     def _found(self, key: Key, row: Row) -> Change | Unreadable:
         fields = self.shape.fields_of(row)
