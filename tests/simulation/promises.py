@@ -88,7 +88,7 @@ def _check_deletes(
             continue
         decided = bool(world.setting.policy)
         forced = guid in overruled and (
-            decided or world.has_expired or _lost_a_field(world, group[0], guid)
+            decided or world.has_expired or _lost_a_field(world, group, guid)
         )
         # the delete was of one of two rows that others had made one by then
         forced = forced or (world.setting.natural and guid in noted)
@@ -116,10 +116,13 @@ def _check_policies(world: World, rows: dict[Guid, Row], notes: set[Note]) -> No
                 raise BrokenPromise(f"unheard: {note.value!r} of {machine.name}, which has the say")
 
 
-def _lost_a_field(world: World, name: str, guid: Guid) -> bool:
-    """Did somebody empty a field of the record? That is an edit that leaves no value behind."""
+def _lost_a_field(world: World, group: list[str], guid: Guid) -> bool:
+    """Did somebody empty a field of the record? That is an edit that leaves no value behind. Not
+    every site need have the record.
+    """
     return guid in world.accounts.emptied or any(
         record.guid == guid and any(entry.value is ABSENT for entry in record.entries.values())
+        for name in group
         for record in world.machines[name].records()
     )
 

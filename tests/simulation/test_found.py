@@ -73,6 +73,14 @@ FOUND = {
         sync.3.70637 refilter.4.5617
         """,
     ),
+    "an edit that empties a field overrules a delete where the first site lacks the record": (
+        21983,
+        "filters-restore",
+        """
+        insert.3.44744 sync.3.31029 refilter.0.8056 deliver.0.15295 delete.3.92821
+        sync.2.82263 edit.2.60089
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
