@@ -31,7 +31,10 @@ def raced(world: World, machine: Machine, chance: random.Random) -> None:
     machine.interruptions.act_after(
         chance.randint(1, BUSY // 2), partial(what, world, machine, chance)
     )
+    before = len(world.accounts.deletes)
     world.cycle(machine)
+    for gone in world.accounts.deletes[before:]:
+        users.take_along(world, machine, gone)
 
 
 def wait(world: World, machine: Machine, chance: random.Random) -> None:

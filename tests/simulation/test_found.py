@@ -81,6 +81,22 @@ FOUND = {
         sync.2.82263 edit.2.60089
         """,
     ),
+    "a row is deleted while a field comes that its table does not have": (
+        40000664,
+        "columns",
+        """
+        insert.3.2328 insert.3.92607 sync.1.94427 edit.1.21164 deliver.1.31883 sync.0.25579
+        sync.1.50733 delete.2.98023 deliver.1.39925 raced.2.58739
+        """,
+    ),
+    "a field is emptied of what is no longer for whom deleted it": (
+        40000562,
+        "filters-restore",
+        """
+        insert.4.4795 insert.4.52029 sync.1.39812 deliver.2.60500 sync.3.55287 delete.0.63067
+        refilter.3.54253 delete.1.94310 edit.4.53237
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 

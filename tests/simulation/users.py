@@ -141,6 +141,15 @@ def remove(world: World, machine: Machine, dataset: str, key: Key) -> None:
     machine.freed.setdefault(dataset, []).append(key)
 
 
+def take_along(world: World, machine: Machine, gone: Delete) -> None:
+    """What came in the very cycle during which a row was deleted, in columns that its table does
+    not have, goes with it: nobody there could see it, so nothing tells which of both was first.
+    """
+    for record in machine.records():
+        if record.guid == gone.guid:
+            world.accounts.gone.update(numbers(machine.kept(gone.dataset, record)))
+
+
 def reinsert(world: World, machine: Machine, chance: random.Random) -> None:
     """A user inserts a row under the key of one that was deleted here."""
     dataset = _dataset(machine, chance)
