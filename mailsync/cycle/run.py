@@ -72,9 +72,9 @@ def import_files(site: Site, paths: Sequence[Path], report: Report) -> Report:
     usable = detect_datasets(site, report)
     tags = tags_from([peer.public for peer in site.peers.values()], site.keys.public)
     with site.store.transaction() as transaction:
-        settled = transaction.mailbox.settled()
+        taken = transaction.mailbox.taken()  # what was damaged may be whole by now
     for number, path in enumerate(paths):
-        found = arrivals_in(path, tags, settled) if path.is_dir() else [arrival_of(path, number)]
+        found = arrivals_in(path, tags, taken) if path.is_dir() else [arrival_of(path, number)]
         for arrival in found:
             admit(site, arrival, report)
             report.progress("receiving", 1)

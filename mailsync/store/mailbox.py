@@ -32,6 +32,7 @@ _looks = select(
 _WAITING = Statement(_looks)
 _LOOK = Statement(_looks.where(and_(*(column == bindparam(column.name) for column in _key))))
 _SETTLED = Statement(select(*_key))
+_TAKEN = Statement(select(*_key).where(_place.state == "ours"))
 _DISPOSABLE = Statement(
     select(*_key).where(_place.state == "ours", _place.seen_at <= bindparam("before"))
 )
@@ -64,6 +65,10 @@ class MailboxState:
     def settled(self) -> set[Place]:
         """Mails that need no look for now: those with an end, and those that wait for theirs."""
         return {Place(*row) for row in self._session.rows(_SETTLED)}
+
+    def taken(self) -> set[Place]:
+        """Those whose content is durably here; in all others something may be found some day."""
+        return {Place(*row) for row in self._session.rows(_TAKEN)}
 
     def settle(self, place: Place, state: str, note: str, now: int) -> None:
         """What became of a mail: ``ours``, ``foreign``, ``rejected`` or ``gone``."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from mailsync import files
+from mailsync.carriers import folder
 from mailsync.carriers.base import Arrival, NotHere, Retry, Sent
 from mailsync.carriers.folder import FolderMailbox, FolderSender, arrivals_in, tag_of
 from tests.carriers.letters import container, letter
@@ -44,6 +47,40 @@ async def test_names_fit_any_file_system_and_go_on_where_the_last_export_ended(
     await lay_down(tmp_path, container(9, 3))
     assert names(tmp_path) == ["ABC00007.MSY", "abc00001.msy", "abc00008.msy"]
     assert {one.containers for one in found(tmp_path)} == {(container(9, n),) for n in (1, 2, 3)}
+
+
+async def test_names_are_eight_and_three_characters_that_differ_in_more_than_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those under which content is written, too."""
+    written: list[str] = []
+
+    def place(path: Path, content: bytes) -> None:
+        written.extend([path.name, path.with_suffix(".tmp").name])
+        files.place_file(path, content)
+
+    monkeypatch.setattr(folder, "place_file", place)
+    thumbprints = [bytes([number] * 16) for number in range(20)]
+    for one, other in itertools.pairwise(thumbprints):
+        await lay_down(tmp_path, container(9), container(9), tag=tag_of(one, other))
+    assert len(written) == 4 * 19
+    assert all(re.fullmatch(r"[a-z0-9]{8}\.[a-z]{3}", name) for name in written)
+    assert len({name.upper() for name in written}) == len(set(written)) == 4 * 19
+
+
+async def test_times_tell_nothing_where_a_name_comes_again(tmp_path: Path) -> None:
+    """FAT knows times to two seconds, in whatever zone; the stick was emptied in between."""
+    await lay_down(tmp_path, container(9, 1))
+    path = tmp_path / "abc00001.msy"
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    [first] = found(tmp_path)
+    path.unlink()
+    await lay_down(tmp_path, container(9, 2))
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    [second] = arrivals_in(tmp_path, [TAG], [first.place])
+    assert second.containers == (container(9, 2),)
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    assert list(arrivals_in(tmp_path, [TAG], [second.place])) == []
 
 
 async def test_a_number_that_was_begun_is_not_used_again(tmp_path: Path) -> None:

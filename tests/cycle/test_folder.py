@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,39 @@ def test_a_full_stick_is_told_and_the_next_export_goes_on(
     assert "No space left" in str(report.problems[0])
     assert export(sites, "alice", "bob", stick).exit_code is Exit.OK
     take(sites, "bob", stick)
+    assert sites.contents("bob") == sites.contents("alice")
+    assert_at_rest(sites)
+
+
+def cut(content: bytes, at: int) -> bytes:
+    return content[:at]
+
+
+def hollow(content: bytes, at: int) -> bytes:
+    """What FAT may leave: the size is there, some of the content is not."""
+    return content[:at] + bytes(99) + content[at + 99 :]
+
+
+@pytest.mark.parametrize("damage", [cut, hollow])
+def test_whatever_a_stick_pulled_too_early_holds_is_named_and_never_used(
+    sites: Sites, stick: Path, damage: Callable[[bytes, int], bytes]
+) -> None:
+    """Under its final name even, as if the file system had kept no order of writing."""
+    fill(sites, "alice", 3, "a")
+    export(sites, "alice", "bob", stick)
+    fill(sites, "alice", 3, "b")
+    export(sites, "alice", "bob", stick)
+    first, _ = sorted(stick.iterdir())
+    whole = first.read_bytes()
+    for at in range(0, len(whole), 37):
+        damaged = damage(whole, at)
+        first.write_bytes(damaged[: len(whole)])
+        report = take(sites, "bob", stick)
+        assert [first.name in words for words in report.rejected] == [True]
+        assert len(sites.rows("bob")) == 3  # what the other file brought
+    assert first.exists()
+    first.write_bytes(whole)
+    assert take(sites, "bob", stick).rejected == []
     assert sites.contents("bob") == sites.contents("alice")
     assert_at_rest(sites)
 
