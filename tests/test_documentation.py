@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 import pytest
+from packaging.requirements import Requirement
 from pydantic import BaseModel
 
 from mailsync.carriers.embedded import embedded_servers
@@ -192,6 +194,38 @@ def test_examples_can_be_read(page: str) -> None:
         compile(example, page, "exec")
     for example in re.findall(r"```toml\n(.*?)```", PAGES[page], re.DOTALL):
         tomllib.loads(example)
+
+
+def needed(*extras: str) -> set[str]:
+    """The packages that mailsync needs to be installed with these extras, as they are called."""
+    found: set[str] = set()
+    looked: set[tuple[str, str]] = set()
+    waiting = [("mailsync-sets", extra) for extra in ("", *extras)]
+    while waiting:
+        name, extra = waiting.pop()
+        for requirement in map(Requirement, metadata.requires(name) or ()):
+            marker = requirement.marker
+            if marker is None or marker.evaluate({"extra": extra}):
+                more = {(requirement.name, one) for one in ("", *requirement.extras)}
+                waiting += more - looked
+                looked |= more
+                found.add(requirement.name)
+    return found
+
+
+def is_compiled(package: str) -> bool:
+    """Is it for one kind of machine alone, as it is installed here?"""
+    wheel = metadata.distribution(package).read_text("WHEEL") or ""
+    return "Root-Is-Purelib: false" in wheel
+
+
+@pytest.mark.parametrize("extra", ["", "dav", "demo", "duckdb", "mariadb", "postgres"])
+def test_every_package_that_is_compiled_is_named(extra: str) -> None:
+    table = re.sub(r"[._]", "-", chapter("Handhelds").lower())
+    compiled = {name for name in needed(extra) if is_compiled(name)}
+    assert {"cbor2", "cryptography"} <= compiled
+    unnamed = {name for name in compiled if re.sub(r"[._]", "-", name.lower()) not in table}
+    assert unnamed == set()
 
 
 class Line(NamedTuple):
