@@ -1,8 +1,9 @@
 """What it costs to prove two replicas equal, and to find and mend what differs, by mail.
 
-Two sites with real stores over a simulated network, in sealed mails. Counted are mails each way,
-and bytes of containers: what a mail holds besides its header, before it is written as text.
-*Beyond the records* is that without what the damaged records took themselves.
+Two sites with real stores over a simulated network, in sealed mails. Counted are the mails each
+way, and the bytes of each: its container; what of that proofs take, all they cost in a mail that
+goes anyway; and as text, in base85 and base64, all that a thin mail holds besides its header.
+*Beyond the records* are containers without what the damaged records took themselves.
 Run: ``python -m benchmarks.verify [--rows N] [--differing N ...] [--json]``.
 """
 
@@ -15,11 +16,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 from unittest import mock
 
 from benchmarks.invention import customer
 from mailsync.carriers.base import Letter, SendResult, Sent
+from mailsync.carriers.message import compose_message
 from mailsync.core import wire
 from mailsync.core.model import Bundle, Key, Record
 from mailsync.core.preface import Preface
@@ -31,28 +35,48 @@ TURNS = 4
 """Two mails each way."""
 
 
+class Size(NamedTuple):
+    """Bytes of a mail without its header."""
+
+    container: int
+    proofs: int
+    records: int
+    base85: int
+    base64: int
+
+
 @dataclass
 class Meter:
-    """The mails of each site: bytes of their containers."""
+    """The mails of each site."""
 
-    sizes: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in SITES})
-    records: int = 0
-    """Bytes that records took in them."""
+    sizes: dict[str, list[Size]] = field(default_factory=lambda: {name: [] for name in SITES})
     current: str = ""
-    _latest: int = 0
+    _proofs: int = 0
+    _records: int = 0
 
     def judge(self, letter: Letter) -> SendResult:
         """Every mail is taken."""
-        self.sizes[self.current].append(len(letter.container))
-        self.records += self._latest
+        thin = replace(letter, profile="thin")
+        texts = (text_of(replace(thin, step=step)) for step in (0, 1))
+        size = Size(len(letter.container), self._proofs, self._records, *map(len, texts))
+        self.sizes[self.current].append(size)
         return Sent(len(letter.container))
 
     def encode(self, bundle: Bundle, preface: Preface, prior: bytes) -> wire.Written:
-        """As ``wire.encode``; noted is what the records take."""
+        """As ``wire.encode``; noted is what records and proofs take."""
         written = _encode(bundle, preface, prior)
         empty = _encode(replace(bundle, extractions=(), deletes=()), preface, prior)
-        self._latest = len(written.content) - len(empty.content)
+        mute = _encode(replace(bundle, proofs=()), preface, prior)
+        self._records = len(written.content) - len(empty.content)
+        self._proofs = len(written.content) - len(mute.content)
         return written
+
+
+def text_of(letter: Letter) -> bytes:
+    """A mail without its header."""
+    date = datetime(2026, 11, 29, tzinfo=UTC)
+    raw = compose_message(letter, sender="a@example.org", date=date, boundary="=", site="a")
+    return raw.partition(b"\r\n\r\n")[2]
 
 
 _encode = wire.encode
@@ -104,14 +128,17 @@ def measure(sites: Sites, differing: int) -> dict[str, object]:
     seconds = time.process_time() - started
     inquiry = verifying.show(sites.sites["alice"], "bob")
     found = None if inquiry is None else inquiry.finding
-    total = sum(sum(sizes) for sizes in meter.sizes.values())
+    sizes = [size for sent in meter.sizes.values() for size in sent]
     return {
         "differing": differing,
         "found": None if found is None else found.differing,
         "equal": sites.contents("alice") == sites.contents("bob"),
-        "mails": {name: len(sizes) for name, sizes in meter.sizes.items()},
-        "bytes": meter.sizes,
-        "beyond_records": total - meter.records,
+        "mails": {name: len(sent) for name, sent in meter.sizes.items()},
+        "bytes": {name: [one.container for one in sent] for name, sent in meter.sizes.items()},
+        "proofs": {name: [one.proofs for one in sent] for name, sent in meter.sizes.items()},
+        "base85": {name: [one.base85 for one in sent] for name, sent in meter.sizes.items()},
+        "base64": {name: [one.base64 for one in sent] for name, sent in meter.sizes.items()},
+        "beyond_records": sum(size.container - size.records for size in sizes),
         "seconds": round(seconds, 1),
     }
 
@@ -129,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found = {"rows": options.rows, **measure(sites, differing)}
             words = (
                 "{rows} rows, {differing} differ: found {found}, then equal: {equal};"
-                " bytes of each mail {bytes}, beyond the records {beyond_records}; {seconds} s"
+                " bytes of each mail {bytes}, of that for the proof {proofs}, as text {base85} or"
+                " {base64}, beyond the records {beyond_records}; {seconds} s"
             ).format(**found)
             print(json.dumps(found) if options.json else words, flush=True)
 
