@@ -221,7 +221,7 @@ def is_compiled(package: str) -> bool:
 
 @pytest.mark.parametrize("extra", ["", "dav", "demo", "duckdb", "mariadb", "postgres"])
 def test_every_package_that_is_compiled_is_named(extra: str) -> None:
-    table = re.sub(r"[._]", "-", chapter("Handhelds").lower())
+    table = re.sub(r"[._]", "-", chapter(README, "Packages").lower())
     compiled = {name for name in needed(extra) if is_compiled(name)}
     assert {"cbor2", "cryptography"} <= compiled
     unnamed = {name for name in compiled if re.sub(r"[._]", "-", name.lower()) not in table}
