@@ -10,14 +10,13 @@ from typing import Final
 from mailsync.core.model import Etag, Fields, Key, same_fields
 from mailsync.datasets.base import (
     Change,
-    Field,
     Newcomer,
     Outcome,
-    Reference,
     Result,
     Unreadable,
     Write,
 )
+from mailsync.datasets.schemaless import Schemaless, keys_by_guid
 
 MARSHAL_VERSION: Final = 2
 """Later versions encode object identity: equal values would give unequal bytes."""
@@ -33,17 +32,11 @@ def _takes_everything(_key: Key, _wanted: Fields | None) -> str:
     return ""
 
 
-class MemoryDataset:
+class MemoryDataset(Schemaless):
     """Records in ``rows``; a test plays the user by changing ``rows`` between two calls.
 
     ``unreadable`` maps keys to the reason they cannot be read.
     """
-
-    database = None
-    references: Sequence[Reference] = ()
-    has_local_keys = False
-    fields: Mapping[str, Field] | None = None
-    key: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -76,15 +69,7 @@ class MemoryDataset:
     def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
         """The GUIDs in hexadecimal, with a number behind where that is taken."""
         used = {*taken, *self.rows, *self.unreadable}
-        keys = []
-        for guid, _ in records:
-            key, number = Key(guid.hex()), 1
-            while key in used:
-                number += 1
-                key = Key(f"{guid.hex()}-{number}")
-            used.add(key)
-            keys.append(key)
-        return keys
+        return keys_by_guid(records, "", used.__contains__)
 
     def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What the dataset holds now for exactly these keys."""
@@ -96,10 +81,6 @@ class MemoryDataset:
         if key not in self.rows:
             return Change(key, None, None)
         return Change(key, dict(self.rows[key]), Etag(fields_digest(self.rows[key])))
-
-    def spelled(self, fields: Fields) -> Fields:
-        """Every value stays as it is."""
-        return fields
 
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out the writes, one outcome each, in their order."""
@@ -117,9 +98,3 @@ class MemoryDataset:
             return Outcome(Result.WRITTEN)
         self.rows[write.key] = dict(write.wanted)
         return Outcome(Result.WRITTEN, Etag(fields_digest(write.wanted)))
-
-    def look(self) -> None:
-        """It holds any field."""
-
-    def close(self) -> None:
-        """Nothing to release."""

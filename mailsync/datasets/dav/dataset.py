@@ -19,11 +19,9 @@ from typing import NamedTuple
 from mailsync.core.model import Etag, Fields, Key, same_fields
 from mailsync.datasets.base import (
     Change,
-    Field,
     Newcomer,
     Notes,
     Outcome,
-    Reference,
     Result,
     Unreadable,
     Write,
@@ -49,6 +47,7 @@ from mailsync.datasets.dav.verbs import (
 )
 from mailsync.datasets.dav.verbs import Collection as DavCollection
 from mailsync.datasets.dav.xml import precondition
+from mailsync.datasets.schemaless import Schemaless, keys_by_guid
 from mailsync.datasets.texts.contentline import Malformed
 from mailsync.datasets.texts.formats import Format, Unfit, fitting, only_record
 from mailsync.errors import DatasetReadOnly, MailsyncError
@@ -81,14 +80,8 @@ class _Sent(NamedTuple):
     """The one it gave; empty: none, or a weak one."""
 
 
-class DavDataset:
+class DavDataset(Schemaless):
     """The records of one collection."""
-
-    database = None
-    references: Sequence[Reference] = ()
-    has_local_keys = False
-    fields: Mapping[str, Field] | None = None
-    key: tuple[str, ...] = ()
 
     def __init__(self, server: Server, kind: Kind, form: Format, notes: Notes) -> None:
         """Nothing is connected yet: what is wrong shows at the first use."""
@@ -146,26 +139,13 @@ class DavDataset:
 
     def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
         """The GUIDs in hexadecimal with the suffix, and a number where that is taken."""
-        used = set(taken)
-        keys = []
-        for guid, _ in records:
-            key, number = Key(f"{guid.hex()}{self._form.suffix}"), 1
-            while key in used:
-                number += 1
-                key = Key(f"{guid.hex()}-{number}{self._form.suffix}")
-            used.add(key)
-            keys.append(key)
-        return keys
+        return keys_by_guid(records, self._form.suffix, set(taken).__contains__)
 
     def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What the collection holds now for exactly these keys."""
         strange = {key: Change(key, None, None) for key in keys if not _is_name(key)}
         plain = [key for key in keys if key not in strange]
         return strange | {one.key: one for one in self._read(plain)}
-
-    def spelled(self, fields: Fields) -> Fields:
-        """Every value stays as it is."""
-        return fields
 
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out the writes, each on its own; what the server made of them is read back."""
@@ -187,9 +167,6 @@ class DavDataset:
                 note_sent(self._notes, one.write.key, one.meant, one.etag)
             raise
         return [outcomes[number] for number in range(len(writes))]
-
-    def look(self) -> None:
-        """It holds any field."""
 
     def close(self) -> None:
         """Close the connection; the next use opens it anew."""

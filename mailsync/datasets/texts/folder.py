@@ -15,13 +15,11 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mailsync.core.model import Etag, Fields, Key, same_fields
+from mailsync.core.model import Etag, Key, same_fields
 from mailsync.datasets.base import (
     Change,
-    Field,
     Newcomer,
     Outcome,
-    Reference,
     Result,
     Unreadable,
     Write,
@@ -42,19 +40,14 @@ from mailsync.datasets.files import (
     sweep,
 )
 from mailsync.datasets.memory import fields_digest
+from mailsync.datasets.schemaless import Schemaless, keys_by_guid
 from mailsync.datasets.texts.contentline import Malformed
 from mailsync.datasets.texts.formats import Format, Unfit, fitting, only_record
 from mailsync.errors import DatasetError, DatasetMissing
 
 
-class RecordFolder:
+class RecordFolder(Schemaless):
     """The files of one format in a folder."""
-
-    database = None
-    references: Sequence[Reference] = ()
-    has_local_keys = False
-    fields: Mapping[str, Field] | None = None
-    key: tuple[str, ...] = ()
 
     def __init__(self, path: Path, form: Format, clock: Clock) -> None:
         """Raises :class:`mailsync.errors.DatasetMissing` if there is no such folder."""
@@ -93,24 +86,16 @@ class RecordFolder:
     def propose_keys(self, records: Sequence[Newcomer], taken: Collection[Key]) -> list[Key]:
         """The GUIDs in hexadecimal with the suffix, and a number where that is taken."""
         used = set(taken)
-        keys = []
-        for guid, _ in records:
-            key, number = Key(f"{guid.hex()}{self._form.suffix}"), 1
-            while key in used or os.path.lexists(self._path / key):
-                number += 1
-                key = Key(f"{guid.hex()}-{number}{self._form.suffix}")
-            used.add(key)
-            keys.append(key)
-        return keys
+        return keys_by_guid(
+            records,
+            self._form.suffix,
+            lambda key: key in used or os.path.lexists(self._path / key),
+        )
 
     def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What the folder holds now for exactly these keys."""
         seen_at = nanoseconds(self._clock())
         return {key: self._read(key, seen_at) for key in keys}
-
-    def spelled(self, fields: Fields) -> Fields:
-        """Every value stays as it is."""
-        return fields
 
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out the writes, each on its own; all are durable when this returns."""
@@ -119,12 +104,6 @@ class RecordFolder:
             outcomes = [self._write(write) for write in writes]
             flush_folder(self._path)
         return outcomes
-
-    def look(self) -> None:
-        """It holds any field."""
-
-    def close(self) -> None:
-        """Nothing to release."""
 
     def _entries(self) -> Iterator[os.DirEntry[str]]:
         with explaining(self._path), os.scandir(self._path) as entries:

@@ -13,13 +13,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mailsync.core.model import Etag, Fields, Key, same_fields
+from mailsync.core.model import Etag, Key, same_fields
 from mailsync.datasets.base import (
     Change,
-    Field,
     Newcomer,
     Outcome,
-    Reference,
     Result,
     Unreadable,
     Write,
@@ -27,19 +25,14 @@ from mailsync.datasets.base import (
 from mailsync.datasets.files import Clock, opened, read_content, rewrite, utc_now
 from mailsync.datasets.gates import Watched, still
 from mailsync.datasets.memory import fields_digest
+from mailsync.datasets.schemaless import Schemaless
 from mailsync.datasets.texts.contentline import Malformed
 from mailsync.datasets.texts.formats import Document, Format, Parsed, Unfit, edit, fitting
 from mailsync.errors import DatasetError, DatasetMissing
 
 
-class RecordFile:
+class RecordFile(Schemaless):
     """The records of one file."""
-
-    database = None
-    references: Sequence[Reference] = ()
-    has_local_keys = False
-    fields: Mapping[str, Field] | None = None
-    key: tuple[str, ...] = ()
 
     def __init__(self, path: Path, form: Format, clock: Clock = utc_now) -> None:
         """Raises :class:`mailsync.errors.DatasetMissing` if there is no such file."""
@@ -92,19 +85,9 @@ class RecordFile:
             for key in keys
         }
 
-    def spelled(self, fields: Fields) -> Fields:
-        """Every value stays as it is."""
-        return fields
-
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out the writes in one replacement of the file."""
         return rewrite(self._path, lambda content: self._edited(self._parsed(content), writes))
-
-    def look(self) -> None:
-        """It holds any field."""
-
-    def close(self) -> None:
-        """Nothing to release."""
 
     def _load(self) -> Document:
         return self._parsed(read_content(self._path))
