@@ -12,8 +12,6 @@ Run: ``python -m benchmarks.apply [--rows N] [--rounds N] [--engine NAME]... [--
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, NamedTuple
 
+from benchmarks.options import add_measuring, options_of, show
 from benchmarks.tables import (
     COLUMNS,
     NAME,
@@ -255,12 +254,9 @@ def _content(base: Base, name: str) -> list[Row]:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Print a line for each engine."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = options_of(__doc__, rows=10_000, rounds=5)
     parser.add_argument("--engine", action="append", choices=ENGINES)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--measure", nargs=6, help=argparse.SUPPRESS)
+    add_measuring(parser, 6)
     options = parser.parse_args(words)
     if options.measure:
         what, directory, engine, url, rows, turn = options.measure
@@ -278,7 +274,7 @@ def main(words: Sequence[str] | None = None) -> None:
             f"{line.ratio:6.2f} x floor of {line.floor:7.3f} s, the table alone "
             f"{line.table_alone:5.2f}, peak {line.peak:6.1f} MiB"
         )
-        print(json.dumps(line._asdict()) if options.json else text, flush=True)
+        show(line._asdict(), text, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ mail, unsigned. Run: ``python -m benchmarks.bytes [--json] [DATASET...]``.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from benchmarks.material import Edit, Material, Rows, carry_out, generated, legislators
+from benchmarks.options import options_of
 from benchmarks.rivals import Rival, RivalMissing, rivals
 from benchmarks.two_sites import ADDRESSES, TwoSites, cycle, found_sites, keys_of, mail_of
 from mailsync.carriers.base import NAME_SIZE, Letter, name_of_mail
@@ -182,8 +182,7 @@ def summary(lines: Sequence[Line]) -> dict[str, object]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, and with ``--json`` one object behind it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one object on the last line")
+    parser = options_of(__doc__)
     parser.add_argument("datasets", nargs="*", metavar="DATASET", help=", ".join(MATERIALS))
     options = parser.parse_args(arguments)
     lines: list[Line] = []

@@ -9,9 +9,7 @@ Run: ``python -m benchmarks.csvfiles [--rows N]... [--rounds N] [--json]``.
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +19,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
+from benchmarks.options import add_measuring, options_of, show
 from benchmarks.tables import COLUMNS, Cost, ask, invented, measured, tell
 from mailsync.config.loading import parse
 from mailsync.core.sealing import PrivateKeys
@@ -162,11 +161,9 @@ def settle(path: Path) -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Print a line for each size and kind of change."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of(__doc__, rounds=3)
     parser.add_argument("--rows", type=int, action="append")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    add_measuring(parser, 2)
     options = parser.parse_args(words)
     if options.measure:
         what, directory = options.measure
@@ -179,7 +176,7 @@ def main(words: Sequence[str] | None = None) -> None:
                 f"{rows:8} rows, changed {line.what:>15}: {line.ours:8.3f} s, {line.ratio:7.3f}"
                 f" x floor of {line.floor:7.3f} s, peak {line.peak:6.1f} MiB"
             )
-            print(json.dumps(line._asdict()) if options.json else text, flush=True)
+            show(line._asdict(), text, as_json=options.json)
 
 
 if __name__ == "__main__":

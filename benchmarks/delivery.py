@@ -6,8 +6,6 @@ hour. Run: ``python -m benchmarks.delivery [--json]``.
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import tempfile
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.options import options_of, show
 from mailsync.carriers.base import Letter, SendResult, Sent
 from mailsync.carriers.message import compose_message
 from mailsync.core.model import Key
@@ -137,8 +136,7 @@ def measure(name: str) -> dict[str, int | str | bool]:
 
 def main() -> None:
     """Print a line a scenario."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
+    parser = options_of(__doc__)
     parser.add_argument("scenarios", nargs="*", default=list(SCENARIOS))
     options = parser.parse_args()
     for name in options.scenarios:
@@ -146,7 +144,7 @@ def main() -> None:
         words = (
             f"{name:20} {found['mails']:5} mails {found['bytes']:9} bytes  equal: {found['equal']}"
         )
-        print(json.dumps(found) if options.json else words, flush=True)
+        show(found, words, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ Run: ``python -m benchmarks.detect [--rows N] [--rounds N] [--engine NAME]... [-
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
+from benchmarks.options import add_measuring, options_of, show
 from benchmarks.tables import NAME, Base, Cost, ask, base_of, bases, measured, site_at, tell
 from mailsync.cycle.detecting import detect_dataset
 from mailsync.cycle.report import Report
@@ -99,12 +98,9 @@ def measure(directory: Path, base: Base, rows: int, rounds: int) -> list[Line]:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Print a line for each engine and share of changed rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = options_of(__doc__, rows=10_000, rounds=5)
     parser.add_argument("--engine", action="append", choices=ENGINES)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
+    add_measuring(parser, 4)
     options = parser.parse_args(words)
     if options.measure:
         what, directory, engine, url = options.measure
@@ -120,7 +116,7 @@ def main(words: Sequence[str] | None = None) -> None:
                 f"{found.ours:8.3f} s, {found.ratio:6.2f} x floor of {found.floor:7.3f} s, "
                 f"peak {found.peak:6.1f} MiB"
             )
-            print(json.dumps(found._asdict()) if options.json else words_of_it, flush=True)
+            show(found._asdict(), words_of_it, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ vdirsyncer keeps two folders in step without signatures, history, merging or a p
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -24,6 +23,7 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from benchmarks.invention import contact
+from benchmarks.options import options_of
 from mailsync.datasets.texts.vcard import new_card
 
 ROOT: Final = Path(__file__).parent.parent
@@ -222,10 +222,7 @@ def _environment() -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line a figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cards", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
+    parser = options_of(__doc__, cards=10_000, rounds=5)
     options = parser.parse_args(arguments)
     directory = Path(tempfile.mkdtemp(prefix="handheld-"))
     try:

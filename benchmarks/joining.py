@@ -6,8 +6,6 @@ sealed mails. Run: ``python -m benchmarks.joining [--rows N] [--differing N ...]
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.delivery import Meter, hours
 from benchmarks.invention import customer
+from benchmarks.options import options_of, show
 from mailsync.core.model import Fields, Key
 from tests.cycle.sites import Sites
 
@@ -54,16 +53,14 @@ def measure(rows: Sequence[Fields], differing: int | None) -> dict[str, int | st
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line a case."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=50_000)
+    parser = options_of(__doc__, rows=50_000)
     parser.add_argument("--differing", type=int, nargs="*", default=[0, 100, 1000])
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     rows = customers(options.rows)
     for differing in (*options.differing, None):
         found = measure(rows, differing)
         words = "{case:12} {mails:4} mails {bytes:10} bytes  equal: {equal}".format(**found)
-        print(json.dumps(found) if options.json else words, flush=True)
+        show(found, words, as_json=options.json)
 
 
 if __name__ == "__main__":

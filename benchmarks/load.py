@@ -10,14 +10,13 @@ Run: ``python -m benchmarks.load [--rows N]... [--json]``.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
+from benchmarks.options import add_measuring, options_of, show
 from benchmarks.tables import COLUMNS, NAME, Cost, ask, measured, new_base, tell
 from mailsync.config.loading import parse
 from mailsync.core.sealing import PrivateKeys
@@ -127,10 +126,9 @@ def measure(rows: int) -> Iterator[Line]:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Print a line for each step."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of(__doc__)
     parser.add_argument("--rows", type=int, action="append")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    add_measuring(parser, 2)
     options = parser.parse_args(words)
     if options.measure:
         folder, step = options.measure
@@ -139,7 +137,7 @@ def main(words: Sequence[str] | None = None) -> None:
     for rows in options.rows or [10_000, 100_000]:
         for line in measure(rows):
             text = f"{rows:8} rows, {line.step:7}: {line.seconds:8.2f} s, peak {line.peak:6.1f} MiB"
-            print(json.dumps(line._asdict()) if options.json else text, flush=True)
+            show(line._asdict(), text, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ Run: ``python -m benchmarks.verify [--rows N] [--differing N ...] [--json]``.
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import tempfile
 import time
@@ -22,6 +20,7 @@ from typing import NamedTuple
 from unittest import mock
 
 from benchmarks.invention import customer
+from benchmarks.options import options_of, show
 from mailsync.carriers.base import Letter, SendResult, Sent
 from mailsync.carriers.message import compose_message
 from mailsync.core import wire
@@ -145,10 +144,8 @@ def measure(sites: Sites, differing: int) -> dict[str, object]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line a case."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=100_000)
+    parser = options_of(__doc__, rows=100_000)
     parser.add_argument("--differing", type=int, nargs="*", default=[0, 10])
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as directory:
         sites = alike(Path(directory), options.rows)
@@ -159,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 " bytes of each mail {bytes}, of that for the proof {proofs}, as text {base85} or"
                 " {base64}, beyond the records {beyond_records}; {seconds} s"
             ).format(**found)
-            print(json.dumps(found) if options.json else words, flush=True)
+            show(found, words, as_json=options.json)
 
 
 if __name__ == "__main__":
