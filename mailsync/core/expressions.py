@@ -30,6 +30,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from mailsync.core.conditions import (
+    OPERATORS,
     Age,
     All,
     Among,
@@ -53,6 +54,7 @@ PARTS_MAX: Final = 500
 _WORDS: Final = frozenset(
     {"and", "or", "not", "in", "like", "is", "null", "between", "true", "false"}
 )
+_COMPARISONS: Final = frozenset({*OPERATORS, "!="})
 _TOKEN: Final = re.compile(
     r"(?P<space>\s+)"
     r"|(?P<number>[+-]?(?:[0-9]{1,40}(?:\.[0-9]{1,40})?|\.[0-9]{1,40})(?![\w.]))"
@@ -162,7 +164,7 @@ class _Reader:
             negated = self._takes("not")
             self._require("null")
             return Not(IsNull(operand)) if negated else IsNull(operand)
-        if self.next.text in {"=", "<>", "!=", "<", "<=", ">", ">="}:
+        if self.next.text in _COMPARISONS:
             sign = self._take().text.replace("!=", "<>")
             return self._comparison(sign, operand, self._right(operand))
         negated = self._takes("not")
