@@ -24,7 +24,7 @@ from mailsync.datasets.sql.references import Name, References
 from mailsync.datasets.sql.rows import row_etag, rows_of, unreadable
 from mailsync.datasets.sql.shape import Shape
 from mailsync.datasets.sql.statement import Statement
-from mailsync.datasets.sql.writes import difference, is_expected, misfit, spelled, stand_in
+from mailsync.datasets.sql.writes import difference, is_expected, misfit, news, spelled, stand_in
 
 CHUNK: Final = 256
 """Writes carried out at once."""
@@ -107,10 +107,10 @@ class Application:
         for rank, (shape, writes) in enumerate(batches):
             table = _Table(connection, shape, rank)
             for place, write in enumerate(writes, len(self._writes)):
-                if write.wanted is not None and (reason := shape.misfit(write.wanted)):
+                if reason := shape.misfit(news(write)):
                     self._reasons[place] = reason
                 self._tables.append(table)
-                self._writes.append(spelled(shape, write))
+                self._writes.append(write)
         self._reasons |= refused
         self._outcomes: dict[int, Outcome] = {}
         self._begun: dict[int, Fields] = {}
@@ -145,8 +145,9 @@ class Application:
 
     def _holds(self, place: int, row: Row | None) -> bool:
         """Is the row what the write expects, and the write one for this table?"""
-        write, shape = self._writes[place], self._tables[place].shape
+        shape = self._tables[place].shape
         present = None if row is None else shape.fields_of(row)
+        write = self._writes[place] = spelled(shape, self._writes[place], present)
         if present is not None and (reason := unreadable(present)):
             self._reasons[place] = reason
         elif not is_expected(shape, present, write):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from mailsync.core.model import ABSENT, Fields, Value, same_value
+from mailsync.core.model import ABSENT, Fields, Value, same_fields, same_value
 from mailsync.datasets.base import Write
 from mailsync.datasets.sql.rows import usable_key
 from mailsync.datasets.sql.shape import Shape
@@ -25,13 +25,26 @@ def misfit(shape: Shape, write: Write) -> str:
     return ""
 
 
-def spelled(shape: Shape, write: Write) -> Write:
-    """The write in the columns' own spelling; what is no longer wanted is to hold nothing."""
-    expected = None if write.expected is None else shape.spelled(write.expected)
-    wanted = None if write.wanted is None else shape.spelled(write.wanted)
+def news(write: Write) -> Fields:
+    """What the row does not hold yet, if it is what the write expects."""
+    wanted = write.wanted or {}
+    return wanted if write.expected is None else difference(wanted, write.expected)
+
+
+def spelled(shape: Shape, write: Write, present: Fields | None) -> Write:
+    """The write in the columns' own spelling; what is no longer wanted is to hold nothing.
+
+    What ``present``, the row as it is, shows already is spelled so.
+    """
+    expected, wanted = write.expected, write.wanted
+    if expected is None or present is None or difference(expected, present):
+        expected = None if expected is None else shape.spelled(expected)
+        wanted = None if wanted is None else shape.spelled(wanted)
+    elif wanted is not None:
+        wanted = {**wanted, **shape.spelled(news(write))}
     if expected is not None and wanted is not None:
         emptied = (expected.keys() - wanted.keys()) & shape.held.keys()
-        wanted |= {name: shape.nothing_in(name) for name in emptied}
+        wanted = {**wanted, **{name: shape.nothing_in(name) for name in emptied}}
     return write._replace(expected=expected, wanted=wanted)
 
 
@@ -52,6 +65,8 @@ def is_expected(shape: Shape, present: Fields | None, write: Write) -> bool:
 
 def difference(wanted: Fields, present: Fields) -> dict[str, Value]:
     """The fields of ``wanted`` that are not in ``present``, or not the same there."""
+    if same_fields(wanted, present):
+        return {}
     return {
         name: value
         for name, value in wanted.items()
