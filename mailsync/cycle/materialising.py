@@ -4,6 +4,7 @@ Rules
 -----
 * The datasets of one database are written together: all that is to be written to them, in one
   transaction. Whoever else looks sees what came in one bundle as a whole or not at all.
+* A file that is replaced, too, takes all of it at once.
 * More than ``TOGETHER_MAX`` records, as with a first load, go in several transactions, so that
   memory stays bounded and nobody is locked out for long: parents first, and each record takes
   along what it refers to that is to come or to go. So each of them finds all that a record
@@ -39,10 +40,10 @@ from mailsync.datasets.base import Change, Outcome, Result, Write, held_by
 from mailsync.store.records import StoredRecords
 
 TOGETHER_MAX = 10_000
-"""Records written to a database in one of its transactions."""
+"""Records written to a database in one of its transactions, or by one replacement of a file."""
 
 ALONE_MAX = 500
-"""Records of a dataset without transactions between two steps of the store."""
+"""Records between two steps of the store, of a dataset to which they are written one by one."""
 
 ATTEMPTS = 5
 """How often a record is merged and written again when users keep being quicker."""
@@ -193,8 +194,7 @@ def _next(
     waiting: AbstractSet[str],
 ) -> list[Record]:
     """The next records to be written, of one dataset after the other."""
-    alone = site.dataset(names[0]).database is None
-    room = ALONE_MAX if alone else TOGETHER_MAX
+    room = TOGETHER_MAX if site.dataset(names[0]).is_written_at_once else ALONE_MAX
     batch: list[Record] = []
     for name in names:
         wanted = (0,) if name in waiting else (0, 1)

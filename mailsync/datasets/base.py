@@ -138,6 +138,9 @@ class Dataset(Protocol):
         """Where it is written in one transaction with others; None: it stands alone."""
         ...
 
+    is_written_at_once: bool
+    """Do the writes of one ``apply`` take effect together, as where a file is replaced?"""
+
     references: Sequence[Reference]
     """Its foreign keys."""
 

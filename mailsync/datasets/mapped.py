@@ -133,6 +133,7 @@ class MappedDataset:
     def _take(self) -> None:
         """Map what there is: a column that is gone is a field that the dataset does not hold."""
         self.database, self.has_local_keys = self.inner.database, self.inner.has_local_keys
+        self.is_written_at_once = self.inner.is_written_at_once
         inner = self.inner.fields
         there = {
             name: source

@@ -15,6 +15,7 @@ class Schemaless:
     """A dataset that holds any field, each value as it comes, and stands alone."""
 
     database = None
+    is_written_at_once = False
     references: Sequence[Reference] = ()
     has_local_keys = False
     fields: Mapping[str, Field] | None = None

@@ -11,6 +11,7 @@ import pytest
 
 from mailsync.core.mapping import Place, Source
 from mailsync.core.model import Etag, Key
+from mailsync.cycle import materialising
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.datasets.base import Change, Outcome, Unreadable, Write
@@ -234,6 +235,24 @@ def test_a_file_is_looked_through_when_it_changed_and_else_not(
     looked.clear()
     store.sites.sync("alice")
     assert looked == []
+
+
+def test_what_came_is_written_by_one_replacement_of_the_file(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(materialising, "ALONE_MAX", 2)
+    for number in range(10, 17):
+        store.bob(f"INSERT INTO parts VALUES ('{number}', 'Brown', 'valve', NULL)")
+    real, written = CsvFile.apply, []
+
+    def apply(dataset: CsvFile, writes: Sequence[Write]) -> list[Outcome]:
+        written.append(len(writes))
+        return real(dataset, writes)
+
+    monkeypatch.setattr(CsvFile, "apply", apply)
+    store.settle()
+    assert written == [7]
+    assert store.file.read_bytes().count(b"valve") == 7
 
 
 @pytest.mark.parametrize("written", [0, 1])

@@ -54,6 +54,7 @@ class CsvFile:
     """The rows of one CSV file."""
 
     database = None
+    is_written_at_once = True
     references: Sequence[Reference] = ()
     has_local_keys = False
 

@@ -54,6 +54,7 @@ class KeylessTable:
 
     database = None
     has_local_keys = False
+    is_written_at_once = False
 
     def __init__(self, database: SqlDatabase, table: str) -> None:
         """Raises :class:`mailsync.errors.DatasetMissing` for a missing file or table,

@@ -37,6 +37,8 @@ from mailsync.errors import DatasetError
 class SqlTable:
     """One table as a dataset."""
 
+    is_written_at_once = True
+
     def __init__(
         self,
         database: SqlDatabase | str,

@@ -34,6 +34,8 @@ from mailsync.errors import DatasetError, DatasetMissing
 class RecordFile(Schemaless):
     """The records of one file."""
 
+    is_written_at_once = True
+
     def __init__(self, path: Path, form: Format, clock: Clock = utc_now) -> None:
         """Raises :class:`mailsync.errors.DatasetMissing` if there is no such file."""
         if not path.is_file():
