@@ -11,6 +11,7 @@ Rules
 * Only a value that stood until it lost comes back: not one that its own site has replaced since,
   nor one whose winner was replaced by those who knew both. That is told by the record as it was
   before the bundle, or by the winner's dot, which notes under such a policy have as an ancestor.
+* What we wrote, if we no longer know, is believed of a peer who may write there itself.
 * What a decision overrules is noted in its turn, so that nothing is lost.
 * ``ask`` decides nothing: the newest stands, and the note waits for a person.
 * Where deletes win, a record of which a delete has killed some write is dead, whatever is written
@@ -34,6 +35,7 @@ from mailsync.core.decisions import (
     close,
     note_of,
     resolution,
+    waits,
     write,
 )
 from mailsync.core.ledger import Ledger
@@ -45,6 +47,7 @@ from mailsync.core.model import (
     Dot,
     Entry,
     Fields,
+    Link,
     Record,
     RecordId,
     Sighting,
@@ -53,6 +56,7 @@ from mailsync.core.model import (
     merged_fields,
     same_value,
 )
+from mailsync.core.rights import may_update
 
 EVERY_FIELD: Final = "*"
 """Stands for all fields that have no policy of their own."""
@@ -142,15 +146,22 @@ class Due(NamedTuple):
         return bool(self.losses or self.deletes or self.deaths)
 
 
-OUR_USERS: Final = ""
-"""In place of a peer's name."""
+class Users(enum.Enum):
+    """Those of the site itself."""
+
+    OURS = 0
 
 
-def due(ledger: Ledger, policies: Policies, writer: str | None = None) -> Due:
+OUR_USERS: Final = Users.OURS
+
+Writer = Link | Users
+"""Who wrote without knowing of all that is in the map: a peer whose bundle it is, or users."""
+
+
+def due(ledger: Ledger, policies: Policies, writer: Writer | None = None) -> Due:
     """What the ledger's transaction leaves to be decided by us.
 
-    ``writer``: a peer whose bundle caused it, or OUR_USERS, who did not know of all that is in the
-    map; None: it is a decision of somebody who did.
+    ``writer`` None: it is a decision of somebody who knew of all that is in the map.
     """
     _name_winners(ledger, policies)
     losses: dict[RecordId, Note] = {}
@@ -158,8 +169,7 @@ def due(ledger: Ledger, policies: Policies, writer: str | None = None) -> Due:
     overruled = {note.record for note in ledger.notes.values() if note.field is None}
     for record in list(ledger.changed.values()):
         if record.dataset == CONFLICTS:
-            if ledger.before(record.id) is None:
-                losses |= _of_note(ledger, policies, record)
+            losses |= _of_note(ledger, policies, record, writer)
         elif record.dataset in policies:
             losses |= _of_record(ledger, policies[record.dataset], record)
             if policies[record.dataset].deletes is not Deletes.DELETE_WINS:
@@ -208,11 +218,27 @@ def _name_winners(ledger: Ledger, policies: Policies) -> None:
         ledger.keep(replace(record, context=context))
 
 
-def _of_note(ledger: Ledger, policies: Policies, record: Record) -> Iterator[tuple[RecordId, Note]]:
-    """A note that is new here, if it leaves something to us."""
+def _of_note(
+    ledger: Ledger, policies: Policies, record: Record, writer: Writer | None
+) -> Iterator[tuple[RecordId, Note]]:
+    """A note that is new here, if it leaves something to us, and if what we wrote is known."""
     note = note_of(record)
-    if note is not None and _is_ours(ledger, policies, record, note):
+    if note is None or not _is_new(ledger, record, writer):
+        return
+    if _is_ours(ledger, policies, record, note) and (
+        _stood(ledger, note) is not None
+        or record.id in ledger.notes
+        or (isinstance(writer, Link) and may_update(writer, note.record.dataset, note.field))
+    ):
         yield record.id, note
+
+
+def _is_new(ledger: Ledger, record: Record, writer: Writer | None) -> bool:
+    """Was the note not here, or not shown by this peer as it is, and is left to nobody else?"""
+    before = ledger.before(record.id)
+    if before is None or not isinstance(writer, Link):
+        return before is None
+    return writer.peer in record.known - before.known and waits(record) is None
 
 
 def _of_record(ledger: Ledger, policy: Policy, record: Record) -> Iterator[tuple[RecordId, Note]]:
@@ -234,7 +260,7 @@ def _is_ours(ledger: Ledger, policies: Policies, noted: Record, note: Note) -> b
         return False
     if _decides(policies, note) in {None, Way.ELSEWHERE}:
         return False
-    record, before = ledger.get(note.record), ledger.before(note.record)
+    record = ledger.get(note.record)
     standing = None if record is None else record.entries.get(note.field)
     if record is None or standing is None:
         return False
@@ -242,10 +268,15 @@ def _is_ours(ledger: Ledger, policies: Policies, noted: Record, note: Note) -> b
         return False
     if standing.dot.site == ledger.site.number:
         return False  # it stands, or we replaced it
-    stood = None if before is None else before.entries.get(note.field)
-    if stood is not None and stood.dot == note.dot:
-        return not stood.killed
-    return standing.dot in noted.context
+    stood = _stood(ledger, note)
+    return standing.dot in noted.context if stood is None else not stood.killed
+
+
+def _stood(ledger: Ledger, note: Note) -> Entry | None:
+    """The write that lost, if it stood here until now."""
+    before = ledger.before(note.record)
+    stood = None if before is None or note.field is None else before.entries.get(note.field)
+    return stood if stood is not None and stood.dot == note.dot else None
 
 
 def _settle(
@@ -278,9 +309,8 @@ def _settle(
 
 def _lost_value(ledger: Ledger, note: Note) -> Value | Absent:
     """What we wrote: as we know it, whatever others say; if we no longer do, as they say it."""
-    before = ledger.before(note.record)
-    stood = None if before is None or note.field is None else before.entries.get(note.field)
-    return stood.value if stood is not None and stood.dot == note.dot else note.value
+    stood = _stood(ledger, note)
+    return note.value if stood is None else stood.value
 
 
 def _dispute(note: Note, lost: Value | Absent, standing: Entry, record: Record) -> Dispute:
@@ -299,13 +329,13 @@ def _is_revived(before: Record | None, record: Record) -> bool:
     return was_dead or any(entry.killed for entry in record.entries.values())
 
 
-def _knows(writer: str, before: Record | None, record: Record) -> bool:
+def _knows(writer: Writer, before: Record | None, record: Record) -> bool:
     """Did the writer know of all deletes that we know of, and bring the whole record back?"""
-    if before is None or is_alive(before.entries):
+    if before is None or is_alive(before.entries) or not isinstance(writer, Link):
         return False
     dots = dots_of_deletes(before)
     whole = not any(entry.killed for entry in record.entries.values())
-    return whole and bool(dots) and all(writer in record.context[dot].known for dot in dots)
+    return whole and bool(dots) and all(writer.peer in record.context[dot].known for dot in dots)
 
 
 def _sign_delete(ledger: Ledger, record_id: RecordId, stroke: Dot) -> None:

@@ -59,6 +59,11 @@ def permitted(link: Link, item: Extraction | DeleteOrder, record: Record | None)
     return Permitted(replace(item, entries=entries, context=context, whole=whole), denied=True)
 
 
+def may_update(link: Link, dataset: str, field: str | None) -> bool:
+    """May the peer write this field of records that are here? None: it is about no field."""
+    return field is not None and _may(terms_of(link, dataset), Act.UPDATE, field)
+
+
 def with_denied(denying: frozenset[RecordId], records: frozenset[RecordId]) -> frozenset[RecordId]:
     """What a peer is told, with these records besides, as far as there is room for them."""
     new = sorted(records - denying)[: max(TOLD_MAX - len(denying), 0)]
@@ -72,11 +77,12 @@ def _denied(terms: Terms, item: Extraction, record: Record | None) -> dict[str, 
         name: entry
         for name, entry in item.entries.items()
         if _is_write(record, name, entry)
-        and not (
-            (Act.DELETE if _is_kill(record, name, entry) else act) in terms.allowed
-            and (terms.granted is None or name in terms.granted)
-        )
+        and not _may(terms, Act.DELETE if _is_kill(record, name, entry) else act, name)
     }
+
+
+def _may(terms: Terms, act: Act, field: str) -> bool:
+    return act in terms.allowed and (terms.granted is None or field in terms.granted)
 
 
 def _is_write(record: Record | None, name: str, entry: Entry) -> bool:

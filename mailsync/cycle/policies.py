@@ -20,7 +20,16 @@ from mailsync.core.decisions import note_of
 from mailsync.core.fitness import unfit
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import ABSENT, Absent, Fields, Value
-from mailsync.core.policies import EVERY_FIELD, Decide, Deletes, Dispute, Policy, Undecided, Way
+from mailsync.core.policies import (
+    EVERY_FIELD,
+    Decide,
+    Deletes,
+    Dispute,
+    Policy,
+    Undecided,
+    Way,
+    Writer,
+)
 from mailsync.errors import BadConfiguration
 from mailsync.routines import RoutineFailed, read_routines, routine
 from mailsync.store.history import Event
@@ -96,7 +105,7 @@ def settle(
     ledger: Ledger,
     now: int,
     bits: Callable[[int], int],
-    writer: str | None,
+    writer: Writer | None,
 ) -> None:
     """Decide what the ledger's transaction leaves to us. Call before the ledger is saved.
 

@@ -297,7 +297,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
             forget_parts(transaction, waiting.peer, link.acked)
             log_confirmed(transaction, links[waiting.peer], link, now)
         conflicts = len(ledger.notes) + transaction.journal.enter_received(ledger, now)
-        save(site, transaction, ledger, now, Cause(waiting.peer, waiting.number))
+        save(site, transaction, ledger, now, Cause(link, waiting.number))
         transaction.save_links({**received.links, waiting.peer: link})
         transaction.inbox.finish(waiting.number, "applied", received.verdict.name.lower())
         taken = Positions.up_to(ledger.site.position) - Positions.up_to(before)

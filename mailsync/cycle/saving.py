@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mailsync.core.ledger import Ledger
-from mailsync.core.policies import OUR_USERS
+from mailsync.core.policies import OUR_USERS, Writer
 from mailsync.core.undoing import changed, edited
 from mailsync.cycle.policies import settle
 from mailsync.cycle.site import Site
@@ -15,7 +15,7 @@ from mailsync.store.transaction import Transaction
 class Cause(NamedTuple):
     """Why records change: by a peer's bundle, or by our own users."""
 
-    writer: str = OUR_USERS
+    writer: Writer = OUR_USERS
     bundle: int | None = None
     """Its number in the inbox."""
 

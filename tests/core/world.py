@@ -34,7 +34,7 @@ from mailsync.core.model import (
     same_fields,
 )
 from mailsync.core.offering import sort_out
-from mailsync.core.policies import OUR_USERS, Deletes, Policies, Way, decide, due
+from mailsync.core.policies import OUR_USERS, Deletes, Policies, Way, Writer, decide, due
 from mailsync.core.terms import Terms
 
 TABLE = "table"
@@ -211,7 +211,7 @@ class World:
         self.now += 1
         return Ledger(self.sites[name].state, self.sites[name].records)
 
-    def commit(self, name: str, ledger: Ledger, writer: str | None = None) -> None:
+    def commit(self, name: str, ledger: Ledger, writer: Writer | None = None) -> None:
         site = self.sites[name]
         if name in self.policies and (found := due(ledger, self.policies[name], writer)):
             stroke = ledger.stroke(self.now + site.skew, self.random.getrandbits(32))
@@ -340,7 +340,7 @@ class World:
             entries = {**(record.entries if record else {}), **order.entries}
             self.escaped_kills |= {e.value for e in entries.values() if isinstance(e.value, int)}
         self._check_notes(ledger)
-        self.commit(letter.recipient, ledger, letter.sender)
+        self.commit(letter.recipient, ledger, received.links[letter.sender])
         site.links.update(received.links)
         return received.verdict
 

@@ -9,10 +9,12 @@ from unittest import mock
 import pytest
 
 from mailsync.core import wire
-from mailsync.core.model import Fields, Key
+from mailsync.core.merge import Note
+from mailsync.core.model import Dot, Fields, Key
 from mailsync.cycle.conflicts import Conflict, list_conflicts, resolve, restore
 from mailsync.cycle.health import examine_links
 from mailsync.cycle.report import Report
+from mailsync.cycle.saving import save
 from mailsync.errors import Exit
 from tests.cycle.sites import HOUR, Sites
 
@@ -103,6 +105,66 @@ def test_the_say_of_a_site_can_be_about_one_field(tmp_path: Path) -> None:
         sites.sync(name)
     settle(sites)
     assert everywhere(sites) == [{"status": "carol", "note": "alice"}]
+
+
+def forge(sites: Sites, name: str, value: str) -> None:
+    """The site says that alice wrote a value, which lost against the one that stands."""
+    site = sites.sites[name]
+    with site.store.transaction() as transaction:
+        ledger = transaction.ledger()
+        (record,) = (one for one in transaction.records.all() if one.dataset == "people")
+        stands = record.entries["status"].dot
+        wrote = Dot(1, sites.sites["alice"].keys.public.site_number, 1)
+        ledger.note([Note(record.id, "status", wrote, value, beaten_by=stands)])
+        save(site, transaction, ledger, sites.clock.now)
+
+
+FORGERS = {
+    "": "mallory",
+    'receive = { fields = ["note"] }': "carol",
+    "receive = { fields = [] }": "carol",
+    'allow = ["insert", "delete"]': "carol",
+    'direction = "send"': "carol",
+}
+"""What alice grants bob -> what stands in the end."""
+
+
+@pytest.mark.parametrize("rights", FORGERS)
+def test_whoever_may_not_write_a_field_does_not_say_what_is_brought_back_there(
+    tmp_path: Path, rights: str
+) -> None:
+    sites = Sites(tmp_path)
+    policy = 'conflict = { status = "site:alice" }'
+    granted = f"{policy}\n[datasets.people.peers.bob]\n{rights}"
+    sites.add("alice", {"bob": "", "carol": ""}, section=granted)
+    for name in ("bob", "carol"):
+        sites.add(name, {"alice": ""}, section=policy)
+    sites.rows("carol")[KEY] = {"status": "carol", "note": "-"}
+    settle(sites)
+    forge(sites, "bob", "mallory")
+    settle(sites)
+    assert everywhere(sites) == [{"status": FORGERS[rights], "note": "-"}]
+
+
+def test_what_one_is_not_believed_about_another_may_say(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    policy = 'conflict = { status = "site:alice" }'
+    granted = policy + "\n[datasets.people.peers.bob]\nreceive = { fields = [] }"
+    sites.add("alice", {"bob": "", "carol": ""}, section=granted)
+    for name in ("bob", "carol"):
+        sites.add(name, {"alice": ""}, section=policy)
+    sites.rows("carol")[KEY] = {"status": "carol", "note": "-"}
+    settle(sites)
+    for name in ("bob", "carol"):
+        forge(sites, name, "alice")
+        sites.sync(name)
+        sites.network.deliver_all()
+        sites.sync("alice")
+        assert [row["status"] for row in sites.rows("alice").values()] == [
+            {"bob": "carol", "carol": "alice"}[name]
+        ]
+    settle(sites)
+    assert everywhere(sites) == [{"status": "alice", "note": "-"}]
 
 
 def test_an_edit_that_saw_the_others_value_is_no_conflict(tmp_path: Path) -> None:
