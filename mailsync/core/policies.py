@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from mailsync.core.ancestry import Before
 from mailsync.core.decisions import (
     DECIDED,
     KEPT,
@@ -98,6 +99,10 @@ class Dispute:
     field: str
     lost: Side
     stands: Side
+    base: Value | Absent
+    """What both sides replaced."""
+    knows_base: bool
+    """Is that known?"""
     record: Fields
     """The whole record as it stands."""
 
@@ -182,7 +187,17 @@ def due(ledger: Ledger, policies: Policies, writer: Writer | None = None) -> Due
     return Due(list(losses.items()), deletes, deaths)
 
 
-def decide(ledger: Ledger, policies: Policies, found: Due, stroke: Dot) -> dict[RecordId, str]:
+BaseOf = Callable[[Note], Before | None]
+"""What there was before both sides of a conflict; None: that is not known."""
+
+
+def baseless(_note: Note) -> None:
+    """Nothing is known."""
+
+
+def decide(
+    ledger: Ledger, policies: Policies, found: Due, stroke: Dot, base_of: BaseOf = baseless
+) -> dict[RecordId, str]:
     """Decide what :func:`due` found, by writes with the dot ``stroke``.
 
     Returns the notes that a routine came to no value for, and why: the newest stands there.
@@ -195,7 +210,7 @@ def decide(ledger: Ledger, policies: Policies, found: Due, stroke: Dot) -> dict[
     for own, note in found.losses:
         noted = ledger.get(own)
         if noted is not None and _is_ours(ledger, policies, noted, note):
-            reason = _settle(ledger, policies, noted, note, stroke)
+            reason = _settle(ledger, policies, noted, note, stroke, base_of)
             if reason is not None:
                 undecided[own] = reason
     return undecided
@@ -280,7 +295,12 @@ def _stood(ledger: Ledger, note: Note) -> Entry | None:
 
 
 def _settle(
-    ledger: Ledger, policies: Policies, noted: Record, note: Note, stroke: Dot
+    ledger: Ledger,
+    policies: Policies,
+    noted: Record,
+    note: Note,
+    stroke: Dot,
+    base_of: BaseOf,
 ) -> str | None:
     """Decide about one loss. Returns why a routine did not."""
     record = ledger.get(note.record)
@@ -291,7 +311,7 @@ def _settle(
     if not isinstance(way, Way):
         assert way is not None  # noqa: S101
         try:
-            value = way(_dispute(note, value, standing, record))
+            value = way(_dispute(note, value, standing, record, base_of(note)))
         except Undecided as problem:
             write(ledger, noted, WAITS, str(problem), stroke)
             return str(problem)
@@ -313,12 +333,16 @@ def _lost_value(ledger: Ledger, note: Note) -> Value | Absent:
     return note.value if stood is None else stood.value
 
 
-def _dispute(note: Note, lost: Value | Absent, standing: Entry, record: Record) -> Dispute:
+def _dispute(
+    note: Note, lost: Value | Absent, standing: Entry, record: Record, base: Before | None
+) -> Dispute:
     return Dispute(
         note.record.dataset,
         note.field or "",
         Side(lost, note.dot.site, note.dot.stamp),
         Side(standing.value, standing.dot.site, standing.dot.stamp),
+        ABSENT if base is None else base.value,
+        base is not None,
         merged_fields(record) or {},
     )
 

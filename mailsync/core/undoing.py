@@ -15,8 +15,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
+from mailsync.core.ancestry import Before
 from mailsync.core.decisions import revive
 from mailsync.core.entries import Woven
 from mailsync.core.ledger import Ledger
@@ -44,13 +44,6 @@ class Change(enum.Enum):
     INSERTED = "inserted"
     EDITED = "edited"
     DELETED = "deleted"
-
-
-class Before(NamedTuple):
-    """What a field held, and the write that replaced it, or that a delete killed."""
-
-    value: Value | Absent
-    dot: Dot
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +101,11 @@ def _changed(before: Record | None, record: Record) -> Former | None:
         return Former(record.id, Change.INSERTED, fields)
     old, new = values_of(before.entries), values_of(record.entries)
     fields = {
-        name: Before(old.get(name, ABSENT), _writer_of(record.entries, name))
+        name: Before(
+            old.get(name, ABSENT),
+            _writer_of(record.entries, name),
+            _writer_of(before.entries, name) if name in before.entries else None,
+        )
         for name in record.entries
         if not same_value(old.get(name, ABSENT), new.get(name, ABSENT))
     }

@@ -112,12 +112,11 @@ def _bases(
     found: dict[str, tuple[Value | Absent, bool]] = {}
     entries = {} if record is None else record.entries
     dots = {name: [loser, *([entries[name].dot] if name in entries else [])] for name in lost}
-    wanted = [(subject, name, dot) for name, each in dots.items() for dot in each]
-    replaced = transaction.formers.replaced(wanted)
+    replaced = transaction.formers.replaced((subject, name) for name in dots)
     for name, each in dots.items():
         for dot in each:
             if name not in found and (subject, name, dot) in replaced:
-                found[name] = (replaced[subject, name, dot], True)
+                found[name] = (replaced[subject, name, dot].value, True)
     for name in entries.keys() - lost.keys():
         found[name] = (entries[name].value, True)
     return found

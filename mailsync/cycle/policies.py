@@ -16,10 +16,12 @@ from typing import Final, cast
 from mailsync.config import DatasetSettings
 from mailsync.core import policies
 from mailsync.core.agreement import DEFAULTS, WORDS_MAX, Stances
+from mailsync.core.ancestry import Before, Replaced, common_ancestor
 from mailsync.core.decisions import note_of
 from mailsync.core.fitness import unfit
 from mailsync.core.ledger import Ledger
-from mailsync.core.model import ABSENT, Absent, Fields, Value
+from mailsync.core.merge import Note
+from mailsync.core.model import ABSENT, Absent, Fields, Link, Value
 from mailsync.core.policies import (
     EVERY_FIELD,
     Decide,
@@ -60,6 +62,10 @@ class Conflict:
     field: str
     lost: Side
     stands: Side
+    base: Value
+    """What both sides replaced; None also where that is not known, or there was nothing."""
+    knows_base: bool
+    """Is it known?"""
     record: Fields
     """The whole record as it stands."""
 
@@ -117,13 +123,32 @@ def settle(
     due = policies.due(ledger, found, writer)
     if not due:
         return
-    undecided = policies.decide(ledger, found, due, ledger.stroke(now, bits(32)))
+    bases = _bases(transaction, ledger, due, writer)
+    undecided = policies.decide(ledger, found, due, ledger.stroke(now, bits(32)), bases)
     for own, reason in undecided.items():
         noted = ledger.get(own)
         note = None if noted is None else note_of(noted)
         if note is not None:
             words = f"{note.record.dataset} {note.field}: {reason}; the newest value stands"
             transaction.history.log(Event(now, "undecided", "", bytes(note.record.guid), words))
+
+
+def _bases(
+    transaction: Transaction, ledger: Ledger, due: policies.Due, writer: Writer | None
+) -> policies.BaseOf:
+    """What there was before both sides of what is due; looked up once, if somebody asks."""
+
+    @cache
+    def replaced() -> Replaced:
+        fields = ((note.record, note.field) for _, note in due.losses if note.field is not None)
+        return transaction.formers.replaced(fields)
+
+    def base_of(note: Note) -> Before | None:
+        if not isinstance(writer, Link):
+            return None
+        return common_ancestor(ledger, writer, replaced(), note)
+
+    return base_of
 
 
 def routines_of(section: DatasetSettings) -> list[str]:
@@ -172,7 +197,12 @@ def _decide(place: str, names: Names) -> Decide:
 
 def _shown(dispute: Dispute, names: Names) -> Conflict:
     lost, stands = (
-        Side(None if isinstance(one.value, Absent) else one.value, names(one.site), one.at)
+        Side(_plain_value(one.value), names(one.site), one.at)
         for one in (dispute.lost, dispute.stands)
     )
-    return Conflict(dispute.dataset, dispute.field, lost, stands, dispute.record)
+    base, known = _plain_value(dispute.base), dispute.knows_base
+    return Conflict(dispute.dataset, dispute.field, lost, stands, base, known, dispute.record)
+
+
+def _plain_value(value: Value | Absent) -> Value:
+    return None if isinstance(value, Absent) else value

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import cbor2
 from sqlalchemy import bindparam, delete, func, insert, select
 
-from mailsync.core.model import ABSENT, Absent, Dot, Guid, RecordId, Value
-from mailsync.core.undoing import Before, Change, Former
+from mailsync.core.ancestry import Before, Replaced
+from mailsync.core.model import ABSENT, Absent, Dot, Guid, RecordId
+from mailsync.core.undoing import Change, Former
 from mailsync.store import schema
 from mailsync.store.statements import Session, Statement, parameters
 
@@ -62,8 +63,12 @@ class Formers:
                 former.record.guid,
                 former.change.value,
                 {
-                    name: (writes.number(dot), *(() if isinstance(value, Absent) else (value,)))
-                    for name, (value, dot) in former.fields.items()
+                    name: (
+                        writes.number(before.dot),
+                        None if before.was is None else writes.number(before.was),
+                        *(() if isinstance(before.value, Absent) else (before.value,)),
+                    )
+                    for name, before in former.fields.items()
                 },
             )
             for former in formers
@@ -77,17 +82,15 @@ class Formers:
         rows = self._session.rows(_OF, bundle=bundle)
         return list(chain.from_iterable(_read(octets) for (octets,) in rows))
 
-    def replaced(
-        self, wanted: Iterable[tuple[RecordId, str, Dot]]
-    ) -> dict[tuple[RecordId, str, Dot], Value | Absent]:
-        """What fields of records held before these writes, where it is still known."""
-        left, found = set(wanted), {}
-        for (octets,) in self._session.rows(_ALL) if left else ():
+    def replaced(self, wanted: Iterable[tuple[RecordId, str]]) -> Replaced:
+        """What these fields held before each of their writes, where it is still known."""
+        fields = set(wanted)
+        found = {}
+        for (octets,) in self._session.rows(_ALL) if fields else ():
             for former in _read(octets):
                 for name, before in former.fields.items():
-                    place = (former.record, name, before.dot)
-                    if place in left and former.change is Change.EDITED:
-                        found[place] = before.value
+                    if (former.record, name) in fields and former.change is Change.EDITED:
+                        found[former.record, name, before.dot] = before
         return found
 
     def about(self, record: RecordId) -> list[tuple[int, Former]]:
@@ -113,8 +116,12 @@ def _read(octets: bytes) -> list[Former]:
             RecordId(dataset, Guid(guid)),
             Change(change),
             {
-                name: Before(value[0] if value else ABSENT, writes[write])
-                for name, (write, *value) in fields.items()
+                name: Before(
+                    value[0] if value else ABSENT,
+                    writes[write],
+                    None if was is None else writes[was],
+                )
+                for name, (write, was, *value) in fields.items()
             },
         )
         for dataset, guid, change, fields in items

@@ -322,6 +322,16 @@ def both(conflict):
 
 def stern(conflict):
     raise ValueError("who wrote this?")
+
+
+def merged(conflict):
+    sides = (conflict.base, conflict.lost.value, conflict.stands.value)
+    base, lost, stands = (set(value.split()) for value in sides)
+    return " ".join(sorted((lost & stands) | ((lost | stands) - base)))
+
+
+def based(conflict):
+    return f"{conflict.base} {conflict.knows_base}"
 """
 
 
@@ -376,3 +386,66 @@ def test_where_a_routine_fails_the_newest_stands_and_a_person_is_asked(
     for name in sites.sites:
         (conflict,) = conflicts(sites, name)
         assert conflict.reason == reason
+
+
+@TOPOLOGIES
+@pytest.mark.parametrize("order", [("alice", "carol"), ("carol", "alice"), ("bob", "alice")])
+def test_a_routine_merges_by_what_both_began_with(
+    tmp_path: Path, edges: list[tuple[str, str]], order: tuple[str, str]
+) -> None:
+    (tmp_path / "rules.py").write_text(RULES)
+    sites = three(tmp_path, edges, 'conflict = "routine:rules.py:merged"')
+    write(sites, "bob", status="blue round")
+    settle(sites)
+    for name, status in zip(order, ("blue round heavy", "round red"), strict=True):
+        write(sites, name, status=status)
+        sites.sync(name)
+    settle(sites)
+    assert everywhere(sites) == [{"status": "heavy red round", "note": "-"}]
+
+
+@pytest.mark.parametrize(("rounds", "base"), [(0, "open True"), (3, "first True")])
+def test_the_base_is_what_both_had_seen(tmp_path: Path, rounds: int, base: str) -> None:
+    """Alice edits twice; Bob may have heard of the first edit when he makes his."""
+    (tmp_path / "rules.py").write_text(RULES)
+    sites = three(tmp_path, CHAIN, 'conflict = "routine:rules.py:based"')
+    write(sites, "alice", status="first")
+    sites.sync("alice")
+    for _ in range(rounds):
+        sites.round()
+    write(sites, "alice", status="second")
+    sites.sync("alice")
+    write(sites, "bob", status="bob")
+    settle(sites)
+    assert everywhere(sites) == [{"status": base, "note": "-"}]
+
+
+def test_what_noted_before_was_not_before_both(tmp_path: Path) -> None:
+    """Bob's edit has beaten Alice's first one when her second one meets it."""
+    (tmp_path / "rules.py").write_text(RULES)
+    sites = three(tmp_path, CHAIN, 'conflict = "routine:rules.py:based"')
+    write(sites, "alice", status="first")
+    sites.sync("alice")
+    write(sites, "bob", status="bob")
+    sites.sync("bob")
+    write(sites, "alice", status="second")
+    sites.sync("alice")
+    sites.network.deliver_all()
+    write(sites, "carol", status="carol")
+    sites.sync("carol")
+    settle(sites)
+    (row,) = everywhere(sites)
+    assert str(row["status"]).endswith("open True")
+
+
+def test_of_rows_that_came_to_be_apart_there_is_no_base(tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text(RULES)
+    section = 'match = ["name"]\nconflict = "routine:rules.py:based"'
+    sites = two(tmp_path, section, section)
+    for name in ("alice", "bob"):
+        sites.rows(name)[KEY] = {"name": "pump", "status": "old"}
+        sites.sync(name)
+        sites.rows(name)[KEY] = {"name": "pump", "status": name}
+        sites.sync(name)
+    confirm(sites)
+    assert everywhere(sites) == [{"name": "pump", "status": "None False"}]
