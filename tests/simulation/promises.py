@@ -142,8 +142,11 @@ def _check_identities(world: World) -> None:
 
 
 def _check_rest(world: World, name: str) -> None:
-    """Promise 6: nothing is kept that nobody needs."""
+    """Promise 6: nothing is kept that nobody needs. And every row is one record's."""
     machine = world.machines[name]
+    rows = [(each.dataset, each.key) for each in machine.records() if each.key is not None]
+    if len(rows) != len(set(rows)):
+        raise BrokenPromise(f"shared: {name} has two records of one row")
     for record in machine.records():
         what = f"{name} keeps {record.dataset} {record.guid.hex()}"
         if record.marker is not NO_MARKER:
