@@ -6,6 +6,8 @@ Rules
   A value that is only spelled otherwise is the one we know, in the form we know.
 * What stands in a column where nobody wrote, NULL or its default, is nothing, also in one that
   came or was made anew; what somebody wrote is an edit.
+* A row that is deleted takes along what is kept of it for want of columns, also if these come
+  before anybody looks.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ def as_known(
         marker = within(record, held).marker
         record = record if marker is record.marker else replace(record, marker=marker)
     if current is None:
-        return record, None
+        return record if columns is None else _with_kept(record, columns.renewed), None
     known = dict(current)
     states = _states(within(record, held))
     for believed in states:
@@ -72,6 +74,17 @@ def as_known(
         there = spelled(others) if others else {}
         known |= {name: others[name] for name in there if same_value(there[name], current[name])}
     return record, known if columns is None else _written(record, states, known, columns)
+
+
+def _with_kept(record: Record, renewed: AbstractSet[str]) -> Record:
+    """A record whose row is gone, as if the row had shown what was kept of it for want of columns
+    that are there by now: nobody has looked at these yet, and it goes with the row as before.
+    """
+    shadow, merged = record.shadow, merged_fields(record)
+    if shadow is None or merged is None or not isinstance(record.marker, NoMarker):
+        return record
+    kept = {name: merged[name] for name in merged.keys() & renewed if name not in shadow}
+    return replace(record, shadow={**shadow, **kept}) if kept else record
 
 
 def _states(record: Record) -> list[Fields]:

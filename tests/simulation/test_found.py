@@ -97,6 +97,24 @@ FOUND = {
         refilter.3.54253 delete.1.94310 edit.4.53237
         """,
     ),
+    "a row is deleted, then a column comes of which a value was kept": (
+        50002848,
+        "columns",
+        """
+        insert.2.53000 sync.2.89314 carry.1.71126 sync.1.58294 delete.1.60749
+        add_column.1.92789
+        """,
+    ),
+    "both note a conflict, and the note of one comes in a bundle that was overtaken": (
+        50010117,
+        "clock",
+        """
+        insert.0.79205 sync.2.18037 delete.0.79458 deliver.1.59192 sync.3.38785 edit.3.49770
+        sync.0.99220 sync.1.47439 deliver.2.64598 deliver.3.79640 edit.3.60072 sync.0.75398
+        edit.2.25331 sync.3.28978 sync.2.1436 carry.2.72221 delete.1.30779 insert.1.55298
+        sync.1.56736 edit.1.26967 sync.1.61884 deliver.1.75339
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 

@@ -42,7 +42,8 @@ def watched(world: World) -> Iterator[None]:
         if received.verdict is Verdict.RESTORED and at[0] not in world.restored:
             world.errors.append(f"{at[0]} thinks it was restored, but it was not")
         world.counts["alarms"] += received.verdict is not Verdict.EXPECTED
-        _remember(shown, at[0], peer, bundle)
+        if received.verdict is not Verdict.OVERTAKEN:  # nothing of that was looked at
+            _remember(shown, at[0], peer, bundle)
         return received
 
     with (
