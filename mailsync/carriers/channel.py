@@ -27,11 +27,11 @@ from mailsync.carriers.frames import (
 )
 from mailsync.names import HostPort
 
-CONFIRM_SECONDS: Final = 600.0
-"""How long a container may wait for its confirmation: the other end may be busy with others."""
+CONFIRM_SECONDS: Final = 3_600.0
+"""How long a container may wait for its confirmation: the way may be slow, the other end busy."""
 ALIVE_SECONDS: Final = 60.0
 ALIVE_MISSES: Final = 15
-"""A link is given up after so many times ``ALIVE_SECONDS`` in which we heard nothing, though we
+"""A link is given up after so many times ``ALIVE_SECONDS`` in which we heard not a byte, though we
 listened."""
 
 _ENDS: Final = (OSError, EOFError)
@@ -115,10 +115,8 @@ class Channel:
             transport.abort()
 
     async def _read(self, take: Take) -> None:
-        frame = await read_frame(
-            self._reader, FrameKind.CONTAINER, FrameKind.TAKEN, FrameKind.ALIVE
-        )
-        self._quiet = 0
+        expected = (FrameKind.CONTAINER, FrameKind.TAKEN, FrameKind.ALIVE)
+        frame = await read_frame(self._reader, *expected, hear=self._hear)
         if frame.kind is FrameKind.CONTAINER:
             take(frame.body[NUMBER_SIZE:])
             self._say(Frame(FrameKind.TAKEN, frame.body[:NUMBER_SIZE]))
@@ -126,6 +124,10 @@ class Channel:
             taken = self._waiting.get(frame.body)
             if taken is not None and not taken.done():
                 taken.set_result(None)
+
+    def _hear(self) -> None:
+        """On a slow way a container takes longer than an end may be silent."""
+        self._quiet = 0
 
     def _say(self, frame: Frame) -> None:
         """Whoever reads must never wait for room to write: both ends would wait for each other."""

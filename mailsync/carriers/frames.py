@@ -22,6 +22,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -33,6 +34,7 @@ NUMBER_SIZE: Final = 8
 GREETING_MAX: Final = 1_024
 """Bytes of a frame from somebody who is not proven."""
 BODY_MAX: Final = NUMBER_SIZE + CONTAINER_MAX
+PIECE_SIZE: Final = 65_536
 
 
 class BadFrame(PeerError):
@@ -71,8 +73,10 @@ def written(frame: Frame) -> bytes:
     return bytes((frame.kind,)) + len(frame.body).to_bytes(4, "big") + frame.body
 
 
-async def read_frame(reader: asyncio.StreamReader, *expected: FrameKind) -> Frame:
-    """The next frame, which must be of one of these kinds.
+async def read_frame(
+    reader: asyncio.StreamReader, *expected: FrameKind, hear: Callable[[], None] = lambda: None
+) -> Frame:
+    """The next frame, which must be of one of these kinds; ``hear`` is called for each piece of it.
 
     Raises BadFrame, and EOFError (IncompleteReadError) when the connection ends.
     """
@@ -84,4 +88,12 @@ async def read_frame(reader: asyncio.StreamReader, *expected: FrameKind) -> Fram
     least, most = _SIZES[kind]
     if not least <= size <= most:
         raise BadFrame(f"a frame of kind {head[0]} with {size} bytes")
-    return Frame(kind, await reader.readexactly(size))
+    hear()
+    body = bytearray()
+    while len(body) < size:
+        piece = await reader.read(min(size - len(body), PIECE_SIZE))
+        if not piece:
+            raise asyncio.IncompleteReadError(bytes(body), size)
+        hear()
+        body += piece
+    return Frame(kind, bytes(body))

@@ -10,8 +10,9 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Final
 
 from mailsync.carriers.base import CONTAINER_MAX, Kind, Letter, Retry, Sender, Sent
 from mailsync.core import delivery
@@ -20,6 +21,11 @@ from mailsync.cycle.site import Peer, Site
 from mailsync.store.history import Event
 from mailsync.store.outbox import Queued
 from mailsync.store.transaction import Transaction
+
+LINK_CONTAINER_MAX: Final = 2**18
+"""Bytes: what was under way when a link broke goes again, and links may be slow."""
+
+_LARGEST: Final[Mapping[Kind, int]] = {"tcp": LINK_CONTAINER_MAX, "folder": CONTAINER_MAX}
 
 
 def carriers_to(site: Site, peer: str, allowed: Collection[Kind] | None) -> list[Kind]:
@@ -36,11 +42,11 @@ def carriers_to(site: Site, peer: str, allowed: Collection[Kind] | None) -> list
     return [kind for kind in found if allowed is None or kind in allowed]
 
 
-def by_direct(peer: Peer) -> Peer:
-    """The peer as it is reached by such a carrier: large containers, no budget, no delay."""
+def by_direct(peer: Peer, kind: Kind) -> Peer:
+    """The peer as it is reached by such a carrier: other containers, no budget, no delay."""
     terms = {"budget": None, "acknowledge_after": 0}
     settings = peer.settings.model_copy(update=terms)
-    return replace(peer, settings=settings, largest=CONTAINER_MAX)
+    return replace(peer, settings=settings, largest=_LARGEST[kind])
 
 
 async def deliver_directly(

@@ -123,7 +123,7 @@ def _plan_peer(site: Site, peer: Peer, report: Report, carriers: list[Kind]) -> 
     plan = PeerPlan(carriers)
     with site.store.transaction() as transaction:
         step = transaction.routes.get(peer.name).step
-    reached = peer if plan.by_mail else by_direct(peer)
+    reached = peer if plan.by_mail else by_direct(peer, carriers[0])
     for composed in compose_for(site, reached, report, everything=False, due_by=ALWAYS):
         plan.upserts += composed.upserts
         plan.deletes += composed.deletes

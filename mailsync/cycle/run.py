@@ -204,7 +204,7 @@ async def _send_mails(site: Site, peers: Collection[str], extent: Extent, report
 
 async def _send_directly(site: Site, name: str, kind: Kind, extent: Extent, report: Report) -> bool:
     """False if the carrier is not there, or ceased to take what is due."""
-    peer = by_direct(site.peers[name])
+    peer = by_direct(site.peers[name], kind)
     carrier = site.direct[name].get(kind)  # a link may be down by now
     if carrier is None:
         return False

@@ -31,8 +31,8 @@ async def test_who_believes_anybody_is_found_out(
 async def test_who_confirms_what_was_not_taken_is_found_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def read(*arguments: Any) -> Frame:
-        frame = await frames.read_frame(*arguments)
+    async def read(*arguments: Any, **options: Any) -> Frame:
+        frame = await frames.read_frame(*arguments, **options)
         return Frame(FrameKind.CONTAINER, bytes(8)) if frame.kind == FrameKind.ALIVE else frame
 
     monkeypatch.setattr(channel, "read_frame", read)

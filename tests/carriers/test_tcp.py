@@ -164,6 +164,41 @@ async def test_a_mute_end_is_given_up(line: Line, monkeypatch: pytest.MonkeyPatc
         await until(lambda: ship.ended)
 
 
+async def test_a_container_may_take_longer_than_an_end_may_be_silent(
+    certificate: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way is so slow that nothing whole is heard for as long as two silences."""
+    monkeypatch.setattr(channel_module, "ALIVE_SECONDS", 0.02)
+    silence = 0.02 * channel_module.ALIVE_MISSES
+    content = container(400_000)
+    async with listening(certificate) as line:
+
+        async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there = await asyncio.open_connection(line.place.host, line.place.port)
+            await asyncio.gather(
+                _pass_on(reader, there[1], len(content) / 40, 2 * silence / 40),
+                _pass_on(there[0], writer, 65_536, 0),
+            )
+
+        async with await asyncio.start_server(forward, "127.0.0.1", 0) as server:
+            place = HostPort(*server.sockets[0].getsockname()[:2])
+            async with linked(Line(line.hub, line.listener, place)) as (channel, _):
+                assert await channel.hand_over(content) == Sent(len(content))
+    assert line.hub.arrived == [content]
+
+
+async def _pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, size: float, pause: float
+) -> None:
+    """Pieces of at most so many bytes, with a pause after each."""
+    with contextlib.suppress(OSError):
+        while piece := await reader.read(int(size)):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(pause)
+    writer.close()
+
+
 # --- strangers -----------------------------------------------------------------------------
 
 

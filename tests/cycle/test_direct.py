@@ -12,7 +12,7 @@ from mailsync.carriers.base import Arrival, Letter, NotHere, Place, Retry, SendR
 from mailsync.carriers.memory import MemorySender
 from mailsync.core import container
 from mailsync.core.model import Key
-from mailsync.cycle.direct import carriers_to
+from mailsync.cycle.direct import LINK_CONTAINER_MAX, carriers_to
 from mailsync.cycle.receiving import admit
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent
@@ -108,6 +108,24 @@ def test_when_the_link_is_lost_mail_takes_over_in_its_own_size(
     assert (len(line.sent), sent.others) == (1, {})
     assert sent.mails > 1
     assert all(len(one.container) < 16_384 for one in sites.network.in_transit)
+    finish(sites)
+
+
+def test_a_link_that_breaks_and_comes_again_goes_on_where_it_was(sites: Sites) -> None:
+    """Only what was under way goes again: a load is made of containers that slow links can take."""
+    line = link(sites)
+    for number in range(ROWS):
+        text = sites.sites["alice"].surroundings.octets(1_500).hex()
+        sites.rows("alice")[Key(str(number))] = {"text": text}
+    line.fate = lambda number: (number != 1, number != 1)
+    only = Extent(carriers=frozenset({"tcp"}))
+    sites.sync("alice", only)
+    assert len(line.sent) == 2
+    sites.sync("alice", only)
+    sizes = [len(one.container) for one in line.sent]
+    assert max(sizes) <= LINK_CONTAINER_MAX
+    assert sum(sizes) - sizes[1] < 1_500 * ROWS * 1.05
+    assert len(sizes) > 3
     finish(sites)
 
 
