@@ -602,7 +602,7 @@ def test_arbitrary_values_raise_nothing_but_our_errors(
     [
         ('send = { where = "a = 1 or (b = 2" }', "send.where: column 16: expected )"),
         ('receive = { where = "a == 1" }', "receive.where: column 4: expected a field"),
-        ('send = { max_age = "90d" }', "send: max_age and age_field need each other"),
+        ('send = { age_field = "at" }', "send: age_field is nothing without max_age"),
         ('send = { max_age = "old", age_field = "at" }', "send.max_age: must be a duration"),
         ('send = { wher = "a = 1" }', "send.wher: unknown key; did you mean where?"),
         ('receive = { max_age = "1d" }', "receive.max_age: unknown key"),
@@ -619,6 +619,17 @@ def test_arbitrary_values_raise_nothing_but_our_errors(
 def test_mistakes_in_filters_and_rights_are_named(lines: str, mistake: str) -> None:
     found = only_mistake_of(SITE + PEER + DATASET + lines + "\n")
     assert f": [datasets.defects] {mistake}" in found
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ['send = { max_age = "90d" }', '[datasets.defects.peers.hub]\nsend = { max_age = "90d" }'],
+)
+def test_an_age_counts_from_some_moment(lines: str) -> None:
+    found = only_mistake_of(SITE + PEER + DATASET + lines + "\n")
+    assert "[datasets.defects]: send: max_age needs age_field" in found
+    schedule = '[datasets.events]\nsource = "ical:events"\n'
+    assert found_in(SITE + PEER + schedule + lines.replace("defects", "events")) == []
 
 
 def test_what_is_said_for_one_peer_stands_for_what_is_said_for_all() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -15,6 +15,7 @@ from pydantic import (
     ValidationInfo,
     field_serializer,
     field_validator,
+    model_validator,
 )
 
 from mailsync.config.filtering import PeerTerms
@@ -30,6 +31,7 @@ PATH_KINDS = frozenset({"csv", "vcard", "ical"})
 SERVER_KINDS = frozenset({"postgresql+psycopg", "mariadb", "mariadb+mysqldb", "mariadb+pymysql"})
 DATABASE_KINDS = SERVER_KINDS | {"sqlite"}
 REMOTE_KINDS = frozenset({"carddav", "caldav"})
+SCHEDULE_KINDS = frozenset({"ical", "caldav"})
 KINDS = PATH_KINDS | DATABASE_KINDS | REMOTE_KINDS
 
 
@@ -74,7 +76,11 @@ def _https_url(scheme: str, text: str) -> str:
 
 def _kind(info: ValidationInfo) -> str:
     """The kind of the section's source; empty where that is a mistake itself."""
-    return str(info.data.get("source", "")).partition(":")[0]
+    return _kind_of(str(info.data.get("source", "")))
+
+
+def _kind_of(source: str) -> str:
+    return source.partition(":")[0]
 
 
 def _without_password(source: str) -> str:
@@ -228,6 +234,15 @@ class DatasetSettings(PeerTerms):
             if values and isinstance(source, Place) and source.field in values:
                 raise ValueError(f'"{source.field}" is mapped already')
         return values
+
+    @model_validator(mode="after")
+    def _age_of_something(self) -> Self:
+        if _kind_of(self.source) in SCHEDULE_KINDS and not self.map:
+            return self
+        for send in (self.send, *(terms.send for terms in self.peers.values())):
+            if send is not None and send.max_age is not None and send.age_field is None:
+                raise ValueError("send: max_age needs age_field: which moment does it count from?")
+        return self
 
     @property
     def is_group(self) -> bool:

@@ -41,6 +41,7 @@ class SendSettings(Section):
     max_age: Age | None = None
     """Seconds since the moment in ``age_field`` after which it is not for the peer any more."""
     age_field: Text | None = None
+    """None, of a schedule: the end of the last occurrence."""
     fields: Annotated[FieldNames, Field(min_length=1)] | None = None
     """The fields that go; None: all."""
     routine: RoutinePlace | None = None
@@ -48,8 +49,8 @@ class SendSettings(Section):
 
     @model_validator(mode="after")
     def _age_of_something(self) -> Self:
-        if (self.max_age is None) != (self.age_field is None):
-            raise ValueError("max_age and age_field need each other")
+        if self.max_age is None and self.age_field is not None:
+            raise ValueError("age_field is nothing without max_age")
         return self
 
 

@@ -10,6 +10,7 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,14 +27,19 @@ class Filter:
     max_age: int | None = None
     """Milliseconds since the moment in ``age_field``."""
     age_field: str | None = None
+    over: Callable[[Fields], int | None] | None = None
+    """When a record was over, where no single field says that (milliseconds since 1970)."""
 
     def passes(self, fields: Fields, now: int) -> bool:
         """Does a record with these fields pass? ``now``: milliseconds since 1970."""
         if self.where is not None and holds(self.where, fields, now) is not True:
             return False
-        if self.max_age is None or self.age_field is None:
+        if self.max_age is None:
             return True
-        moment = moment_of(fields.get(self.age_field))
+        if self.over is not None:
+            moment = self.over(fields)
+        else:
+            moment = None if self.age_field is None else moment_of(fields.get(self.age_field))
         return moment is None or now - moment <= self.max_age
 
     @property

@@ -12,6 +12,7 @@ from mailsync.core.expressions import parse
 from mailsync.core.filters import Filter
 from mailsync.core.terms import EVERY_ACT, OPEN, Act, Terms
 from mailsync.cycle.sieving import Sieve, state_of
+from mailsync.datasets.texts.occurrences import last_end
 
 EVERY_FIELD = "*"
 
@@ -86,7 +87,8 @@ def outbound_filter(said: PeerTerms) -> Filter:
     """Which records are for the peer."""
     send = said.send or _EVERYTHING
     max_age = None if send.max_age is None else send.max_age * 1000
-    return Filter(_condition(send.where), max_age, send.age_field)
+    over = last_end if max_age is not None and send.age_field is None else None
+    return Filter(_condition(send.where), max_age, send.age_field, over)
 
 
 def named_fields(said: PeerTerms) -> dict[str, frozenset[str]]:
