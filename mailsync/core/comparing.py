@@ -44,7 +44,10 @@ def left_out(link: Link) -> frozenset[str]:
     return frozenset(
         name
         for name, terms in link.terms.items()
-        if not (terms.sends and terms.takes) or terms.keeps or _is_restricted(terms)
+        if not (terms.sends and terms.takes)
+        or terms.keeps
+        or terms.shown is not None
+        or _is_restricted(terms)
     )
 
 

@@ -239,7 +239,8 @@ def _take_all(
         allowed = intake.allowed(item, ledger.get(item.id))
         if allowed is None:
             continue
-        take(ledger, links, peer, bundle, allowed, newest=newest)
+        shows_all = newest and item.id not in intake.denied
+        take(ledger, links, peer, bundle, allowed, newest=shows_all)
         upserts += isinstance(item, Extraction) and item.dataset != CONFLICTS
         deletes += isinstance(item, DeleteOrder)
     cover = link.cover | (_settled(bundle) - Positions.of(intake.skipped))

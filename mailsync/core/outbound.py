@@ -12,8 +12,8 @@ Rules
   is a hole like others: it stays pending, and holds up nothing.
 * The holes of all bundles of a cycle follow from one survey, which keeps positions, not records:
   of a first load one interval. A bundle looks at no more records than it has room for.
-* Fields are left out only where nothing of the record is killed and the peer keeps the record;
-  otherwise the record goes whole.
+* Fields are left out only where nothing of the record is killed and the peer keeps the record and
+  takes all of it; otherwise the record goes whole.
 * Fields that stay here are left out everywhere: of records, delete orders, withdrawals, and
   conflicts about them.
 * A record outside the peer's filter that the peer had is withdrawn. Deletes are never filtered.
@@ -279,7 +279,8 @@ def _extraction(link: Link, record: Record) -> Extraction:
     unsure = _is_unsure(link, record)
     new = link.peer not in record.had
     shown = visible(link, record)
-    whole = some_killed or unsure or new or len(lacking) == len(shown)
+    refused = record.id in link.denied  # is all well again? The peer can tell by the whole
+    whole = some_killed or unsure or new or refused or len(lacking) == len(shown)
     return Extraction(
         record.position,
         record.dataset,

@@ -63,9 +63,14 @@ def is_wanted(link: Link, record: Record) -> bool:
     """Is this state of the record within the peer's filter? Deletes and notes always are."""
     if record.dataset == CONFLICTS or not is_alive(record.entries):
         return True
-    if record.withdrawn or not visible(link, record):
-        return False
-    return passes(link, record)
+    return not record.withdrawn and _shows_something(link, record) and passes(link, record)
+
+
+def _shows_something(link: Link, record: Record) -> bool:
+    """Has the record any of the fields that go to the peer?"""
+    if terms_of(link, record.dataset).shown is None:
+        return bool(record.entries)
+    return bool(values_of(visible(link, record)))
 
 
 def passes(link: Link, record: Record) -> bool:

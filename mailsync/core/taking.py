@@ -7,6 +7,8 @@ Rules
 * What the author of a bundle had seen of ours is what it names, what it once showed us, and
   what it says it covered; not the latter where it says that it cannot know (``complete``).
 * A peer whose newest word shows less than it had confirmed is told again, whole.
+* Of what was written here in a record of which the peer refused something, nobody knows whether
+  the peer had it before its eyes. What is lost of it is noted: a note too many costs a look.
 * A withdrawal leaves a stub, unless we hold a write that the peer has not seen.
 """
 
@@ -29,6 +31,7 @@ from mailsync.core.merge import (
     same_written,
 )
 from mailsync.core.model import (
+    ABSENT,
     CONFLICTS,
     Bundle,
     DeleteOrder,
@@ -62,7 +65,9 @@ def take(
     *,
     newest: bool,
 ) -> None:
-    """Take one record of the bundle; ``newest``: no newer bundle of the peer has come."""
+    """Take one record of the bundle; ``newest``: it shows all that the peer holds of it, and no
+    newer bundle of the peer has come.
+    """
     ledger.see(item.context | dots_of(item.entries))
     record = ledger.get(item.id)
     if isinstance(item, DeleteOrder) and item.reason is Reason.WITHDRAWN:
@@ -100,8 +105,10 @@ def _merge(
     link = links[peer]
     seen = item.context | dots_of(item.entries) | _inferred(link, record, bundle, item)
     theirs = _their_entries(record, item, seen)
-    entries, losses = _joined(link, record, theirs, seen)
+    doubted = _doubted(ledger, record, bundle)
+    entries, losses = _joined(link, record, theirs, seen - dots_of(doubted))
     notes = [field_note(record.id, loss) for loss in losses]
+    notes += [field_note(record.id, loss) for loss in _deleted_in_doubt(doubted, item, entries)]
     notes += _overruled_deletes(record, item, entries)
     if not record.withdrawn:  # a stub holds no edit of ours
         ledger.note(notes)
@@ -121,9 +128,10 @@ def _merge(
         merged = returned(merged, peer, ledger.next_position if news else record.position)
     if not is_alive(record.entries) and is_alive(entries):
         merged = revived(merged)
-    if newest and _shows_less(record, link, item, theirs):
+    if newest and _shows_less(merged, link, item, theirs):
         merged = replace(merged, whole_for=merged.whole_for | {peer})
-    if any(loss.entry.dot == loss.winner.dot for loss in losses):
+    told_apart = any(loss.entry.dot == loss.winner.dot for loss in losses)
+    if told_apart or (news and _is_more_of_seen(record, entries)):
         # all others have seen that write, and would not be told what it wrote
         merged = replace(merged, whole_for=merged.whole_for | merged.had)
     same = _is_same(merged, link, item, theirs) and is_wanted(link, merged)
@@ -156,8 +164,8 @@ def _joined(
         return join(record.entries, context, theirs, seen)
     terms = terms_of(link, record.dataset)
     hidden = {name: one for name, one in theirs.items() if name not in (terms.shown or ())}
-    authors, half = {one.dot.site for one in hidden.values()}, dots_of(shown)
-    surely = {dot for dot in seen if dot not in half or dot.site in authors}
+    authors = {one.dot.site for one in hidden.values()}
+    surely = {dot for dot in seen if dot.site in authors}
     entries, losses = join(record.entries, context, hidden, surely)
     rest = {name: one for name, one in theirs.items() if name not in hidden}
     entries, others = join(entries, context, rest, seen)
@@ -181,6 +189,26 @@ def _inferred(
         if is_known(sighting, link.peer, NOWHERE if dot in hidden else cover)
     )
     return seen | hidden if isinstance(item, DeleteOrder) else seen
+
+
+def _doubted(ledger: Ledger, record: Record, bundle: Bundle) -> dict[str, Entry]:
+    """What was written here and the bundle's author may not have seen: of a record of which
+    something was refused there, nobody here knows what, and all was covered.
+    """
+    if record.id not in bundle.acknowledgement.denied:
+        return {}
+    ours = ledger.site.number
+    return {name: one for name, one in record.entries.items() if one.dot.site == ours}
+
+
+def _deleted_in_doubt(
+    doubted: Mapping[str, Entry], item: Extraction | DeleteOrder, merged: Mapping[str, Entry]
+) -> list[Loss]:
+    """What may have been refused does not overrule a delete, but it is a conflict."""
+    if not isinstance(item, DeleteOrder):
+        return []
+    gone = (name for name, one in sorted(doubted.items()) if merged[name].killed and not one.killed)
+    return [Loss(name, doubted[name], Entry(doubted[name].dot, ABSENT)) for name in gone]
 
 
 def _their_entries(
@@ -226,9 +254,9 @@ def _context(
 def _is_same(
     record: Record, link: Link, item: Extraction | DeleteOrder, theirs: Mapping[str, Entry]
 ) -> bool:
-    """Is our state exactly what the peer holds?"""
+    """Is our state, as far as it goes to the peer, exactly what the peer holds?"""
     whole, confirmed = is_whole(item), seen_at(link, record, link.acked)
-    for name, entry in record.entries.items():
+    for name, entry in visible(link, record).items():
         their = theirs.get(name)
         if their is None:
             sighting = record.context[entry.dot]
@@ -244,14 +272,27 @@ def _is_same(
 def _shows_less(
     record: Record, link: Link, item: Extraction | DeleteOrder, theirs: Mapping[str, Entry]
 ) -> bool:
-    """Does a whole record lack a write that the peer once showed or confirmed?"""
+    """Does a whole record lack a write that the peer once showed or confirmed, or shows in other
+    fields?
+    """
     if not is_whole(item):
         return False
     confirmed = seen_at(link, record, link.acked)
     return any(
         is_known(record.context[entry.dot], link.peer, confirmed)
         and (name not in theirs or theirs[name].dot < entry.dot)
-        for name, entry in record.entries.items()
+        for name, entry in visible(link, record).items()
+    )
+
+
+def _is_more_of_seen(record: Record, merged: Mapping[str, Entry]) -> bool:
+    """Does a write that had come here before show in more fields now? It came by somebody who may
+    write, or sees, only some of them.
+    """
+    return any(
+        one.dot in record.context
+        and (name not in record.entries or record.entries[name].dot != one.dot)
+        for name, one in merged.items()
     )
 
 

@@ -282,6 +282,33 @@ def test_of_an_edit_what_is_granted_is_taken_and_the_rest_does_not_travel_on(
     assert sites.rows("alice")[ADA]["status"] == "seen"
 
 
+def values_noted(sites: Sites, name: str) -> list[str]:
+    with sites.sites[name].store.transaction() as transaction:
+        notes = [note_of(one.note) for one in transaction.journal.entries()]
+    return sorted(str(note.value) for note in notes if note is not None)
+
+
+def test_what_was_refused_is_a_conflict_when_others_overwrite_or_delete_it(tmp_path: Path) -> None:
+    sites = sites_of(tmp_path, 'receive = { fields = ["note"] }')
+    sites.rows("alice")[ADA] = person("ada", note=1)
+    settle(sites)
+    [key] = sites.rows("bob")
+    sites.rows("bob")[key] = person("ada", "closed", note=2)
+    quiet(sites)
+    sites.rows("alice")[ADA] = person("ada", "shut", note=2)
+    quiet(sites)
+    assert sites.rows("bob")[key] == person("ada", "shut", note=2)
+    assert values_noted(sites, "alice") == values_noted(sites, "bob") == ["closed"]
+    sites.rows("bob")[key] = person("ada", "open again", note=2)
+    quiet(sites)
+    del sites.rows("alice")[ADA]
+    quiet(sites)
+    assert not sites.rows("alice") | sites.rows("bob")
+    assert (
+        values_noted(sites, "alice") == values_noted(sites, "bob") == ["2", "closed", "open again"]
+    )
+
+
 def test_what_the_inbound_filter_keeps_out_travels_on_and_comes_in_later(tmp_path: Path) -> None:
     sites = Sites(tmp_path)
     sites.add("alice", {"bob": ""})

@@ -373,7 +373,13 @@ def test_what_is_not_for_the_peer_is_no_difference(tmp_path: Path, asker: str) -
 @pytest.mark.parametrize("asker", ["alice", "bob"])
 @pytest.mark.parametrize(
     "lines",
-    ['direction = "send"', 'direction = "receive"', 'allow = ["insert"]', 'on_leave = "keep"'],
+    [
+        'direction = "send"',
+        'direction = "receive"',
+        'allow = ["insert"]',
+        'on_leave = "keep"',
+        'send = { fields = ["name"] }',
+    ],
 )
 def test_what_need_not_be_the_same_is_left_out_and_named(
     tmp_path: Path, asker: str, lines: str
