@@ -153,6 +153,11 @@ class Woven(Mapping[str, Entry]):
             contents[place], marks[place] = value, mark
         return Woven(self.names, contents, dots, marks_of(marks))
 
+    def killed(self) -> Woven:
+        """The entries after a delete that has seen all of them."""
+        marks = marks_of([mark | KILLED for mark in self.marks])
+        return Woven(self.names, self.contents, self.dots, marks)
+
     def __getitem__(self, name: str) -> Entry:
         if self._entries is not None or len(self.names) > _FEW:
             return self.entries[name]

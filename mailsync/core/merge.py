@@ -20,6 +20,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from mailsync.core.entries import Woven
 from mailsync.core.model import (
     ABSENT,
     CONFLICTS,
@@ -99,8 +100,10 @@ def _spelled(entry: Entry) -> tuple[str, str]:
     return type(entry.value).__name__, repr(entry.value)
 
 
-def killed(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+def killed(entries: Mapping[str, Entry]) -> Mapping[str, Entry]:
     """The state after a delete that has seen all of it."""
+    if isinstance(entries, Woven):
+        return entries.killed()
     return {name: entry._replace(killed=True) for name, entry in entries.items()}
 
 

@@ -29,7 +29,15 @@ from dataclasses import replace
 from mailsync.core.desired import desired_fields
 from mailsync.core.entries import as_woven
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import Loss, Note, delete_note, field_note, newest_dot, revived
+from mailsync.core.merge import (
+    Loss,
+    Note,
+    delete_note,
+    field_note,
+    killed,
+    newest_dot,
+    revived,
+)
 from mailsync.core.model import (
     ABSENT,
     NO_MARKER,
@@ -65,8 +73,10 @@ def detect(
     all; None: any. ``wholes`` are fields of which one means nothing without the others. Returns
     the record as it now stands.
     """
-    if current is not None and _shows_all(record, current, held):
-        edited = _edited((), None, record.shadow, current, wholes)
+    if _shows_all(record, current, held):
+        if current is None:
+            return _bury(ledger, record)
+        edited = _rewritten(record.shadow or {}, current, wholes)
         if edited <= current.keys():
             return _rewrite(ledger, record, {name: current[name] for name in edited}, etag, stroke)
     base, doubt = _base(within(record, held), current)
@@ -86,8 +96,8 @@ def detect(
     )
 
 
-def _shows_all(record: Record, current: Fields, held: AbstractSet[str] | None) -> bool:
-    """Did users have all of the record before them, and have its row no other fields now?
+def _shows_all(record: Record, current: Fields | None, held: AbstractSet[str] | None) -> bool:
+    """Did users have all of the record before them, and has its row, if any, no other fields now?
 
     Then no write of others is unseen. It is so as a rule, and there is little to do.
     """
@@ -95,8 +105,10 @@ def _shows_all(record: Record, current: Fields, held: AbstractSet[str] | None) -
     return (
         shadow is not None
         and record.marker is NO_MARKER
-        and current.keys() == shadow.keys()
-        and (held is None or current.keys() <= held)
+        and (
+            current is None
+            or (current.keys() == shadow.keys() and (held is None or current.keys() <= held))
+        )
         and same_fields(shadow, merged_fields(record))
     )
 
@@ -124,6 +136,25 @@ def _rewrite(
             key=record.key,
             etag=etag,
             shadow=entries.fields,
+        )
+    )
+
+
+def _bury(ledger: Ledger, record: Record) -> Record:
+    """The record after users deleted its row, which showed all of it."""
+    return ledger.place(
+        Record(
+            record.dataset,
+            record.guid,
+            killed(record.entries),
+            record.context,
+            ledger.next_position,
+            frozenset(),
+            record.had,
+            record.whole_for,
+            withdrawn=False,
+            blind_to=record.blind_to,
+            outside=record.outside,
         )
     )
 
@@ -255,8 +286,17 @@ def _edited(
         if not (base is not None and same_value(value_in(current, name), value_in(base, name)))
         and not (want is not None and same_value(value_in(current, name), value_in(want, name)))
     }
-    together = (whole for whole in wholes if not edited.isdisjoint(whole))
-    return edited.union(*together)
+    return _together(edited, wholes)
+
+
+def _rewritten(shadow: Fields, current: Fields, wholes: Collection[Collection[str]]) -> set[str]:
+    """The same of a row that showed all of the record and has the same fields still."""
+    edited = {name for name, value in current.items() if not same_value(value, shadow[name])}
+    return _together(edited, wholes)
+
+
+def _together(edited: set[str], wholes: Collection[Collection[str]]) -> set[str]:
+    return edited.union(*(whole for whole in wholes if not edited.isdisjoint(whole)))
 
 
 def _deleted(
