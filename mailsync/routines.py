@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType, TracebackType
+from typing import Final
 
 from mailsync.errors import BadConfiguration
+
+PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes})
+"""Types of what a field can hold."""
 
 Routine = Callable[..., object]
 """A user's function. Raises :class:`RoutineFailed` and nothing else."""

@@ -87,6 +87,53 @@ def _with_kept(record: Record, renewed: AbstractSet[str]) -> Record:
     return replace(record, shadow={**shadow, **kept}) if kept else record
 
 
+def unrewritten(
+    record: Record, current: Fields | None, spelled: Callable[[Fields], Fields]
+) -> tuple[Record, Fields | None]:
+    """The record and what its row shows, without what only a routine made of the record: that is
+    what we know. What the routine would make otherwise by now, since users edited what it looks
+    at, the record is believed to show as it stands; so it is written anew.
+
+    ``spelled`` gives the fields of a whole record as they would stand in the row.
+    """
+    if current is None:
+        return record, None
+    made = _made(_states(record), current, spelled)
+    known = {**current, **made}
+    now = spelled(known) if made else {}
+    stale = {name: current[name] for name in made if not same_value(now[name], current[name])}
+    return _believed(record, stale) if stale else record, {**known, **stale}
+
+
+def _believed(record: Record, shown: Fields) -> Record:
+    """The record whose row is known to show this, whatever became of a write of ours."""
+    shadow, marker = record.shadow, record.marker
+    if marker is not None and not isinstance(marker, NoMarker):
+        marker = {**marker, **shown}
+    return replace(record, shadow=shadow and {**shadow, **shown}, marker=marker)
+
+
+def _made(
+    states: Sequence[Fields], current: Fields, spelled: Callable[[Fields], Fields]
+) -> dict[str, Value]:
+    """What we know of the fields in which a row shows what a routine made of it."""
+    made: dict[str, Value] = {}
+    for believed in states:
+        there = spelled(believed)
+        same = [
+            name
+            for name, value in current.items()
+            if name in believed and name in there and same_value(there[name], value)
+        ]
+        others = {
+            name: believed[name] for name in same if not same_value(believed[name], current[name])
+        }
+        if len(same) == len(current):
+            return others
+        made |= others
+    return made
+
+
 def _states(record: Record) -> list[Fields]:
     """What the row of the record may show: as merged, as it was, as it is being written."""
     marker = None if isinstance(record.marker, NoMarker) else record.marker

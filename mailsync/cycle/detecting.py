@@ -23,6 +23,7 @@ from mailsync.cycle.saving import Cause, save
 from mailsync.cycle.site import Site
 from mailsync.datasets.base import Change, Dataset, Gated, Unreadable, held_by
 from mailsync.datasets.mapped import unmapped
+from mailsync.datasets.rewritten import RewrittenDataset
 from mailsync.store.notes import GATE
 
 
@@ -113,6 +114,8 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         enrolled = []
         for each in found:
             record, fields = keyed.get(each.key), each.fields
+            if record is not None and isinstance(dataset, RewrittenDataset):
+                record, fields = recognition.unrewritten(record, fields, dataset.spelled)
             if record is not None:
                 record, fields = recognition.as_known(record, fields, dataset.spelled, columns)
                 if recognition.is_foreign(record, fields):

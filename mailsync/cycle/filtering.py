@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from mailsync.config import DatasetSettings, PeerTerms, ReceiveSettings, SendSettings
@@ -11,7 +11,9 @@ from mailsync.core.conditions import Condition
 from mailsync.core.expressions import parse
 from mailsync.core.filters import Filter
 from mailsync.core.terms import EVERY_ACT, OPEN, Act, Terms
-from mailsync.cycle.sieving import Sieve, state_of
+from mailsync.cycle.sieving import Sieve, rewritten, state_of
+from mailsync.datasets.base import Dataset
+from mailsync.datasets.rewritten import RewrittenDataset
 from mailsync.datasets.texts.occurrences import last_end
 
 EVERY_FIELD = "*"
@@ -45,7 +47,8 @@ class Sayings:
         known = self._saying(section, dataset, peer)
         if known.terms is not None:
             return known.terms
-        terms = terms_of(known.said, dataset, peer, now)
+        own = section.receive
+        terms = terms_of(known.said, dataset, peer, now, _routine(own))
         if terms.wanted is None and terms.admits is None:
             self._known[dataset, peer] = known._replace(terms=terms)
         return terms
@@ -57,11 +60,23 @@ class Sayings:
         return known
 
 
-def terms_of(said: PeerTerms, dataset: str, peer: str, now: int) -> Terms:
-    """What may pass of a dataset, as things are ``now`` (milliseconds since 1970)."""
+def behind_routine(dataset: Dataset, sections: Mapping[str, DatasetSettings], name: str) -> Dataset:
+    """The dataset, as it holds what the routine of its own section makes of what comes."""
+    place = _routine(sections[name].receive)
+    return RewrittenDataset(dataset, partial(rewritten, place, name)) if place else dataset
+
+
+def terms_of(said: PeerTerms, dataset: str, peer: str, now: int, rewriting: str = "") -> Terms:
+    """What may pass of a dataset, as things are ``now`` (milliseconds since 1970).
+
+    ``rewriting``: the routine of the dataset's own section for what comes.
+    """
     granted = None if said.receive is None else _named(said.receive.fields)
+    inward = _routine(said.receive)
     send = Sieve(outbound_filter(said), now, _routine(said.send), dataset, peer, "send")
-    receive = Sieve(inbound_filter(said), now, _routine(said.receive), dataset, peer, "receive")
+    receive = Sieve(
+        inbound_filter(said), now, inward, dataset, peer, "receive", rewrites=inward == rewriting
+    )
     terms = Terms(
         sends=said.direction != "receive",
         takes=said.direction != "send",

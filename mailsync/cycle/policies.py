@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from mailsync.config import DatasetSettings
 from mailsync.core import policies
@@ -33,11 +33,9 @@ from mailsync.core.policies import (
     Writer,
 )
 from mailsync.errors import BadConfiguration
-from mailsync.routines import RoutineFailed, read_routines, routine
+from mailsync.routines import PLAIN, RoutineFailed, read_routines, routine
 from mailsync.store.history import Event
 from mailsync.store.transaction import Transaction
-
-_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes})
 
 Names = Callable[[int], str]
 """A site's name by its number."""
@@ -182,7 +180,7 @@ def _decide(place: str, names: Names) -> Decide:
         except (BadConfiguration, RoutineFailed) as error:
             # the reason travels: where our files are is nobody's business
             raise Undecided(str(error).replace(place, shown).replace(path, file)) from error
-        if type(result) not in _PLAIN:
+        if type(result) not in PLAIN:
             kind = type(result).__name__
             raise Undecided(f"{shown} gave a {kind}; a field holds a text or a number")
         value = cast("Value", result)

@@ -19,7 +19,7 @@ from mailsync.core.delivery import latest, not_later
 from mailsync.core.model import Link, Stream
 from mailsync.core.policies import Policy
 from mailsync.core.sealing import PrivateKeys, PublicKeys
-from mailsync.cycle.filtering import Sayings
+from mailsync.cycle.filtering import Sayings, behind_routine
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.noting import Noted
@@ -226,7 +226,7 @@ class Site:
         problem = self.expansion.unavailable.get(self.settings.section_of(name))
         if problem is not None:
             raise problem
-        return self._opened.open(name, self.sections[name])
+        return behind_routine(self._opened.open(name, self.sections[name]), self.sections, name)
 
     def looking(self) -> AbstractContextManager[None]:
         """Inside, each database tells of its tables once, however many datasets look."""

@@ -89,6 +89,10 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
+Told = Callable[[Sequence[Outcome]], list[Outcome]]
+"""From the outcomes of writes in own terms to those of the writes that were asked for."""
+
+
 class Reference(NamedTuple):
     """A foreign key: ``fields`` hold what ``columns`` of a row of ``table`` hold."""
 

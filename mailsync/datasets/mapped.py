@@ -13,7 +13,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from mailsync.core.mapping import Constant, Conversion, FieldMap, Source, Unconvertible
@@ -26,13 +26,12 @@ from mailsync.datasets.base import (
     Outcome,
     Reference,
     Result,
+    Told,
     Unreadable,
     Write,
 )
+from mailsync.datasets.rewritten import RewrittenDataset
 from mailsync.datasets.texts.properties import Properties
-
-Told = Callable[[Sequence[Outcome]], list[Outcome]]
-"""From the outcomes of writes of own fields to those of the writes that were asked for."""
 
 
 class Form(Protocol):
@@ -309,19 +308,23 @@ def _renamed(reference: Reference, names: Mapping[str, str]) -> Reference:
 
 
 def unmapped(dataset: Dataset) -> Dataset:
-    """The dataset without its mapping, if it has one."""
-    return dataset.inner if isinstance(dataset, MappedDataset) else dataset
+    """The dataset itself, behind mapping and routine, if it has any."""
+    while isinstance(dataset, MappedDataset | RewrittenDataset):
+        dataset = dataset.inner
+    return dataset
 
 
 def behind_mapping(
     dataset: Dataset, writes: Sequence[Write]
 ) -> tuple[Dataset, Sequence[Write], Told]:
-    """The dataset without its mapping, if it has one; its writes, and from their outcomes to
-    those of ``writes``.
+    """The dataset behind mapping and routine, if it has any; its writes, and from their outcomes
+    to those of ``writes``.
     """
-    if isinstance(dataset, MappedDataset):
-        return (dataset.inner, *dataset.translated(writes))
-    return dataset, writes, list
+    if not isinstance(dataset, MappedDataset | RewrittenDataset):
+        return dataset, writes, list
+    own, told = dataset.translated(writes)
+    inner, written, told_inside = behind_mapping(dataset.inner, own)
+    return inner, written, lambda outcomes: told(told_inside(outcomes))
 
 
 def _differing(wanted: Fields, present: Fields) -> list[str]:

@@ -12,7 +12,7 @@ from mailsync.datasets.base import Dataset
 from mailsync.datasets.mapped import Columns, MappedDataset, Texts
 from mailsync.datasets.texts.properties import overlap
 from mailsync.errors import BadConfiguration
-from mailsync.routines import Routine, RoutineFailed, read_routines, routine
+from mailsync.routines import PLAIN, Routine, RoutineFailed, read_routines, routine
 
 _CARD: Final[Fields] = {"version": "VERSION:4.0", "n": "N:;;;;"}
 _ENTRY: Final[Fields] = {"component": "vevent"}
@@ -23,8 +23,6 @@ _NEEDED: Final[Mapping[str, Fields]] = {
     "caldav": _ENTRY,
 }
 """What a new record needs that no mapping need name, by kind (RFC 2426, 3.1.2; RFC 6350, 6.7.9)."""
-
-_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes})
 
 
 def mapped(
@@ -77,7 +75,7 @@ def _convert(function: Routine) -> Convert:
             result = function(value)
         except RoutineFailed as error:
             raise Unconvertible(str(error)) from error
-        if type(result) not in _PLAIN:
+        if type(result) not in PLAIN:
             kind = type(result).__name__
             raise Unconvertible(f"its routine gave a {kind}; a field holds a text or a number")
         return cast("Value", result)
