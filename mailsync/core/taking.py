@@ -156,8 +156,8 @@ def _is_misplaced(link: Link, record: Record) -> bool:
 def _joined(
     link: Link, record: Record, theirs: Mapping[str, Entry], seen: frozenset[Dot]
 ) -> tuple[dict[str, Entry], list[Loss]]:
-    """Our state and theirs. Of one write the peer may have seen the fields that go to it, and not
-    those that stay here: there, only who made the write has surely seen it.
+    """Our state and theirs. Of one write the peer has seen the fields that go to it, and not those
+    that stay here: there, only who made the write has surely seen it.
     """
     context, shown = record.context.keys(), visible(link, record)
     if shown is record.entries:

@@ -70,6 +70,10 @@ class Accounts:
             if isinstance(value, int):
                 written.add(value)
 
+    def by(self, site: str) -> set[int]:
+        """What users of a site wrote."""
+        return set[int]().union(*(new for place, new in self.written.items() if place[0] == site))
+
     def deleted(self, delete: Delete, *, in_doubt: bool) -> None:
         self.gone |= delete.values
         if in_doubt:

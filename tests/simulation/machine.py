@@ -185,7 +185,7 @@ class Machine:
     peers: dict[str, frozenset[str] | None] = field(default_factory=dict)
     """Peer -> the datasets the link to it carries; None: all."""
     filters: dict[str, str] = field(default_factory=dict)
-    """Peer -> what its section says of what is for it."""
+    """Peer -> what its section says of what passes."""
     lines: str = ""
     """Of the site's section, beyond name and state."""
     max_delete: str = "off"
@@ -408,7 +408,6 @@ def _settings(
     for dataset in datasets:
         text += f'[datasets.{dataset}]\nsource = "vcard:{dataset}"\n'
         text += f'max_delete = "{max_delete}"\n{policy}\n'
-        for peer, where in filters:
-            if where:
-                text += f'[datasets.{dataset}.peers.{peer}]\nsend = {{ where = "{where}" }}\n'
+        for peer, said in filters:
+            text += f"[datasets.{dataset}.peers.{peer}]\n{said}\n"
     return parse(text.encode(), Path(f"/{name}.toml"))

@@ -6,7 +6,7 @@ import itertools
 import random
 
 from tests.simulation.machine import Machine
-from tests.simulation.setting import SCOPES
+from tests.simulation.scopes import SCOPES
 from tests.simulation.world import World
 
 
@@ -46,10 +46,8 @@ def widen(world: World, machine: Machine, chance: random.Random) -> None:
 
 
 def refilter(world: World, machine: Machine, chance: random.Random) -> None:
-    """It is decided that other records are for the scoped site; some of those who send to it act
-    on it at once.
-    """
-    world.scope, world.rescoped = chance.choice(SCOPES), True
+    """It is decided that something else passes to the scoped site; some act on it at once."""
+    world.scope, world.rescoped = chance.choice(SCOPES[world.setting.mix]), True
     for name in sorted(world.machines):
         if chance.random() < 0.6:
             world.rescope(world.machines[name])

@@ -6,6 +6,7 @@ from mailsync.core.decisions import note_of
 from mailsync.core.merge import Note
 from mailsync.core.model import ABSENT, CONFLICTS, NO_MARKER, Guid, dots_of, is_alive
 from mailsync.core.policies import Way
+from tests.simulation import scoping
 from tests.simulation.machine import Row, numbers
 from tests.simulation.world import BrokenPromise, World
 
@@ -23,7 +24,9 @@ def check(world: World) -> None:
         for group in world.components(dataset):
             rows = _check_convergence(world, dataset, group)
             shown |= {value for row in rows.values() for value in numbers(row)}
-            here = _check_journals(dataset, group, notes)
+            if world.setting.scoped in group:
+                shown |= set(scoping.own_values(world, world.rows(world.setting.scoped, dataset)))
+            here = _check_journals(world, dataset, group, notes)
             _check_deletes(world, dataset, group, rows, here)
             _check_policies(world, rows, here)
     _check_losses(world, shown, {note.value for each in notes.values() for note in each})
@@ -40,28 +43,43 @@ def notes_at(world: World, name: str) -> set[Note]:
 
 
 def _check_convergence(world: World, dataset: str, group: list[str]) -> dict[Guid, Row]:
-    """Promise 1: the same records at all sites, of those that are for them."""
+    """Promise 1: the same records at all sites; at the scoped one, of what passes."""
     found = {name: world.rows(name, dataset) for name in group}
-    everything = {guid: row for rows in found.values() for guid, row in rows.items()}
+    everything = found[_other(world, group)]
     for name, rows in found.items():
         if len(rows) != len(world.machines[name].rows(dataset)):
             raise BrokenPromise(f"unrecorded: {name} has rows of {dataset} without a record")
-        wanted = {guid: row for guid, row in everything.items() if world.is_for(name, row)}
-        if rows != wanted:
-            guid = min(g for g in rows.keys() | wanted.keys() if rows.get(g) != wanted.get(g))
-            here, there = rows.get(guid), wanted.get(guid)
-            raise BrokenPromise(f"diverged: {guid.hex()} is {here} at {name}, {there} elsewhere")
+        for guid in sorted(rows.keys() | everything.keys()):
+            here, there = rows.get(guid), everything.get(guid)
+            right = here == there
+            if name == world.setting.scoped:
+                right = scoping.is_right(world, guid, here, there)
+            if not right:
+                raise BrokenPromise(
+                    f"diverged: {guid.hex()} is {here} at {name}, {there} elsewhere"
+                )
     return everything
 
 
-def _check_journals(dataset: str, group: list[str], notes: dict[str, set[Note]]) -> set[Note]:
+def _other(world: World, group: list[str]) -> str:
+    """A site of these that is not the scoped one, if there is one."""
+    return min(group, key=lambda name: (name == world.setting.scoped, name))
+
+
+def _check_journals(
+    world: World, dataset: str, group: list[str], notes: dict[str, set[Note]]
+) -> set[Note]:
     """Promise 2, second half: every site that shares the dataset has every loss in its journal."""
     of = {name: {note for note in notes[name] if note.record.dataset == dataset} for name in group}
+    other = _other(world, group)
     for name in group:
-        if of[name] != of[group[0]]:
-            note = min(of[name] ^ of[group[0]], key=repr)
-            raise BrokenPromise(f"journals differ: {note} is not at both {name} and {group[0]}")
-    return of[group[0]]
+        right = of[name] == of[other]
+        if name == world.setting.scoped:
+            right = scoping.are_journals_right(world, of[name], of[other])
+        if not right:
+            note = min(of[name] ^ of[other], key=repr)
+            raise BrokenPromise(f"journals differ: {note} is not at both {name} and {other}")
+    return of[other]
 
 
 def _check_losses(world: World, shown: set[int], noted: set[object]) -> None:
@@ -80,6 +98,8 @@ def _check_deletes(
     noted = {note.record.guid for note in notes}
     overruled = {note.record.guid for note in notes if note.field is None}
     deletes = [d for d in world.accounts.deletes if d.dataset == dataset and d.site in group]
+    vain = scoping.vain_deletes(world)
+    deletes = [delete for delete in deletes if delete not in vain]
     gone = {value for delete in deletes for value in delete.values}
     deleted = {delete.guid for delete in deletes}
     for guid, row in rows.items():

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
 
 from tests.cycle.sites import DAY
+from tests.simulation.scopes import EVERYTHING, SCOPES, Scope
 
 YEAR: Final = 365 * DAY
 
@@ -58,7 +59,11 @@ class Setting:
     columns: bool = False
     """Are the datasets tables, whose columns come and go?"""
     scoped: str = ""
-    """A site to which the others send only some records; the others hear of all without it."""
+    """A site between which and the others not everything passes; the others hear of all without
+    it.
+    """
+    scope: Scope = EVERYTHING
+    """What passes at first."""
     policy: str = ""
     """Lines of every dataset's section, the same at all sites."""
     echoed: bool = True
@@ -72,16 +77,6 @@ class Setting:
 
 ECHOED_PERCENT: Final = 10
 """Of schedules are played with every letter once more in the end, which takes long."""
-
-SCOPES: Final = (
-    "",
-    "tag = 'a'",
-    "tag <> 'a'",
-    "tag in ('a', 'b') or f0 is null",
-    "age(born) < '60d'",
-    "not (tag = 'c' and born < now())",
-)
-"""What may be for the scoped site; the first: everything."""
 
 BASE: Final[dict[str, float]] = {
     "insert": 3,
@@ -122,6 +117,10 @@ MIXES: Final[dict[str, dict[str, float]]] = {
     },
     "filters": {"tag": 5, "refilter": 3, "killed": 2, "raced": 1, "lose": 1, "replay": 0.5},
     "filters-restore": {"tag": 5, "refilter": 3, "backup": 2, "restore": 1, "killed": 1},
+    "leaving": {"tag": 5, "refilter": 2, "killed": 2, "raced": 1, "lose": 1, "replay": 0.5},
+    "inbound": {"tag": 5, "refilter": 2, "killed": 2, "raced": 1, "lose": 1, "replay": 0.5},
+    "fields": {"tag": 2, "killed": 2, "raced": 1, "lose": 1},
+    "rights": {"tag": 2, "killed": 2, "raced": 1, "lose": 1, "replay": 0.5},
     "carriers": {"switch": 5, "stick": 6, "killed": 2, "raced": 0.5, "lose": 0.5, "replay": 0.5},
     "asked": {
         "ask": 4,
@@ -154,6 +153,9 @@ MIXES: Final[dict[str, dict[str, float]]] = {
 """What each mix adds to it."""
 
 
+LASTING: Final = ("fields", "rights")
+"""Mixes in which not everything passes from the beginning."""
+
 POLICIES: Final = (
     'conflict = "site:a"',
     'conflict = { f0 = "site:b", f1 = "ask" }',
@@ -172,20 +174,25 @@ def setting_of(seed: int, mix: str) -> Setting:
         skews = {name: chance.choice([0, 0, -3 * YEAR, YEAR // 2, 5 * YEAR]) for name in names}
     several = mix in ("datasets", "all")
     edges = _edges(names, chance)
+    fields, loss = chance.choice([1, 2, 3]), chance.choice([0, 10, 30, 60])
+    scoped = _scoped_site(mix, names, edges, chance) if mix in SCOPES else ""
+    if mix == "fields":
+        edges = _with_one_peer(scoped, edges)
     return Setting(
         seed,
         mix,
         names,
         edges,
-        chance.choice([1, 2, 3]),
+        fields,
         ("boats", "people") if several else ("people",),
         frozenset({"people"}) if several else None,
-        chance.choice([0, 10, 30, 60]),
+        loss,
         skews,
         natural=mix == "keys",
         bulk=6_000 if mix == "busy" else 0,
         columns=mix == "columns",
-        scoped=_edge_site(names, edges, chance) if mix.startswith("filters") else "",
+        scoped=scoped,
+        scope=chance.choice(SCOPES[mix]) if mix in LASTING else EVERYTHING,
         policy=chance.choice(POLICIES) if mix == "policies" else "",
         short=mix == "short",
         guards=mix == "guards",
@@ -193,8 +200,10 @@ def setting_of(seed: int, mix: str) -> Setting:
     )
 
 
-def _edge_site(names: str, edges: tuple[tuple[str, str], ...], chance: random.Random) -> str:
-    """A site without which the others are still joined."""
+def _scoped_site(
+    mix: str, names: str, edges: tuple[tuple[str, str], ...], chance: random.Random
+) -> str:
+    """A site without which the others are still joined, unless it passes everything on."""
 
     def is_dispensable(left_out: str) -> bool:
         others = [name for name in names if name != left_out]
@@ -205,7 +214,15 @@ def _edge_site(names: str, edges: tuple[tuple[str, str], ...], chance: random.Ra
                     reached |= {one, other}
         return reached >= set(others)
 
-    return chance.choice([name for name in names if is_dispensable(name)])
+    return chance.choice([name for name in names if mix == "inbound" or is_dispensable(name)])
+
+
+def _with_one_peer(name: str, edges: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """A site that gets some fields of a record cannot pass on the others: it is no way between
+    two sites that share them all.
+    """
+    its_own = [edge for edge in edges if name in edge]
+    return tuple(edge for edge in edges if edge not in its_own[1:])
 
 
 def steps_of(seed: int, mix: str) -> list[Step]:

@@ -115,6 +115,49 @@ FOUND = {
         sync.1.56736 edit.1.26967 sync.1.61884 deliver.1.75339
         """,
     ),
+    "what was refused is overwritten by somebody who has not seen it": (
+        202,
+        "rights",
+        """
+        insert.3.31332 sync.1.18174 deliver.4.79555 edit.1.39541 sync.4.73971 edit.0.53892
+        edit.2.96326
+        """,
+    ),
+    "a record that came by a site which may not write all of it comes by others, too": (
+        300011,
+        "rights",
+        """
+        delete.4.60531 carry.1.90253 killed.2.9373 carry.2.87715 killed.4.55778 carry.2.77845
+        insert.4.16527 tag.2.17288 killed.2.25961 carry.2.47552 lose.4.72947 sync.0.47526
+        sync.2.76943 swap.4.45607 carry.0.44214
+        """,
+    ),
+    "a record is deleted while somebody edits it who may not": (
+        302009,
+        "rights",
+        """
+        insert.4.37025 insert.4.2709 edit.2.97395 insert.4.8829 sync.2.7500 carry.2.54361
+        edit.4.84695 edit.4.13060 edit.2.35422 edit.4.62865 sync.3.93307 raced.3.53903
+        insert.4.16045 delete.4.75113
+        """,
+    ),
+    "who gets some fields shows others that were overwritten since": (
+        50,
+        "fields",
+        """
+        insert.0.91511 sync.3.70967 carry.1.45820 insert.4.94465 sync.4.86772 swap.4.78905
+        tag.4.98271
+        """,
+    ),
+    "who gets some fields has not seen what else the same edit wrote": (
+        50,
+        "fields",
+        """
+        insert.0.91511 sync.3.70967 carry.1.45820 insert.4.94465 sync.4.86772 insert.0.16560
+        sync.3.99020 swap.4.78905 tag.4.98271 sync.4.7621 insert.3.54994 carry.0.53379
+        tag.1.65927 edit.0.3700
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 

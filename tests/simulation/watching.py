@@ -12,6 +12,7 @@ from mailsync.core.model import Bundle, DeleteOrder, Dot, Extraction, RecordId
 from mailsync.cycle import composing, receiving
 from mailsync.cycle.site import Peer, Site
 from mailsync.store.transaction import Transaction
+from tests.simulation.scopes import EVERYTHING
 from tests.simulation.world import World
 
 Shown = dict[tuple[str, str, RecordId], set[tuple[str, Dot, bool]]]
@@ -62,8 +63,11 @@ def _remember(shown: Shown, site: str, peer: str, bundle: Bundle) -> None:
 
 
 def _suspect_echo(world: World, shown: Shown, site: str, peer: str, bundle: Bundle) -> None:
-    if world.setting.scoped in {site, peer} and world.rescoped:
-        return  # what was not for a site when it came may be for it by now, or came back otherwise
+    is_scoped = world.rescoped or world.setting.scope != EVERYTHING
+    if is_scoped and world.setting.scoped in {site, peer}:
+        # what was not for a site when it came, or was refused, may be for it by now, or came back
+        # otherwise
+        return
     for item in bundle.extractions:
         entries = {(name, entry.dot, entry.killed) for name, entry in item.entries.items()}
         if entries <= shown.get((site, peer, item.id), set()):

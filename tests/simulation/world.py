@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 
 from mailsync.carriers.base import Kind, Letter, SendResult, Sent
 from mailsync.carriers.memory import Network
-from mailsync.core.conditions import holds
-from mailsync.core.expressions import parse
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import NO_MARKER, Guid, Record, RecordId, is_alive
 from mailsync.cycle.sending import MailNotTaken
@@ -26,6 +24,7 @@ from tests.simulation.machine import (
     Row,
     TableDataset,
 )
+from tests.simulation.scopes import EVERYTHING, Scope
 from tests.simulation.setting import Setting
 
 TWIN = "*"
@@ -57,8 +56,8 @@ class World:
     """Sites whose stores say what nobody wrote."""
     cloned_at: int = 0
     """How many deletes there were when a machine was cloned."""
-    scope: str = ""
-    """What is for the scoped site by now; at first, and when it is empty, everything."""
+    scope: Scope = EVERYTHING
+    """What passes between the scoped site and the others by now."""
     rescoped: bool = False
     met: set[frozenset[str]] = field(default_factory=set)
     """Sites that became peers midway."""
@@ -94,6 +93,9 @@ class World:
             )
         for edge in self.setting.edges:
             self.link(*edge, self.setting.narrow)
+        self.scope = self.setting.scope
+        for machine in self.machines.values():
+            self.rescope(machine)
 
     def _dataset(self, name: str, interruptions: Interruptions) -> InterruptibleDataset:
         if self.setting.natural:
@@ -117,17 +119,23 @@ class World:
                 machine.stop()
 
     def rescope(self, machine: Machine) -> None:
-        """Its operator writes into the configuration what is for the scoped site by now."""
+        """Its operator writes into the configuration what passes by now."""
         if self.setting.scoped in machine.peers:
-            machine.filters[self.setting.scoped] = self.scope
+            machine.filters[self.setting.scoped] = self.scope.of_others
+            machine.stop()
+        if (
+            self.setting.scoped == machine.name
+            and self.scope.its_own not in machine.filters.values()
+        ):
+            machine.filters = dict.fromkeys(machine.peers, self.scope.its_own)
             machine.stop()
 
-    def is_for(self, name: str, row: Row) -> bool:
-        """Is a row for a site, as those who send to it saw it last?"""
-        if name != self.setting.scoped or not self.scope:
-            return True
-        senders = [one for one in self.machines.values() if name in one.peers]
-        return holds(parse(self.scope), row, max(one.site.as_of for one in senders)) is True
+    def _may_have_forgotten(self, machine: Machine) -> bool:
+        """May nobody know what the winner's author had seen? Where a dataset does not go to a peer,
+        ancestors are not kept for it; and nobody at the scoped site knows what the others refused.
+        """
+        scope = self.setting.scope
+        return scope.is_one_way or (scope.is_refused and machine.name == self.setting.scoped)
 
     def unlink(self, one: str, other: str) -> None:
         self.retired.append((one, other))
@@ -222,6 +230,7 @@ class World:
                 continue
             known = value in self.accounts.history.get(winner, ())
             known = known and not machine.is_undecidable(note, record)
+            known = known and not self._may_have_forgotten(machine)
             # what a policy brought back was seen when it was first written
             if known and value not in self.accounts.ambiguous and not self.setting.policy:
                 self.suspicions.append(
