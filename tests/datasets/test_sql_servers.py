@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -31,6 +33,7 @@ class Served:
         self.url = server.new()
         self.connection = server.connect(self.url)
         self.is_postgresql = self.url.startswith("postgresql")
+        self._tables: list[SqlTable] = []
 
     def run(self, *statements: str) -> list[tuple[Any, ...]]:
         cursor = self.connection.cursor()
@@ -39,22 +42,31 @@ class Served:
         return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
 
     def table(self, name: str = "t", patience: float = 5.0) -> SqlTable:
-        return SqlTable(self.url, name, patience=patience)
+        self._tables.append(SqlTable(self.url, name, patience=patience))
+        return self._tables[-1]
+
+    def close(self) -> None:
+        self.connection.close()
+        for table in self._tables:
+            table.close()
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
-def base(request: pytest.FixtureRequest) -> Served:
-    return Served(request.getfixturevalue(request.param))
+def base(request: pytest.FixtureRequest) -> Iterator[Served]:
+    with closing(Served(request.getfixturevalue(request.param))) as served:
+        yield served
 
 
 @pytest.fixture
-def maria(mariadb: DatabaseServer) -> Served:
-    return Served(mariadb)
+def maria(mariadb: DatabaseServer) -> Iterator[Served]:
+    with closing(Served(mariadb)) as served:
+        yield served
 
 
 @pytest.fixture
-def postgres(postgresql: DatabaseServer) -> Served:
-    return Served(postgresql)
+def postgres(postgresql: DatabaseServer) -> Iterator[Served]:
+    with closing(Served(postgresql)) as served:
+        yield served
 
 
 @pytest.mark.parametrize(
