@@ -62,7 +62,7 @@ class ReceiveSettings(Section):
     fields: FieldNames | None = None
     """The fields the peer may write; None: all."""
     routine: RoutinePlace | None = None
-    """As :attr:`SendSettings.routine`."""
+    """``FILE:NAME`` of a function that keeps, drops or rewrites what passed."""
 
 
 class PeerTerms(Section):

@@ -103,6 +103,7 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         stroke = ledger.stroke(now, site.surroundings.bits(32))
         guids = mint(site, transaction, stroke, now)
         dataset, keys = site.dataset(name), [change.key for change in changes]
+        behind = dataset.inner if isinstance(dataset, RewrittenDataset) else dataset
         found = References(site, transaction, ledger).travelling(name, changes, guids)
         if site.sections[name].match:
             found.sort(key=_content)
@@ -114,10 +115,10 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         enrolled = []
         for each in found:
             record, fields = keyed.get(each.key), each.fields
-            if record is not None and isinstance(dataset, RewrittenDataset):
+            if record is not None and behind is not dataset:
                 record, fields = recognition.unrewritten(record, fields, dataset.spelled)
             if record is not None:
-                record, fields = recognition.as_known(record, fields, dataset.spelled, columns)
+                record, fields = recognition.as_known(record, fields, behind.spelled, columns)
                 if recognition.is_foreign(record, fields):
                     record_map.unpair(ledger, record)
                     record, fields = None, each.fields

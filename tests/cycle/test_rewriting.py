@@ -130,6 +130,16 @@ def test_of_an_edit_only_what_was_edited_travels_and_it_stays_as_it_was_written(
     assert row(sites, "alice") == person("eve", 3)
 
 
+def test_what_the_routine_made_of_what_users_then_edited_is_no_edit(tmp_path: Path) -> None:
+    sites = three(tmp_path)
+    sites.rows("alice")[ADA] = person("ada", 1)
+    settle(sites)
+    write(sites, "bob", name="Zoe", n=2)
+    settle(sites)
+    assert row(sites, "alice") == row(sites, "carol") == person("Zoe", 2)
+    assert row(sites, "bob") == person("Zoe", 2, "ZOE 2")
+
+
 def test_both_ends_may_rewrite_and_nothing_goes_to_and_fro(tmp_path: Path) -> None:
     (tmp_path / "lower.py").write_text(
         "def lower(record):\n"
