@@ -105,7 +105,7 @@ def _merge(
     link = links[peer]
     seen = item.context | dots_of(item.entries) | _inferred(link, record, bundle, item)
     theirs = _their_entries(record, item, seen)
-    doubted = _doubted(ledger, record, bundle)
+    doubted = _refused_there(ledger, record, bundle) | _untold(link, record, bundle)
     entries, losses = _joined(link, record, theirs, seen - dots_of(doubted))
     notes = [field_note(record.id, loss) for loss in losses]
     notes += [field_note(record.id, loss) for loss in _deleted_in_doubt(doubted, item, entries)]
@@ -191,7 +191,20 @@ def _inferred(
     return seen | hidden if isinstance(item, DeleteOrder) else seen
 
 
-def _doubted(ledger: Ledger, record: Record, bundle: Bundle) -> dict[str, Entry]:
+def _untold(link: Link, record: Record, bundle: Bundle) -> dict[str, Entry]:
+    """Fields that stay here, written since the bundle's author last heard of us: who deletes the
+    record deletes them with the rest, but has not meant these.
+    """
+    told, shown = bundle.acknowledgement, visible(link, record)
+    cover = told.cover if told.stream == link.out else NOWHERE
+    return {
+        name: one
+        for name, one in record.entries.items()
+        if name not in shown and not is_known(record.context[one.dot], link.peer, cover)
+    }
+
+
+def _refused_there(ledger: Ledger, record: Record, bundle: Bundle) -> dict[str, Entry]:
     """What was written here and the bundle's author may not have seen: of a record of which
     something was refused there, nobody here knows what, and all was covered.
     """

@@ -438,9 +438,12 @@ def test_fields_that_stay_here_do_not_travel_in_any_form(tmp_path: Path) -> None
     assert [note.value for note in values if note] == [11]
     with sites.sites["bob"].store.transaction() as transaction:
         assert not list(transaction.journal.entries())
+    rows[BOB] = person("bob", pay=20)
     del sites.rows("bob")[there["bob"]]
     quiet(sites)
     assert names(sites, "alice") == {"ada", None}
+    assert values_noted(sites, "alice") == ["11", "20"], "of the edit he could not know"
+    assert values_noted(sites, "bob") == []
     reconfigure(sites, "alice", "")
     quiet(sites)
     assert sites.contents("alice") == sites.contents("bob") == sites.contents("cleo")

@@ -111,7 +111,10 @@ def _stays(world: World, guid: Guid, name: str, row: Row) -> bool:
     value = row.get(name)
     if isinstance(value, int):
         return _is_own(world, value)
-    return guid in world.accounts.emptied or any(_is_own(world, one) for one in numbers(row))
+    written = numbers(row)  # whose the rest is, is not accounted for
+    return (
+        guid in world.accounts.emptied or not written or any(_is_own(world, one) for one in written)
+    )
 
 
 def _is_shown_still(world: World, value: object) -> bool:

@@ -88,7 +88,7 @@ def edit(world: World, machine: Machine, chance: random.Random) -> None:
         rest: Row = {other: value for other, value in row.items() if other != name}
         rows[key] = rest if columns is None else {**row, name: None}
         record = machine.record_under(dataset, key)
-        if columns is not None and record is not None:
+        if record is not None and (columns is not None or world.setting.scoped):
             world.accounts.emptied.add(record.guid)
     else:
         rows[key] = {**row, name: world.accounts.value(*old)}
@@ -138,6 +138,8 @@ def remove(world: World, machine: Machine, dataset: str, key: Key) -> None:
         guid = None if in_doubt else record.guid
     gone = Delete(_name(world, machine), dataset, frozenset(numbers(row | kept)), guid)
     world.accounts.deleted(gone, in_doubt=in_doubt)
+    if record is not None and machine.name == world.setting.scoped:
+        world.accounts.gone.update(world.kept_from_scoped(record.guid))
     machine.freed.setdefault(dataset, []).append(key)
 
 

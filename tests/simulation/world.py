@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from mailsync.carriers.base import Kind, Letter, SendResult, Sent
 from mailsync.carriers.memory import Network
 from mailsync.core.ledger import Ledger
-from mailsync.core.model import NO_MARKER, Guid, Record, RecordId, is_alive
+from mailsync.core.model import (
+    NO_MARKER,
+    Guid,
+    Key,
+    Record,
+    RecordId,
+    is_alive,
+    merged_fields,
+)
 from mailsync.cycle.sending import MailNotTaken
 from mailsync.datasets.base import Field
 from mailsync.errors import SafetyStop, Unreachable
@@ -23,8 +31,9 @@ from tests.simulation.machine import (
     NaturalDataset,
     Row,
     TableDataset,
+    numbers,
 )
-from tests.simulation.scopes import EVERYTHING, Scope
+from tests.simulation.scopes import EVERYTHING, SCOPES, Scope
 from tests.simulation.setting import Setting
 
 TWIN = "*"
@@ -130,12 +139,26 @@ class World:
             machine.filters = dict.fromkeys(machine.peers, self.scope.its_own)
             machine.stop()
 
+    def kept_from_scoped(self, guid: Guid) -> Iterator[int]:
+        """What stands in fields of a record that do not come to the scoped site: who deletes the
+        record there, deletes them, too.
+        """
+        for machine in self.machines.values():
+            for record in machine.records():
+                if record.guid == guid:
+                    row = machine.rows(record.dataset).get(record.key or Key(""), {})
+                    held = {**(merged_fields(record) or {}), **row}
+                    yield from numbers({n: v for n, v in held.items() if not self.scope.shows(n)})
+
     def _may_have_forgotten(self, machine: Machine) -> bool:
         """May nobody know what the winner's author had seen? Where a dataset does not go to a peer,
         ancestors are not kept for it; and nobody at the scoped site knows what the others refused.
+        What was on its way when a record left a filter, and is kept, counts as not seen.
         """
-        scope = self.setting.scope
-        return scope.is_one_way or (scope.is_refused and machine.name == self.setting.scoped)
+        scope, scopes = self.setting.scope, SCOPES.get(self.setting.mix, ())
+        if scope.is_one_way or (self.rescoped and any(one.keeps for one in scopes)):
+            return True
+        return scope.is_refused and machine.name == self.setting.scoped
 
     def unlink(self, one: str, other: str) -> None:
         self.retired.append((one, other))
