@@ -28,8 +28,9 @@ from mailsync.store.transaction import Transaction
 BATCH = 2_000
 """Changes taken over in one transaction of the store."""
 
-KEPT_MAX = 16 * 2**20
-"""Bytes of changes that are kept while they are counted; of more there is a second look."""
+KEPT_MAX = 32 * 2**20
+"""Bytes of memory that changes take, about, which are kept while they are counted; of more there is
+a second look."""
 
 SAMPLE = 200
 """Changed records that are compared with what was known of them, if nearly all changed."""
@@ -68,7 +69,7 @@ def guarded(
 def _weight(change: Change) -> int:
     """About how many bytes of memory it takes."""
     values = (change.fields or {}).values()
-    return 200 + sum(len(one) if isinstance(one, str | bytes) else 50 for one in values)
+    return 800 + sum(50 + (len(one) if isinstance(one, str | bytes) else 0) for one in values)
 
 
 def _again(
