@@ -133,6 +133,7 @@ def _rewrite(
             record.whole_for,
             withdrawn=False,
             blind_to=record.blind_to,
+            outside=record.outside,
             key=record.key,
             etag=etag,
             shadow=entries.fields,

@@ -63,7 +63,11 @@ def known(fields: Fields, edits: Fields) -> Record:
     """A record enrolled with these fields, some of which were written once more."""
     ledger = Ledger(SiteState(1), {})
     ledger.enrol("t", FIRST, [Enrolled(Guid(bytes(16)), Key("k"), fields, None)])
-    [record] = ledger.all()
+    [enrolled] = ledger.all()
+    peers = [frozenset({name}) for name in "pqr"]
+    record = replace(
+        enrolled, had=peers[0], whole_for=peers[1], blind_to=peers[2], outside={"p": 1}
+    )
     later = {name: value for name, value in edits.items() if name in fields}
     return record_map.detect(ledger, record, {**fields, **later}, None, SECOND)
 
