@@ -129,7 +129,8 @@ def receive(
     link = _follow_acknowledgement(ledger, links, link, bundle, renewed=renewed)
     if _is_overtaken(ledger, link, bundle):
         return Received(Verdict.OVERTAKEN, {**links, peer: owing(link, now)})
-    return _take_all(ledger, {**links, peer: link}, peer, bundle, verdict, now)
+    told = links[peer].acked
+    return _take_all(ledger, {**links, peer: link}, peer, bundle, verdict, told, now)
 
 
 def _check_stamps(bundle: Bundle, now: int) -> None:
@@ -228,9 +229,10 @@ def _take_all(
     peer: str,
     bundle: Bundle,
     verdict: Verdict,
+    told: Positions,
     now: int,
 ) -> Received:
-    """Rules 5 to 7."""
+    """Rules 5 to 7. ``told``: what the peer had confirmed by earlier bundles."""
     link = links[peer]
     newest = _is_newest(link, bundle)
     intake = _Intake(link)
@@ -240,7 +242,7 @@ def _take_all(
         if allowed is None:
             continue
         shows_all = newest and item.id not in intake.denied
-        take(ledger, links, peer, bundle, allowed, newest=shows_all)
+        take(ledger, links, peer, bundle, allowed, newest=shows_all, told=told)
         upserts += isinstance(item, Extraction) and item.dataset != CONFLICTS
         deletes += isinstance(item, DeleteOrder)
     cover = link.cover | (_settled(bundle) - Positions.of(intake.skipped))

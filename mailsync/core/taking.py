@@ -46,7 +46,7 @@ from mailsync.core.model import (
     dots_of,
     is_alive,
 )
-from mailsync.core.positions import NOWHERE
+from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.scope import carries, hidden_dots, is_admitted, is_wanted, terms_of, visible
 from mailsync.core.terms import Act
 
@@ -64,9 +64,10 @@ def take(
     item: Extraction | DeleteOrder,
     *,
     newest: bool,
+    told: Positions,
 ) -> None:
     """Take one record of the bundle; ``newest``: it shows all that the peer holds of it, and no
-    newer bundle of the peer has come.
+    newer bundle of the peer has come. ``told``: what the peer had confirmed before the bundle.
     """
     ledger.see(item.context | dots_of(item.entries))
     record = ledger.get(item.id)
@@ -76,7 +77,7 @@ def take(
     elif record is None:
         _take_new(ledger, links[peer], item)
     else:
-        _merge(ledger, links, peer, bundle, record, item, newest=newest)
+        _merge(ledger, links, peer, bundle, record, item, newest=newest, told=told)
 
 
 def _take_new(ledger: Ledger, link: Link, item: Extraction | DeleteOrder) -> None:
@@ -100,12 +101,13 @@ def _merge(
     item: Extraction | DeleteOrder,
     *,
     newest: bool,
+    told: Positions,
 ) -> None:
     """Join the state received with ours."""
     link = links[peer]
     seen = item.context | dots_of(item.entries) | _inferred(link, record, bundle, item)
     theirs = _their_entries(record, item, seen)
-    doubted = _refused_there(ledger, record, bundle) | _untold(link, record, bundle)
+    doubted = _refused_there(ledger, record, bundle) | _untold(link, record, told)
     entries, losses = _joined(link, record, theirs, seen - dots_of(doubted))
     notes = [field_note(record.id, loss) for loss in losses]
     notes += [field_note(record.id, loss) for loss in _deleted_in_doubt(doubted, item, entries)]
@@ -191,16 +193,17 @@ def _inferred(
     return seen | hidden if isinstance(item, DeleteOrder) else seen
 
 
-def _untold(link: Link, record: Record, bundle: Bundle) -> dict[str, Entry]:
-    """Fields that stay here, written since the bundle's author last heard of us: who deletes the
-    record deletes them with the rest, but has not meant these.
+def _untold(link: Link, record: Record, told: Positions) -> dict[str, Entry]:
+    """Fields that stay here, written since the peer confirmed anything by earlier bundles: who
+    deletes the record deletes them with the rest, but has not meant these.
+
+    What it confirms together with a delete may have come to it after that.
     """
-    told, shown = bundle.acknowledgement, visible(link, record)
-    cover = told.cover if told.stream == link.out else NOWHERE
+    shown = visible(link, record)
     return {
         name: one
         for name, one in record.entries.items()
-        if name not in shown and not is_known(record.context[one.dot], link.peer, cover)
+        if name not in shown and not is_known(record.context[one.dot], link.peer, told)
     }
 
 

@@ -158,6 +158,14 @@ FOUND = {
         tag.1.65927 edit.0.3700
         """,
     ),
+    "a field that the peer does not see is written before the peer's delete of the record goes": (
+        430345,
+        "fields",
+        """
+        insert.1.70754 sync.4.46739 carry.2.51596 sync.3.72450 delete.0.49177 sync.3.78189
+        carry.4.90394 raced.1.22540
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
