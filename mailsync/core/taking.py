@@ -107,10 +107,11 @@ def _merge(
     link = links[peer]
     seen = item.context | dots_of(item.entries) | _inferred(link, record, bundle, item)
     theirs = _their_entries(record, item, seen)
-    doubted = _refused_there(ledger, record, bundle) | _untold(link, record, told)
+    doubted = _refused_there(ledger, record, bundle)
     entries, losses = _joined(link, record, theirs, seen - dots_of(doubted))
+    doubted |= _untold(link, record, told)
+    losses += _deleted_in_doubt(doubted, item, entries)
     notes = [field_note(record.id, loss) for loss in losses]
-    notes += [field_note(record.id, loss) for loss in _deleted_in_doubt(doubted, item, entries)]
     notes += _overruled_deletes(record, item, entries)
     if not record.withdrawn:  # a stub holds no edit of ours
         ledger.note(notes)

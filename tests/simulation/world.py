@@ -153,10 +153,13 @@ class World:
     def _may_have_forgotten(self, machine: Machine) -> bool:
         """May nobody know what the winner's author had seen? Where a dataset does not go to a peer,
         ancestors are not kept for it; and nobody at the scoped site knows what the others refused.
-        What was on its way when a record left a filter, and is kept, counts as not seen.
+        What was on its way when a record left a filter, and is kept, counts as not seen. When more
+        fields go than before, ancestors of what stands in them are gone likewise.
         """
         scope, scopes = self.setting.scope, SCOPES.get(self.setting.mix, ())
-        if scope.is_one_way or (self.rescoped and any(one.keeps for one in scopes)):
+        if scope.is_one_way or (scope.shown is not None and self.rescoped):
+            return True
+        if self.rescoped and any(one.keeps for one in scopes):
             return True
         return scope.is_refused and machine.name == self.setting.scoped
 
