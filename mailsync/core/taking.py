@@ -109,8 +109,8 @@ def _merge(
     theirs = _their_entries(record, item, seen)
     doubted = _refused_there(ledger, record, bundle)
     entries, losses = _joined(link, record, theirs, seen - dots_of(doubted))
-    doubted |= _untold(link, record, told)
-    losses += _deleted_in_doubt(doubted, item, entries)
+    if isinstance(item, DeleteOrder):
+        losses += _deleted_in_doubt(doubted | _untold(link, record, told), entries)
     notes = [field_note(record.id, loss) for loss in losses]
     notes += _overruled_deletes(record, item, entries)
     if not record.withdrawn:  # a stub holds no edit of ours
@@ -218,12 +218,8 @@ def _refused_there(ledger: Ledger, record: Record, bundle: Bundle) -> dict[str, 
     return {name: one for name, one in record.entries.items() if one.dot.site == ours}
 
 
-def _deleted_in_doubt(
-    doubted: Mapping[str, Entry], item: Extraction | DeleteOrder, merged: Mapping[str, Entry]
-) -> list[Loss]:
-    """What may have been refused does not overrule a delete, but it is a conflict."""
-    if not isinstance(item, DeleteOrder):
-        return []
+def _deleted_in_doubt(doubted: Mapping[str, Entry], merged: Mapping[str, Entry]) -> list[Loss]:
+    """What a delete may not have meant does not overrule it, but it is a conflict."""
     gone = (name for name, one in sorted(doubted.items()) if merged[name].killed and not one.killed)
     return [Loss(name, doubted[name], Entry(doubted[name].dot, ABSENT)) for name in gone]
 
