@@ -105,8 +105,8 @@ async def test_f01_no_answer_after_the_final_dot(sites: tuple[Sites, Post]) -> N
 
 
 async def test_f02_an_uplink_slower_than_the_timeout() -> None:
-    async with smtp_stub() as stub, slowly(stub.endpoint, 4_000_000) as endpoint:
-        sender = SmtpSender(endpoint, "x", address="a@x.example", site="x", timeout=0.5)
+    async with smtp_stub() as stub, slowly(stub.endpoint, 700_000) as endpoint:
+        sender = SmtpSender(endpoint, "x", address="a@x.example", site="x", timeout=5)
         async with sender:
             result = await sender.send(letter("b@hub.example", container(3_000_000)))
     assert isinstance(result, Sent)

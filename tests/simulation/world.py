@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from mailsync.carriers.base import Kind, Letter, SendResult, Sent
 from mailsync.carriers.memory import Network
 from mailsync.core.ledger import Ledger
+from mailsync.core.merge import Note
 from mailsync.core.model import (
     NO_MARKER,
     Guid,
@@ -163,6 +164,16 @@ class World:
             return True
         return scope.is_refused and machine.name == self.setting.scoped
 
+    def _is_of_hidden(self, note: Note) -> bool:
+        """Did the scoped site write what lost, in a field that does not come to it? It holds that
+        still and may show it again, while the others, who overwrote it, keep no ancestors for what
+        they do not send.
+        """
+        if self.scope.shows(note.field):
+            return False
+        author = self.machines[self.setting.scoped].site.keys.public.site_number
+        return note.dot.site == author
+
     def unlink(self, one: str, other: str) -> None:
         self.retired.append((one, other))
         for name, peer in ((one, other), (other, one)):
@@ -257,6 +268,7 @@ class World:
             known = value in self.accounts.history.get(winner, ())
             known = known and not machine.is_undecidable(note, record)
             known = known and not self._may_have_forgotten(machine)
+            known = known and not self._is_of_hidden(note)
             # what a policy brought back was seen when it was first written
             if known and value not in self.accounts.ambiguous and not self.setting.policy:
                 self.suspicions.append(
