@@ -5,7 +5,8 @@ Rules
 * Whose digest the other's is, proves equal, whatever else is on its way. Only the answer to a
   question is a sketch, as of its author's cut, which the asker must have covered.
 * A record that changed at the asker since the peer covered its positions, in whichever way, is
-  *in flight*: it differs for now, and tells nothing.
+  *in flight*: it differs for now, and tells nothing. So may be what the asker does not know at all,
+  if it has purged something since.
 * What even a whole sketch does not tell is called altogether different.
 * To mend, both send whole what differs, and merging settles who is right: the newest write, and
   a delete of what the other never changed. A peer that purged a record did so because we had
@@ -74,8 +75,12 @@ class Concluded(NamedTuple):
     again: list[Record]
 
 
-def conclude(inquiry: Inquiry, link: Link, records: Records, now: int) -> Concluded:
-    """Look into what the peer said, if all it had at its cut is here."""
+def conclude(
+    inquiry: Inquiry, link: Link, records: Records, *, horizon: int, now: int
+) -> Concluded:
+    """Look into what the peer said, if all it had at its cut is here. ``horizon``: the greatest
+    position of a record that was purged here.
+    """
     if inquiry.alike:
         return Concluded(_found(inquiry, link, Finding(now, equal=True)), [])
     theirs = inquiry.theirs
@@ -87,7 +92,7 @@ def conclude(inquiry: Inquiry, link: Link, records: Records, now: int) -> Conclu
         return Concluded(_found(inquiry, link, Finding(now, equal=True)), [])
     told = difference(ours.elements, inquiry.heard) if inquiry.heard else None
     if told is not None:
-        return _told_apart(inquiry, link, records(), told, now)
+        return _told_apart(inquiry, link, records(), told, horizon, now)
     if len(inquiry.heard) < _whole_size(theirs) * SYMBOL_SIZE:
         return Concluded(replace(inquiry, said_at=0, said=0), [])
     size = max(ours.digest.size, theirs.size)
@@ -102,7 +107,12 @@ def _has_covered(link: Link, cut: Cut) -> bool:
 
 
 def _told_apart(
-    inquiry: Inquiry, link: Link, records: Iterable[Record], told: Difference, now: int
+    inquiry: Inquiry,
+    link: Link,
+    records: Iterable[Record],
+    told: Difference,
+    horizon: int,
+    now: int,
 ) -> Concluded:
     """What differs, but for what is in flight."""
     assert inquiry.cut is not None  # noqa: S101 - there is a sketch
@@ -112,10 +122,12 @@ def _told_apart(
         name = name_of(record.id, inquiry.tag)
         if name in found and carries(link, record):
             found[name].append(record)
+    covered = inquiry.cut.cover
+    purged = not Positions.up_to(horizon) <= covered
     moving = {
         name
         for name, those in found.items()
-        if any(record.position not in inquiry.cut.cover for record in those)
+        if any(record.position not in covered for record in those) or (purged and not those)
     }
     differing = found.keys() - moving
     again = [each for name in sorted(differing) for each in found[name] if not each.withdrawn]

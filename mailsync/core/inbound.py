@@ -45,7 +45,7 @@ from mailsync.core.model import (
     dots_of,
 )
 from mailsync.core.offering import offer
-from mailsync.core.positions import Positions
+from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.restoration import proves_our_restore, renew, rotate
 from mailsync.core.rights import permitted, with_denied
 from mailsync.core.scope import terms_of
@@ -234,7 +234,7 @@ def _take_all(
 ) -> Received:
     """Rules 5 to 7. ``told``: what the peer had confirmed by earlier bundles."""
     link = links[peer]
-    newest = _is_newest(link, bundle)
+    newest, reached = _is_newest(link, bundle), link.last.top if link.last else 0
     intake = _Intake(link)
     upserts = deletes = 0
     for item in _in_order(bundle):
@@ -242,7 +242,9 @@ def _take_all(
         if allowed is None:
             continue
         shows_all = newest and item.id not in intake.denied
-        take(ledger, links, peer, bundle, allowed, newest=shows_all, told=told)
+        # what a bundle overtook may be older than what the overtaking one confirmed
+        before = told if item.position > reached else NOWHERE
+        take(ledger, links, peer, bundle, allowed, newest=shows_all, told=before)
         upserts += isinstance(item, Extraction) and item.dataset != CONFLICTS
         deletes += isinstance(item, DeleteOrder)
     cover = link.cover | (_settled(bundle) - Positions.of(intake.skipped))

@@ -6,6 +6,10 @@ Rules
   them without being sent anything. Once carried, such records take new positions and go whole.
 * Whoever has a record already is not sent it again for that.
 * What a peer has otherwise than we thought goes to it in the same way.
+* So it is with fields that go to the peer by now and did not. What was written into them counts as
+  not seen until the peer confirms the new position: to an edit or a delete of the peer that is on
+  its way it is an edit that this had not seen. Fields that no longer go stay as they are there, and
+  what the peer had confirmed of them it has seen.
 * So it is with records that entered a peer's filter while they stayed as they were, because the
   filter changed or time passed. Those that left it are due as withdrawals, unless the peer keeps
   them. Nothing else moves.
@@ -18,11 +22,22 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import NamedTuple
 
-from mailsync.core.delivery import has, is_within, must_drop, other_holders, returned
+from mailsync.core.delivery import (
+    has,
+    is_known,
+    is_within,
+    must_drop,
+    other_holders,
+    returned,
+    seen_at,
+)
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import subject_of
-from mailsync.core.model import CONFLICTS, Link, Record, is_alive
-from mailsync.core.scope import carries, is_wanted
+from mailsync.core.model import CONFLICTS, Dot, Link, Record, Sighting, is_alive
+from mailsync.core.scope import carries, is_wanted, noted_field, terms_of
+
+Shown = AbstractSet[str] | None
+"""Fields that go to a peer; None: all."""
 
 
 def offer(ledger: Ledger, links: Mapping[str, Link], peer: str, datasets: AbstractSet[str]) -> None:
@@ -38,6 +53,81 @@ def send_whole(
     for record in records:
         others = other_holders(links, record, peer)
         ledger.bump(replace(record, whole_for=record.whole_for | {peer}), others)
+
+
+def show_otherwise(
+    ledger: Ledger,
+    links: Mapping[str, Link],
+    peer: str,
+    dataset: str,
+    before: Shown,
+) -> None:
+    """Other fields of a dataset go to the peer than ``before`` (None: all went)."""
+    link, now = links[peer], terms_of(links[peer], dataset).shown
+    about = [each for each in ledger.all() if subject_of(each.dataset, each.entries) == dataset]
+    for record in about:
+        if not carries(link, record):
+            continue
+        if record.dataset == CONFLICTS:
+            if not _is_among(before, noted_field(record)):
+                send_whole(ledger, links, peer, [record])
+            continue
+        revealed = _dots_of_only(record, now, before)
+        if revealed:
+            send_whole(ledger, links, peer, [_unseen(ledger, links, peer, record, revealed)])
+        elif concealed := _dots_of_only(record, before, now):
+            ledger.keep(_seen(link, record, concealed))
+
+
+def _dots_of_only(record: Record, one: Shown, other: Shown) -> frozenset[Dot]:
+    """The writes in fields of the record that are among the one and not among the other."""
+    return frozenset(
+        entry.dot
+        for name, entry in record.entries.items()
+        if _is_among(one, name) and not _is_among(other, name)
+    )
+
+
+def _is_among(shown: Shown, field: str | None) -> bool:
+    return shown is None or field is None or field in shown
+
+
+def _unseen(
+    ledger: Ledger,
+    links: Mapping[str, Link],
+    peer: str,
+    record: Record,
+    dots: AbstractSet[Dot],
+) -> Record:
+    """The record about to move, where these writes come in anew for the peer, unless it showed them
+    itself. What other peers have seen they have seen.
+    """
+    others = [link for name, link in links.items() if name != peer]
+    position = ledger.next_position
+    context = dict(record.context)
+    for dot in dots:
+        sighting = context[dot]
+        if peer not in sighting.known:
+            seen = {link.peer for link in others if _has_seen(link, record, sighting)}
+            context[dot] = Sighting(position, sighting.known | seen)
+    return replace(record, context=context)
+
+
+def _seen(link: Link, record: Record, dots: AbstractSet[Dot]) -> Record:
+    """The record whose writes the peer has seen, of these, if it confirmed them by now. From now on
+    it covers their positions without being sent them.
+    """
+    context = {
+        dot: one._replace(known=one.known | {link.peer})
+        if dot in dots and _has_seen(link, record, one)
+        else one
+        for dot, one in record.context.items()
+    }
+    return replace(record, context=context)
+
+
+def _has_seen(link: Link, record: Record, sighting: Sighting) -> bool:
+    return is_known(sighting, link.peer, seen_at(link, record, link.acked))
 
 
 class Moved(NamedTuple):

@@ -40,8 +40,14 @@ def carries(link: Link, record: Record) -> bool:
 
 def _is_of_hidden(note: Record, terms: Terms) -> bool:
     """Is a conflict about a field that stays here?"""
+    field = noted_field(note)
+    return terms.shown is not None and field is not None and field not in terms.shown
+
+
+def noted_field(note: Record) -> str | None:
+    """The field a conflict is about; None: about none."""
     entry = note.entries.get("field")
-    return terms.shown is not None and entry is not None and entry.value not in terms.shown
+    return None if entry is None else str(entry.value)
 
 
 def visible(link: Link, record: Record) -> Mapping[str, Entry]:

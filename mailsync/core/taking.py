@@ -67,7 +67,8 @@ def take(
     told: Positions,
 ) -> None:
     """Take one record of the bundle; ``newest``: it shows all that the peer holds of it, and no
-    newer bundle of the peer has come. ``told``: what the peer had confirmed before the bundle.
+    newer bundle of the peer has come. ``told``: what the peer had surely confirmed when it
+    changed the record.
     """
     ledger.see(item.context | dots_of(item.entries))
     record = ledger.get(item.id)
@@ -195,8 +196,8 @@ def _inferred(
 
 
 def _untold(link: Link, record: Record, told: Positions) -> dict[str, Entry]:
-    """Fields that stay here, written since the peer confirmed anything by earlier bundles: who
-    deletes the record deletes them with the rest, but has not meant these.
+    """Fields that stay here, written since the peer surely confirmed anything before its delete:
+    who deletes the record deletes them with the rest, but has not meant these.
 
     What it confirms together with a delete may have come to it after that.
     """

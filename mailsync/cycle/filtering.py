@@ -127,9 +127,9 @@ def fingerprint(said: PeerTerms) -> str:
     return f"{send.model_dump_json(exclude_none=True)}\n{said.on_leave or ''}\n{routine}"
 
 
-def fields_of(fingerprint: str) -> list[str] | None:
+def fields_of(fingerprint: str) -> frozenset[str] | None:
     """The fields that go to the peer, by a :func:`fingerprint`; None: all."""
-    return SendSettings.model_validate_json(fingerprint.partition("\n")[0]).fields
+    return _named(SendSettings.model_validate_json(fingerprint.partition("\n")[0]).fields)
 
 
 def filter_of(fingerprint: str) -> Filter:

@@ -179,7 +179,10 @@ def _look_into(site: Site, transaction: Transaction, peer: Peer) -> None:
     inquiry = proving.renewed(kept.inquiry, link, site.surroundings.bits(32), now)
     inquiry = proving.given_up(inquiry, now, _patience(peer, link))
     if inquiry.finding is None and inquiry.unheeded:
-        inquiry, again = findings.conclude(inquiry, link, transaction.records.each, now)
+        horizon = transaction.site().horizon
+        inquiry, again = findings.conclude(
+            inquiry, link, transaction.records.each, horizon=horizon, now=now
+        )
         _send_again(transaction, links, peer, again, now)
     if inquiry.finding is not None and kept.inquiry.finding is None:
         _tell(transaction, peer, inquiry.finding)

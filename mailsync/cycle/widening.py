@@ -17,7 +17,7 @@ from mailsync.core.delivery import other_holders
 from mailsync.core.filters import Applied
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Evaluated, Link, Record
-from mailsync.core.offering import Moved, offer, sort_out
+from mailsync.core.offering import Moved, offer, show_otherwise, sort_out
 from mailsync.core.scope import is_admitted, terms_of
 from mailsync.cycle.filtering import (
     fields_of,
@@ -96,12 +96,19 @@ def _sorted_out(
             _show(transaction, ledger, link, dataset)
         if before is None or before[:2] == (terms, evaluated[dataset].at) or not terms:
             continue
-        if not before.terms or fields_of(before.terms) != fields_of(terms):
+        if not before.terms:
             offer(ledger, links, peer, frozenset({dataset}))
             continue
+        fields, shown = fields_of(before.terms), terms_of(link, dataset).shown
+        if fields != shown:
+            show_otherwise(ledger, links, peer, dataset, fields)
         was = Applied(filter_of(before.terms), before.at)
         now = Applied(outbound_filter(said), evaluated[dataset].at)
-        records = _suspects(site, transaction, ledger, dataset, was, now)
+        records = (
+            _suspects(site, transaction, ledger, dataset, was, now)
+            if fields == shown
+            else _records(transaction, ledger, dataset)
+        )
         moved = sort_out(ledger, links, peer, records)
         if moved != Moved():
             moves[dataset] = moved

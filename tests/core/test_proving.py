@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,7 @@ class Ends:
     """What we send whole."""
     theirs_again: list[Record] = field(default_factory=list)
     said: list[Proof] = field(default_factory=list)
+    horizon: int = 0
 
     def __post_init__(self) -> None:
         asking = proving.asking(TAG, self.now, urgent=True, repair=self.repair)
@@ -86,7 +88,7 @@ class Ends:
             self.inquiry = proving.hear_answer(self.inquiry, proof, link())
             if self.inquiry.finding is None and self.inquiry.unheeded:
                 self.inquiry, again = findings.conclude(
-                    self.inquiry, link(), lambda: self.ours, self.now
+                    self.inquiry, link(), lambda: self.ours, horizon=self.horizon, now=self.now
                 )
                 self.again += again
             return
@@ -260,10 +262,16 @@ def test_nothing_is_compared_before_all_is_here_that_the_peer_had() -> None:
     made.speak()
     heard = proving.hear_answer(made.inquiry, made.to_us[0], link())
     behind = replace(link(), cover=Positions.up_to(OLD - 1))
-    assert findings.conclude(heard, behind, lambda: made.ours, DAY).inquiry == heard
-    found = findings.conclude(heard, link(), lambda: made.ours, DAY).inquiry.finding
+    assert findings.conclude(heard, behind, lambda: made.ours, horizon=0, now=DAY).inquiry == heard
+    found = findings.conclude(heard, link(), lambda: made.ours, horizon=0, now=DAY).inquiry.finding
     assert found is not None
     assert found.differing == 2
+
+
+@pytest.mark.parametrize(("horizon", "differing"), [(OLD, 1), (OLD + 1, 0)])
+def test_what_was_purged_since_the_peer_looked_is_in_flight(horizon: int, differing: int) -> None:
+    found = Ends([], [record(2, 2)], horizon=horizon).run()
+    assert (found.differing, found.in_flight) == (differing, 1 - differing)
 
 
 def test_a_cut_means_nothing_once_a_stream_is_begun_anew() -> None:

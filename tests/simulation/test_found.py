@@ -166,6 +166,14 @@ FOUND = {
         carry.4.90394 raced.1.22540
         """,
     ),
+    "a record is purged that the peer still held when it looked": (
+        130005362,
+        "asked",
+        """
+        insert.4.28346 sync.4.79731 delete.4.14472 sync.4.44118 carry.3.97635 ask.4.89695
+        sync.4.33286 carry.1.84748 carry.2.81742 insert.3.41221 sync.1.99066 carry.3.69396
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
