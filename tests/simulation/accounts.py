@@ -40,6 +40,8 @@ class Accounts:
     doubted: set[int] = field(default_factory=set)
     """Gone by a delete after a write that broke off: nobody can tell whether its users saw them,
     so it counts as one that did, and notes them."""
+    beaten: dict[int, set[object]] = field(default_factory=dict)
+    """A value that lost -> what won, when that was noticed."""
     written: dict[tuple[str, str, str, str], set[int]] = field(default_factory=dict)
     """Site, dataset, key and field -> what users wrote there."""
     gone: set[int] = field(default_factory=set)
@@ -69,6 +71,17 @@ class Accounts:
             self.replaced |= written
             if isinstance(value, int):
                 written.add(value)
+
+    def is_past(self, guid: Guid, lost: int, standing: object) -> bool:
+        """Was what won against a value replaced by users who saw it, as far as one can tell?"""
+        winners = self.beaten.get(lost, set())
+        if standing in winners:
+            return False
+        if not isinstance(standing, int):
+            return guid in self.emptied
+        return standing in self.ambiguous or not self.history.get(standing, frozenset()).isdisjoint(
+            winners
+        )
 
     def by(self, site: str) -> set[int]:
         """What users of a site wrote."""

@@ -119,7 +119,9 @@ def _check_deletes(
 
 
 def _check_policies(world: World, rows: dict[Guid, Row], notes: set[Note]) -> None:
-    """Where a site has the say its values stand, and where deletes win what they saw is gone."""
+    """Where a site has the say its values stand, and where deletes win what they saw is gone. If
+    the site hears of a loss when the winner was replaced already, what replaced it stands.
+    """
     accounts = world.accounts
     known = accounts.overwritten | accounts.replaced | accounts.gone | accounts.doubted
     known |= accounts.undone | accounts.ambiguous
@@ -131,8 +133,10 @@ def _check_policies(world: World, rows: dict[Guid, Row], notes: set[Note]) -> No
                 continue
             is_ours = note.dot.site == machine.site.keys.public.site_number
             has_say = is_ours and policy.of(note.field) is Way.OURS
-            lost = isinstance(note.value, int) and row.get(note.field) != note.value
-            if has_say and lost and note.value not in known:
+            value, standing = note.value, row.get(note.field)
+            if not has_say or not isinstance(value, int) or value == standing or value in known:
+                continue
+            if not accounts.is_past(note.record.guid, value, standing):
                 raise BrokenPromise(f"unheard: {note.value!r} of {machine.name}, which has the say")
 
 

@@ -166,6 +166,14 @@ FOUND = {
         carry.4.90394 raced.1.22540
         """,
     ),
+    "who has the say hears of its loss when the winner was replaced already": (
+        130012444,
+        "policies",
+        """
+        insert.4.31415 insert.3.86305 raced.1.88434 carry.1.57299 sync.3.84682 carry.3.3752
+        sync.4.65101 deliver.0.26905 deliver.4.65592 edit.0.51109 raced.0.66068 carry.0.84290
+        """,
+    ),
     "a record is purged that the peer still held when it looked": (
         130005362,
         "asked",

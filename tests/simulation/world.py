@@ -263,6 +263,8 @@ class World:
             emptied = note.record.guid in self.accounts.emptied
             if self.setting.columns and winner is None and not emptied:
                 self.suspicions.append(f"emptied by nobody at {machine.name}: {value!r} lost")
+            if isinstance(value, int):
+                self.accounts.beaten.setdefault(value, set()).add(winner)
             if not isinstance(value, int) or not isinstance(winner, int):
                 continue
             known = value in self.accounts.history.get(winner, ())
