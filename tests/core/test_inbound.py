@@ -23,9 +23,11 @@ from mailsync.core.model import (
     RecordId,
     Sighting,
     Stream,
+    is_alive,
 )
 from mailsync.core.outbound import compose, survey
 from mailsync.core.positions import NOWHERE, Positions
+from mailsync.core.terms import Terms
 from mailsync.errors import BadFormat
 
 NOW = 1_790_000_000_000
@@ -143,6 +145,39 @@ def test_a_sender_of_which_hundreds_of_bundles_were_lost_still_remembers_the_las
     known = replace(link(), acked_last=first.mark, sent=tuple(marks))
     told = replace(numbered(23, 600, history(known)), confirmed=known.acked_last)
     assert received([first, told])[0] == [Verdict.EXPECTED] * 2
+
+
+@pytest.mark.parametrize(("newest", "noted"), [(2, []), (4, [36])])
+def test_what_an_overtaken_delete_takes_along_may_have_been_written_after_it(
+    newest: int, noted: list[int]
+) -> None:
+    """Of a field that does not go to the peer, which confirmed the position by another bundle."""
+    record_id, made, hidden = RecordId("people", GUID), Dot(NOW, 7, 1), Dot(NOW, 1, 2)
+    entries = {"name": Entry(made, "Ada"), "pay": Entry(hidden, 36)}
+    context = {made: Sighting(1, frozenset({"hub"})), hidden: Sighting(2)}
+    record = Record(*record_id, entries, context, position=2, had=frozenset({"hub"}))
+    working = Ledger(SiteState(1, position=2), {record_id: record})
+    confirmed, last = Positions.up_to(2), Mark(2, 9)
+    before = Mark(newest, 8)
+    known = replace(
+        link(),
+        terms={"people": Terms(shown=frozenset({"name"}))},
+        acked=confirmed,
+        acked_last=last,
+        sent=(last,),
+        inbound=Stream(1, 5),
+        cover=Positions.of([1, 2]),
+        last=before,
+    )
+    order = DeleteOrder(3, "people", GUID, Reason.DELETED, made)
+    told = Acknowledgement(known.out, confirmed, last)
+    end = Bundle(
+        Stream(1, 5), Mark(5, 7), (), before, NOWHERE, deletes=(order,), acknowledgement=told
+    )
+    came = receive(working, {"hub": known}, "hub", end, now=NOW, nonce=1)
+    assert came.verdict is Verdict.EXPECTED
+    assert not is_alive(working.changed[record_id].entries)
+    assert [note.value for note in working.notes.values()] == noted
 
 
 def composed(working: Ledger, known: Link) -> Extraction:

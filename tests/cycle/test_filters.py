@@ -447,3 +447,46 @@ def test_fields_that_stay_here_do_not_travel_in_any_form(tmp_path: Path) -> None
     reconfigure(sites, "alice", "")
     quiet(sites)
     assert sites.contents("alice") == sites.contents("bob") == sites.contents("cleo")
+
+
+def test_other_fields_go_and_only_records_that_have_them_travel(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    sites.add("alice", {"bob": "", "cleo": ""}, section=showing("name"))
+    sites.add("bob", {"alice": ""})
+    sites.add("cleo", {"alice": ""})
+    sites.rows("alice").update({ADA: person("ada", pay=1), BOB: person("bob"), CLEO: {"pay": 3}})
+    quiet(sites)
+    reconfigure(sites, "alice", showing("name", "pay"))
+    assert settle(sites) == 2, "two have a pay; nothing goes to cleo, who has all of it"
+    assert {row.get("pay") for row in sites.rows("bob").values()} == {1, None, 3}
+    reconfigure(sites, "alice", showing("name"))
+    assert settle(sites) == 1, "a record without a name is gone; what else there is stays"
+    assert {row.get("pay") for row in sites.rows("bob").values()} == {1, None}
+    assert sites.contents("cleo") == sites.contents("alice")
+
+
+def test_what_is_shown_from_now_on_was_not_seen_before(tmp_path: Path) -> None:
+    """Neither by an edit nor by a delete that is on its way."""
+    sites = sites_of(tmp_path, showing("name"))
+    rows = sites.rows("alice")
+    rows |= {ADA: person("ada"), BOB: person("bob")}
+    quiet(sites)
+    rows |= {ADA: person("ada", pay=1), BOB: person("bob", pay=2)}
+    quiet(sites)
+    rows[CLEO] = person("cleo")  # with this he confirms all there is, seen or not
+    quiet(sites)
+    there = {row["name"]: key for key, row in sites.rows("bob").items()}
+    sites.rows("bob")[there["ada"]] = {"name": "ada", "pay": 7}
+    del sites.rows("bob")[there["bob"]]
+    sites.sync("bob")
+    sites.network.deliver_all()
+    reconfigure(sites, "alice", showing("name", "pay"))
+    quiet(sites)
+    assert values_noted(sites, "alice") == values_noted(sites, "bob")
+    assert "1" in values_noted(sites, "bob")
+    assert sorted(row["pay"] for row in rows.values() if "pay" in row) == [2, 7]
+
+
+def showing(*fields: str) -> str:
+    """These fields go to bob."""
+    return f"[datasets.people.peers.bob]\nsend = {{ fields = {list(fields)} }}"
