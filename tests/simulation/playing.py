@@ -160,7 +160,7 @@ def _open(world: World) -> None:
     """Everything may pass in the end: all sites come to hold the same. Not what was deleted where
     nobody was to hear of it: that is forgotten in time, and only a proof finds it.
     """
-    if not world.scope.is_heard and scoping.vain_deletes(world):
+    if scoping.has_unheard_deletes(world):
         return
     scoping.pardon(world)
     world.scope, world.rescoped = EVERYTHING, True

@@ -52,6 +52,13 @@ def vain_deletes(world: World) -> list[Delete]:
     return [one for one in world.accounts.deletes if one.site == world.setting.scoped]
 
 
+def has_unheard_deletes(world: World) -> bool:
+    """Was something deleted of which by the direction nobody is to hear?"""
+    there = any(one.site != world.setting.scoped for one in world.accounts.deletes)
+    here = bool(vain_deletes(world))
+    return (here and not world.scope.is_heard) or (there and not world.scope.hears)
+
+
 def pardon(world: World) -> None:
     """The scoped site gets every right: what was deleted in vain may go after all, or stay."""
     for delete in vain_deletes(world):
