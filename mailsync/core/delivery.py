@@ -15,6 +15,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import chain
 
@@ -22,6 +23,7 @@ from mailsync.core.model import (
     CONFLICTS,
     Acknowledgement,
     Bundle,
+    Dot,
     Flight,
     Link,
     Mark,
@@ -100,20 +102,31 @@ def left(link: Link, record: Record) -> Record:
     return replace(record, context=context, outside={**record.outside, link.peer: 0})
 
 
-def returned(record: Record, peer: str, position: int) -> Record:
+def returned(links: Mapping[str, Link], record: Record, peer: str, position: int) -> Record:
     """The record once it is for the peer again, at this position: it goes whole, and what came in
     while it was not for the peer comes in there.
     """
     told_at = record.outside.get(peer, position)
-    context = {
-        dot: sighting._replace(position=position)
-        if sighting.position > told_at and peer not in sighting.known
-        else sighting
-        for dot, sighting in record.context.items()
-    }
+    since = {dot for dot, sighting in record.context.items() if sighting.position > told_at}
+    record = anew(links, record, peer, position, since)
     outside = {name: at for name, at in record.outside.items() if name != peer}
-    whole_for = record.whole_for | {peer}
-    return replace(record, context=context, outside=outside, whole_for=whole_for)
+    return replace(record, outside=outside, whole_for=record.whole_for | {peer})
+
+
+def anew(
+    links: Mapping[str, Link], record: Record, peer: str, position: int, dots: AbstractSet[Dot]
+) -> Record:
+    """The record where these writes come in anew, at this position, for a peer that did not show
+    them itself. What others have seen they have seen.
+    """
+    others = [link for name, link in links.items() if name != peer]
+    context = dict(record.context)
+    for dot in dots:
+        sighting = context[dot]
+        if peer not in sighting.known:
+            seen = {link.peer for link in others if has_seen(link, record, sighting)}
+            context[dot] = Sighting(position, sighting.known | seen)
+    return replace(record, context=context)
 
 
 def seen_at(link: Link, record: Record, cover: Positions) -> Positions:
@@ -177,6 +190,11 @@ def is_settled(link: Link, record: Record) -> bool:
     if link.last is None or link.refusing:  # what we refuse stays a gap for ever
         return has_all
     return has_all and link.cover.contiguous >= link.last.top
+
+
+def has_seen(link: Link, record: Record, sighting: Sighting) -> bool:
+    """Has the peer seen this write of the record, by what it has confirmed so far?"""
+    return is_known(sighting, link.peer, seen_at(link, record, link.acked))
 
 
 def is_known(sighting: Sighting, peer: str, confirmed: Positions) -> bool:

@@ -23,17 +23,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from mailsync.core.delivery import (
+    anew,
     has,
-    is_known,
+    has_seen,
     is_within,
     must_drop,
     other_holders,
     returned,
-    seen_at,
 )
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import subject_of
-from mailsync.core.model import CONFLICTS, Dot, Link, Record, Sighting, is_alive
+from mailsync.core.model import CONFLICTS, Dot, Link, Record, is_alive
 from mailsync.core.scope import carries, is_wanted, noted_field, terms_of
 
 Shown = AbstractSet[str] | None
@@ -74,7 +74,8 @@ def show_otherwise(
             continue
         revealed = _dots_of_only(record, now, before)
         if revealed:
-            send_whole(ledger, links, peer, [_unseen(ledger, links, peer, record, revealed)])
+            unseen = anew(links, record, peer, ledger.next_position, revealed)
+            send_whole(ledger, links, peer, [unseen])
         elif concealed := _dots_of_only(record, before, now):
             ledger.keep(_seen(link, record, concealed))
 
@@ -92,42 +93,17 @@ def _is_among(shown: Shown, field: str | None) -> bool:
     return shown is None or field is None or field in shown
 
 
-def _unseen(
-    ledger: Ledger,
-    links: Mapping[str, Link],
-    peer: str,
-    record: Record,
-    dots: AbstractSet[Dot],
-) -> Record:
-    """The record about to move, where these writes come in anew for the peer, unless it showed them
-    itself. What other peers have seen they have seen.
-    """
-    others = [link for name, link in links.items() if name != peer]
-    position = ledger.next_position
-    context = dict(record.context)
-    for dot in dots:
-        sighting = context[dot]
-        if peer not in sighting.known:
-            seen = {link.peer for link in others if _has_seen(link, record, sighting)}
-            context[dot] = Sighting(position, sighting.known | seen)
-    return replace(record, context=context)
-
-
 def _seen(link: Link, record: Record, dots: AbstractSet[Dot]) -> Record:
     """The record whose writes the peer has seen, of these, if it confirmed them by now. From now on
     it covers their positions without being sent them.
     """
     context = {
         dot: one._replace(known=one.known | {link.peer})
-        if dot in dots and _has_seen(link, record, one)
+        if dot in dots and has_seen(link, record, one)
         else one
         for dot, one in record.context.items()
     }
     return replace(record, context=context)
-
-
-def _has_seen(link: Link, record: Record, sighting: Sighting) -> bool:
-    return is_known(sighting, link.peer, seen_at(link, record, link.acked))
 
 
 class Moved(NamedTuple):
@@ -151,7 +127,7 @@ def sort_out(
             if is_within(link, record):
                 continue
             entered += 1
-            moved = returned(record, peer, ledger.next_position)
+            moved = returned(links, record, peer, ledger.next_position)
         elif must_drop(link, record):
             left += link.peer not in record.outside
             moved = record

@@ -184,7 +184,7 @@ def compose(
         if record.position in flying or not _may_go(links, peer, record):
             continue
         needs[record.position] = [record.position, *_earlier(link, record)]
-        order = _set_item(ledger, link, record)
+        order = _set_item(ledger, links, link, record)
         if isinstance(order, Extraction):
             order = abridge(order)
             extractions.append(order)
@@ -253,7 +253,9 @@ def _earlier(link: Link, record: Record) -> set[int]:
     return {told_at, *(each.position for each in seen)} - {0, record.position}
 
 
-def _set_item(ledger: Ledger, link: Link, record: Record) -> Extraction | DeleteOrder:
+def _set_item(
+    ledger: Ledger, links: Mapping[str, Link], link: Link, record: Record
+) -> Extraction | DeleteOrder:
     """The record's place in the set, and the record marked as transmitted."""
     peer = link.peer
     if not is_alive(record.entries):
@@ -263,7 +265,7 @@ def _set_item(ledger: Ledger, link: Link, record: Record) -> Extraction | Delete
         ledger.keep(replace(record, outside={**record.outside, peer: record.position}))
         return _withdrawal(link, record)
     if peer in record.outside:
-        record = returned(record, peer, record.position)
+        record = returned(links, record, peer, record.position)
     if peer not in record.had and any(
         sighting.position in link.acked for sighting in record.context.values()
     ):

@@ -129,7 +129,8 @@ def _merge(
     )
     if returns and not terms_of(link, record.dataset).keeps and peer in record.outside:
         # a peer that shows the record holds it, whatever it was told
-        merged = returned(merged, peer, ledger.next_position if news else record.position)
+        position = ledger.next_position if news else record.position
+        merged = returned(links, merged, peer, position)
     if not is_alive(record.entries) and is_alive(entries):
         merged = revived(merged)
     if newest and _shows_less(merged, link, item, theirs):

@@ -484,7 +484,30 @@ def test_what_is_shown_from_now_on_was_not_seen_before(tmp_path: Path) -> None:
     quiet(sites)
     assert values_noted(sites, "alice") == values_noted(sites, "bob")
     assert "1" in values_noted(sites, "bob")
-    assert sorted(row["pay"] for row in rows.values() if "pay" in row) == [2, 7]
+    assert {row["pay"] for row in rows.values() if "pay" in row} == {2, 7}
+
+
+def test_what_returns_to_one_peer_others_have_seen_all_the_same(tmp_path: Path) -> None:
+    """What came in while it was away comes in for it anew, and for nobody else."""
+    sites = Sites(tmp_path)
+    sites.add("alice", {"bob": "", "cleo": ""}, section=f"[datasets.people.peers.bob]\n{OPEN_ONLY}")
+    sites.add("bob", {"alice": ""})
+    sites.add("cleo", {"alice": ""})
+    rows = sites.rows("alice")
+    for note, status in enumerate(("open", "draft", "draft")):
+        rows[ADA] = person("ada", status, note=note)
+        quiet(sites)
+    assert not sites.rows("bob")
+    [key] = sites.rows("cleo")
+    sites.rows("cleo")[key] = person("ada", "draft", note=3)
+    sites.sync("cleo")
+    rows[ADA] = person("ada", "open", note=2)
+    sites.sync("alice")
+    sites.network.deliver_all()
+    quiet(sites)
+    assert [*sites.rows("bob").values()] == [*sites.rows("cleo").values()] == [*rows.values()]
+    assert rows[ADA] == person("ada", "open", note=3)
+    assert values_noted(sites, "alice") == [], "she who wrote it had seen what she overwrote"
 
 
 def showing(*fields: str) -> str:
