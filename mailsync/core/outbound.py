@@ -336,10 +336,16 @@ def _lacking(link: Link, record: Record) -> dict[str, Entry]:
 
 
 def _explicit_context(link: Link, record: Record) -> frozenset[Dot]:
-    """The ancestors that the peer cannot know us to have seen."""
-    hidden = hidden_dots(link, record)
+    """The ancestors that the peer cannot know us to have seen. Of writes in fields that stay here
+    it hears nothing, but for those that it showed us itself.
+    """
     if _is_unsure(link, record):
-        return frozenset(record.context) - hidden
+        hidden = hidden_dots(link, record)
+        return frozenset(
+            dot
+            for dot, sighting in record.context.items()
+            if dot not in hidden or link.peer in sighting.known
+        )
     own = dots_of(record.entries)
     return frozenset(
         dot

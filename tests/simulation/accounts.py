@@ -8,6 +8,7 @@ backup) are known as ``ambiguous``.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -86,6 +87,10 @@ class Accounts:
     def by(self, site: str) -> set[int]:
         """What users of a site wrote."""
         return set[int]().union(*(new for place, new in self.written.items() if place[0] == site))
+
+    def of(self, fields: AbstractSet[str]) -> set[int]:
+        """What users wrote into these fields."""
+        return set[int]().union(*(new for place, new in self.written.items() if place[3] in fields))
 
     def deleted(self, delete: Delete, *, in_doubt: bool) -> None:
         self.gone |= delete.values

@@ -47,7 +47,10 @@ def widen(world: World, machine: Machine, chance: random.Random) -> None:
 
 def refilter(world: World, machine: Machine, chance: random.Random) -> None:
     """It is decided that something else passes to the scoped site; some act on it at once."""
-    world.scope, world.rescoped = chance.choice(SCOPES[world.setting.mix]), True
+    before, world.rescoped = world.scope, True
+    world.scope = chance.choice(SCOPES[world.setting.mix])
+    names = world.setting.names_of_fields
+    world.revealed |= {one for one in names if world.scope.shows(one) and not before.shows(one)}
     for name in sorted(world.machines):
         if chance.random() < 0.6:
             world.rescope(world.machines[name])

@@ -83,9 +83,12 @@ def _check_journals(
 
 
 def _check_losses(world: World, shown: set[int], noted: set[object]) -> None:
-    """Promise 2: no value vanishes in silence."""
+    """Promise 2: no value vanishes in silence. But where a field came to go to a site that wrote
+    into it before, that may have overwritten a value by whose write it knew other fields.
+    """
     accounts = world.accounts
     accounted = shown | accounts.overwritten | accounts.gone | accounts.lost | noted
+    accounted |= accounts.of(world.revealed)
     for value in accounts.history:
         if value not in accounted:
             raise BrokenPromise(f"lost: value {value} vanished without a conflict")

@@ -120,6 +120,7 @@ SCOPES: Final[dict[str, tuple[Scope, ...]]] = {
     "leaving": tuple(Scope(where, keeps=True) for where in _CONDITIONS),
     "inbound": tuple(Scope(admits=where) for where in _CONDITIONS),
     "fields": tuple(Scope(shown=fields) for fields in _FIELDS),
+    "fields-changed": tuple(Scope(shown=fields) for fields in _FIELDS),
     "rights": _RIGHTS + _DIRECTIONS,
 }
 """By mix, what may be decided to pass."""

@@ -120,6 +120,7 @@ MIXES: Final[dict[str, dict[str, float]]] = {
     "leaving": {"tag": 5, "refilter": 2, "killed": 2, "raced": 1, "lose": 1, "replay": 0.5},
     "inbound": {"tag": 5, "refilter": 2, "killed": 2, "raced": 1, "lose": 1, "replay": 0.5},
     "fields": {"tag": 2, "killed": 2, "raced": 1, "lose": 1},
+    "fields-changed": {"tag": 2, "refilter": 1.5, "killed": 2, "raced": 1, "lose": 1},
     "rights": {"tag": 2, "killed": 2, "raced": 1, "lose": 1, "replay": 0.5},
     "carriers": {"switch": 5, "stick": 6, "killed": 2, "raced": 0.5, "lose": 0.5, "replay": 0.5},
     "asked": {
@@ -153,7 +154,7 @@ MIXES: Final[dict[str, dict[str, float]]] = {
 """What each mix adds to it."""
 
 
-LASTING: Final = ("fields", "rights")
+LASTING: Final = ("fields", "fields-changed", "rights")
 """Mixes in which not everything passes from the beginning."""
 
 POLICIES: Final = (
@@ -176,7 +177,7 @@ def setting_of(seed: int, mix: str) -> Setting:
     edges = _edges(names, chance)
     fields, loss = chance.choice([1, 2, 3]), chance.choice([0, 10, 30, 60])
     scoped = _scoped_site(mix, names, edges, chance) if mix in SCOPES else ""
-    if mix == "fields":
+    if mix in {"fields", "fields-changed"}:
         edges = _with_one_peer(scoped, edges)
     return Setting(
         seed,

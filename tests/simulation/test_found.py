@@ -166,6 +166,15 @@ FOUND = {
         carry.4.90394 raced.1.22540
         """,
     ),
+    "a delete takes along what its peer wrote into a field that no longer goes to it": (
+        231,
+        "fields-changed",
+        """
+        raced.0.72543 sync.4.72482 deliver.0.74792 sync.3.90136 edit.3.21810
+        refilter.0.50836 sync.3.10160 sync.4.56598 deliver.2.81393 sync.2.99703
+        delete.2.34716
+        """,
+    ),
     "who has the say hears of its loss when the winner was replaced already": (
         130012444,
         "policies",

@@ -69,6 +69,8 @@ class World:
     scope: Scope = EVERYTHING
     """What passes between the scoped site and the others by now."""
     rescoped: bool = False
+    revealed: set[str] = field(default_factory=set)
+    """Fields that came to go to the scoped site midway."""
     met: set[frozenset[str]] = field(default_factory=set)
     """Sites that became peers midway."""
     troubled: bool = False
@@ -158,7 +160,7 @@ class World:
         fields go than before, ancestors of what stands in them are gone likewise.
         """
         scope, scopes = self.setting.scope, SCOPES.get(self.setting.mix, ())
-        if scope.is_one_way or (scope.shown is not None and self.rescoped):
+        if scope.is_one_way or (self.rescoped and any(one.shown is not None for one in scopes)):
             return True
         if self.rescoped and any(one.keeps for one in scopes):
             return True
