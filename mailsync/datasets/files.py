@@ -151,6 +151,20 @@ def demand(path: Path, content: bytes | None) -> None:
         raise Overtaken
 
 
+def demand_folder(path: Path) -> None:
+    """Raise :class:`DatasetError` unless there is such a folder, and we can see that."""
+    with explaining(path):
+        if not path.is_dir():
+            raise DatasetMissing(f"there is no folder {path}")
+
+
+def demand_file(path: Path, what: str = "file") -> None:
+    """The same of a file; ``what`` to call it."""
+    with explaining(path):
+        if not path.is_file():
+            raise DatasetMissing(f"there is no {what} {path}")
+
+
 def read_content(path: Path) -> bytes:
     """What a file holds that must be there. Raises :class:`DatasetError`."""
     with opened(path) as (file, _):
@@ -220,7 +234,7 @@ def _explained(error: OSError, path: Path) -> MailsyncError:
         return DiskFull(f"no space left for {path}")
     if error.errno in _READ_ONLY:
         return DatasetReadOnly(f"{path}: {error.strerror}")
-    return DatasetError(f"{path}: {error}")
+    return DatasetError(f"{path}: {error.strerror or error}")
 
 
 def _keep_rights(number: int, status: os.stat_result) -> None:

@@ -76,7 +76,7 @@ def status_gate(paths: Sequence[Path], meaning: Sequence[object]) -> bytes | Non
     """The gate of files as they are now, by their statuses alone; None: too young for that."""
     trusted, found = nanoseconds(utc_now()) - RACY, []
     for path in paths:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             status = path.stat()
             if status.st_size:
                 found.append((status.st_mtime_ns, status.st_size, status.st_ino))

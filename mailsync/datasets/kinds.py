@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from mailsync.core.mapping import Source
 from mailsync.core.model import Fields
 from mailsync.datasets.base import Access, Dataset, Notes
-from mailsync.datasets.files import utc_now
+from mailsync.datasets.files import explaining, utc_now
 from mailsync.datasets.sql.notation import ENGINES, EVERY_COLUMN
 from mailsync.datasets.texts.formats import Format
 from mailsync.errors import BadConfiguration
@@ -91,7 +91,8 @@ def _open(
         if any(given is not None for given in (table, keys, key)):
             raise BadConfiguration(f"{source}: only databases have table and keys")
         kind, full = _text_kind(scheme), base / path
-        is_file = full.suffix.lower() == kind.form.suffix and not full.is_dir()
+        with explaining(full):
+            is_file = full.suffix.lower() == kind.form.suffix and not full.is_dir()
         return kind.file(full) if is_file else kind.folder(full)
     raise BadConfiguration(f"source {source!r} is of no kind known: {', '.join(KNOWN)}")
 

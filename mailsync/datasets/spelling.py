@@ -195,6 +195,7 @@ def document(value: Value) -> Value:
     try:
         words = value if isinstance(value, str) else str(decimal(None, None)(value))
         spelled = _document(json.loads(words, **_EXACT))
+        spelled.encode()  # escapes may say what is half a character
     except (ValueError, RecursionError, InvalidOperation, Unfit) as error:
         raise Unfit("holds JSON") from error
     if "\\u0000" in spelled.replace("\\\\", ""):

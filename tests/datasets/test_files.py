@@ -11,8 +11,10 @@ import pytest
 
 from mailsync.core.model import Etag, Fields, Guid, Key
 from mailsync.datasets import files
-from mailsync.datasets.base import Change, Dataset, Outcome, Result, Write
+from mailsync.datasets.base import Change, Dataset, Outcome, Result, Unreadable, Write
 from mailsync.datasets.files import Overtaken, read_regular, replace
+from mailsync.datasets.kinds import open_dataset
+from mailsync.datasets.sql.table import SqlTable
 from mailsync.datasets.texts.vcard import VcardFile, VcardFolder
 from mailsync.errors import DatasetBusy, DatasetMissing, DatasetReadOnly, DiskFull
 from tests.datasets.unprivileged import as_nobody, open_to_all
@@ -193,7 +195,83 @@ def test_what_goes_missing_later_is_missing_not_empty(tmp_path: Path) -> None:
         with pytest.raises(DatasetMissing):
             list(dataset.changes({Key("x.vcf"): None}))
         with pytest.raises(DatasetMissing):
+            dataset.read([Key("x.vcf")])
+        with pytest.raises(DatasetMissing):
             dataset.apply([Write(GUID, Key("x.vcf"), None, NEW)])
+
+
+def test_a_folder_that_goes_while_it_is_looked_at_is_missing_not_emptied(file: Path) -> None:
+    (file.parent / "cards").mkdir()
+    folder = file.parent / "cards"
+    for name in ("a.vcf", "b.vcf", "c.vcf"):
+        (folder / name).write_bytes(TEXT.encode())
+    found = VcardFolder(folder).changes({Key("a.vcf"): None, Key("gone.vcf"): None})
+    assert isinstance(next(found), Change)
+    folder.rename(file.parent / "elsewhere")
+    with pytest.raises(DatasetMissing):
+        list(found)
+
+
+def test_a_file_that_goes_while_the_folder_is_looked_at_is_gone(file: Path) -> None:
+    for name in ("b.vcf", "c.vcf"):
+        (file.parent / name).write_bytes(TEXT.encode())
+    known: dict[Key, Etag | None] = dict.fromkeys(map(Key, ("a.vcf", "b.vcf", "c.vcf")))
+    found = VcardFolder(file.parent).changes(known)
+    first = next(found)
+    assert isinstance(first, Change)
+    for other in known.keys() - {first.key}:
+        (file.parent / other).unlink()
+    assert {one.key: one.fields for one in found if isinstance(one, Change)} == dict.fromkeys(
+        known.keys() - {first.key}
+    )
+
+
+def test_a_file_that_nobody_lets_us_read_is_held_and_the_others_go_on(file: Path) -> None:
+    open_to_all(file.parent)
+    file.parent.chmod(0o777)
+    file.chmod(0)
+
+    def work() -> None:
+        dataset = VcardFolder(file.parent)
+        [held] = dataset.changes({})
+        assert isinstance(held, Unreadable)
+        refused, written = dataset.apply(
+            [Write(GUID, Key("a.vcf"), FIELDS, NEW), Write(GUID, Key("b.vcf"), None, NEW)]
+        )
+        assert "Permission denied" in refused.reason
+        assert written.result is Result.WRITTEN
+
+    as_nobody(work)
+
+
+@pytest.mark.parametrize(
+    "source", ["vcard:in/c", "vcard:in/a.vcf", "ical:in/a.ics", "csv:in/a.csv"]
+)
+def test_what_nobody_lets_us_look_for_is_said_so(tmp_path: Path, source: str) -> None:
+    (tmp_path / "in" / "c").mkdir(parents=True)
+    open_to_all(tmp_path)
+    (tmp_path / "in").chmod(0)
+
+    def work() -> None:
+        key = ["no"] if source.startswith("csv") else None
+        with pytest.raises(DatasetReadOnly, match="Permission denied"):
+            open_dataset(source, table=None, keys=None, key=key, base=tmp_path)
+
+    as_nobody(work)
+    (tmp_path / "in").chmod(0o755)
+
+
+def test_a_database_that_nobody_lets_us_look_for_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    open_to_all(tmp_path)
+    (tmp_path / "in").chmod(0)
+
+    def work() -> None:
+        with pytest.raises(DatasetReadOnly, match="Permission denied"):
+            SqlTable(f"sqlite:///{tmp_path}/in/a.db", "t")
+
+    as_nobody(work)
+    (tmp_path / "in").chmod(0o755)
 
 
 @pytest.fixture(params=["folder", "file"])

@@ -195,6 +195,23 @@ def test_a_database_passes_until_somebody_commits(
         table.close()
 
 
+def test_a_database_reached_by_a_link_has_the_gate_of_the_file(
+    tmp_path: Path, user: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates, "RACY", -(10**15))
+    link = tmp_path / "links" / "b.db"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "a.db")
+    with closing(table_at(link)) as table:
+        list(table.changes({}))
+        gate = table.gate
+        assert gate is not None
+        for path in tmp_path.glob("a.db*"):
+            wait_for_the_next_moment(path)
+        user.execute("UPDATE t SET name = 'b'")
+        assert table.still(gate) is None
+
+
 def test_a_database_written_to_just_now_has_no_gate(
     tmp_path: Path, user: sqlite3.Connection
 ) -> None:

@@ -162,6 +162,7 @@ REFUSED: list[tuple[str, Fields]] = [
     ("mariadb", {"wide": float("inf")}),
     ("mariadb", {"small": 40000}),
     ("mariadb", {"whole": 2**63}),
+    ("postgresql", {"json": '"\\ud800"'}),  # half a character
     ("mariadb", {"money": "1.2345"}),
     ("mariadb", {"day": "2026-02-30"}),
     ("mariadb", {"day": "infinity"}),

@@ -37,12 +37,12 @@ from mailsync.datasets.base import (
 )
 from mailsync.datasets.csvfile.rows import Sheet, Strangers, of_keys
 from mailsync.datasets.csvfile.text import Read, Table, is_text
-from mailsync.datasets.files import Clock, opened, rewrite, utc_now
+from mailsync.datasets.files import Clock, demand_file, opened, rewrite, utc_now
 from mailsync.datasets.gates import Watched, still
 from mailsync.datasets.rowkeys import key_text
 from mailsync.datasets.spelling import Unfit, decimal
 from mailsync.datasets.texts.contentline import Malformed
-from mailsync.errors import BadConfiguration, DatasetBusy, DatasetError, DatasetMissing
+from mailsync.errors import BadConfiguration, DatasetBusy, DatasetError
 
 _BEGINNING: Final = 1 << 20
 """Bytes in which a header ends."""
@@ -66,8 +66,7 @@ class CsvFile:
         """
         if not key:
             raise BadConfiguration('csv: name the columns that tell rows apart: key = ["..."]')
-        if not path.is_file():
-            raise DatasetMissing(f"there is no file {path}")
+        demand_file(path)
         self.path = path
         self.key = tuple(key)
         self.fields: Mapping[str, Field] | None = None

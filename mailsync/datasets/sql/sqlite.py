@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.types import NullType
 
 from mailsync.core.model import Value
+from mailsync.datasets.files import demand_file
 from mailsync.datasets.rowkeys import Undecodable
 from mailsync.datasets.spelling import Spelling, Unfit, anything, floating, signed
 from mailsync.datasets.sql.engine import (
@@ -48,7 +49,6 @@ from mailsync.errors import (
     BadConfiguration,
     DatasetBusy,
     DatasetError,
-    DatasetMissing,
     DatasetReadOnly,
     DiskFull,
     MailsyncError,
@@ -112,8 +112,11 @@ def database_file(url: URL) -> Path:
 
 
 def files(url: URL) -> Sequence[Path]:
-    """Every commit changes one of these (sqlite.org/fileformat2, 4)."""
-    path = database_file(url)
+    """Every commit changes one of these (sqlite.org/fileformat2, 4).
+
+    The engine keeps its log beside the file itself, whatever links lead there.
+    """
+    path = database_file(url).resolve()
     return path, path.with_name(f"{path.name}-wal")
 
 
@@ -133,8 +136,7 @@ def connect(url: URL, patience: float) -> sqlite3.Connection:
     Raises :class:`DatasetMissing`.
     """
     path = database_file(url)
-    if not path.is_file():
-        raise DatasetMissing(f"there is no database file {path}")
+    demand_file(path, "database file")
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw",
         uri=True,

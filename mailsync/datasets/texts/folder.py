@@ -28,6 +28,7 @@ from mailsync.datasets.files import (
     Clock,
     Overtaken,
     demand,
+    demand_folder,
     explaining,
     flush_folder,
     gated,
@@ -51,8 +52,7 @@ class RecordFolder(Schemaless):
 
     def __init__(self, path: Path, form: Format, clock: Clock) -> None:
         """Raises :class:`mailsync.errors.DatasetMissing` if there is no such folder."""
-        if not path.is_dir():
-            raise DatasetMissing(f"there is no folder {path}")
+        demand_folder(path)
         self._path = path
         self._form = form
         self._clock = clock
@@ -66,14 +66,13 @@ class RecordFolder(Schemaless):
         known = dict(known.items())
         seen_at = nanoseconds(self._clock())
         present: set[Key] = set()
-        for entry in self._entries():
-            key = Key(entry.name)
+        for key, status in self._entries():
             if not _is_text(key):
                 yield Unreadable(Key(ascii(key)), "the file's name is not UTF-8")
                 continue
             present.add(key)
             old = known.get(key)
-            gate = status_gate(entry.stat(follow_symlinks=False), seen_at)
+            gate = status_gate(status, seen_at)
             if old is not None and not is_open(gate) and split_etag(old)[0] == gate:
                 continue
             found = self._read(key, seen_at)
@@ -105,11 +104,15 @@ class RecordFolder(Schemaless):
             flush_folder(self._path)
         return outcomes
 
-    def _entries(self) -> Iterator[os.DirEntry[str]]:
+    def _entries(self) -> Iterator[tuple[Key, os.stat_result]]:
         with explaining(self._path), os.scandir(self._path) as entries:
             for entry in entries:
                 if self._is_ours(entry.name) and (entry.is_symlink() or entry.is_file()):
-                    yield entry
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:  # it goes while we look
+                        continue
+                    yield Key(entry.name), status
 
     def _is_ours(self, name: str) -> bool:
         return (
@@ -124,11 +127,12 @@ class RecordFolder(Schemaless):
         try:
             with explaining(self._path / key):
                 found = read_regular(self._path / key)
-            if found is None:
-                return Change(key, None, None)
-            fields, _ = only_record(self._form.parse(found[0]))
+            fields = None if found is None else only_record(self._form.parse(found[0]))[0]
         except (DatasetError, Malformed) as error:
             return Unreadable(key, str(error))
+        if found is None or fields is None:
+            demand_folder(self._path)  # where that has gone too, nothing was deleted
+            return Change(key, None, None)
         gate = status_gate(found[1], seen_at)
         return Change(key, fields, gated(gate, fields_digest(fields)))
 
@@ -144,7 +148,8 @@ class RecordFolder(Schemaless):
 
     def _compare_and_set(self, path: Path, write: Write) -> Outcome:
         try:
-            found = read_regular(path)
+            with explaining(path):
+                found = read_regular(path)
         except DatasetError as error:
             return Outcome(Result.REFUSED, reason=str(error))
         before = found[0] if found else None

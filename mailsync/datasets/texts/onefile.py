@@ -22,13 +22,13 @@ from mailsync.datasets.base import (
     Unreadable,
     Write,
 )
-from mailsync.datasets.files import Clock, opened, read_content, rewrite, utc_now
+from mailsync.datasets.files import Clock, demand_file, opened, read_content, rewrite, utc_now
 from mailsync.datasets.gates import Watched, still
 from mailsync.datasets.memory import fields_digest
 from mailsync.datasets.schemaless import Schemaless
 from mailsync.datasets.texts.contentline import Malformed
 from mailsync.datasets.texts.formats import Document, Format, Parsed, Unfit, edit, fitting
-from mailsync.errors import DatasetError, DatasetMissing
+from mailsync.errors import DatasetError
 
 
 class RecordFile(Schemaless):
@@ -38,8 +38,7 @@ class RecordFile(Schemaless):
 
     def __init__(self, path: Path, form: Format, clock: Clock = utc_now) -> None:
         """Raises :class:`mailsync.errors.DatasetMissing` if there is no such file."""
-        if not path.is_file():
-            raise DatasetMissing(f"there is no file {path}")
+        demand_file(path)
         self.gate: bytes | None = None
         self._path = path
         self._form = form
