@@ -152,11 +152,13 @@ def test_settings_cannot_be_changed() -> None:
         ("vcard:contacts", "vcard:/place/contacts"),
         ("ical:/data/schedule", "ical:/data/schedule"),
         ("csv:lists/parts.csv", "csv:/place/lists/parts.csv"),
+        ("mariadb://h:3306/d?read_default_file=/etc/m.cnf",) * 2,
+        ("postgresql+psycopg://u@/d?host=/run/postgresql",) * 2,
     ],
 )
 def test_source_paths_are_relative_to_the_file(written: str, absolute: str) -> None:
-    more = {"sqlite": 'table = "t"\n', "csv": 'key = ["no"]\n'}
-    table = more.get(written.partition(":")[0], "")
+    more = {"vcard": "", "ical": "", "csv": 'key = ["no"]\n'}
+    table = more.get(written.partition(":")[0], 'table = "t"\n')
     settings = read(f'{SITE}[datasets.x]\nsource = "{written}"\n{table}')
     assert settings.datasets["x"].source == absolute
 
@@ -476,6 +478,10 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
                 "caldav, carddav, csv, ical, mariadb, mariadb+mysqldb, mariadb+pymysql, "
                 "postgresql+psycopg, sqlite, vcard"
             ),
+        ),
+        (
+            SITE + '[datasets.x]\nsource = "mariadb://h:high/db"\ntable = "t"\n',
+            "5: [datasets.x] source: must be of the form mariadb://USER@HOST/DATABASE",
         ),
         (
             SITE + '[datasets.x]\nsource = "caldav:dav.example"\n',

@@ -32,6 +32,8 @@ SERVER_KINDS = frozenset({"postgresql+psycopg", "mariadb", "mariadb+mysqldb", "m
 DATABASE_KINDS = SERVER_KINDS | {"sqlite"}
 REMOTE_KINDS = frozenset({"carddav", "caldav"})
 SCHEDULE_KINDS = frozenset({"ical", "caldav"})
+_SERVER = re.compile(r"//(?:[^/]*@)?(?:\[[^]/@]*\]|[^:/@]*)(?::[0-9]{1,5})?/[^/?]+(?:\?.*)?")
+"""User and password, if any, a host, a port, a database, and options, which may name files."""
 KINDS = PATH_KINDS | DATABASE_KINDS | REMOTE_KINDS
 
 
@@ -48,7 +50,7 @@ def _source(text: str, info: ValidationInfo) -> str:
             raise ValueError(f"must be of the form {scheme}:PATH")
         return f"{scheme}:{base / rest}"
     if scheme in SERVER_KINDS:
-        if not re.fullmatch(r"//[^/]*/[^/]+", rest):
+        if not _SERVER.fullmatch(rest):
             raise ValueError(f"must be of the form {scheme}://USER@HOST/DATABASE")
         return text
     if scheme in REMOTE_KINDS:

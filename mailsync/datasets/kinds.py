@@ -63,7 +63,7 @@ def open_dataset(
     from mailsync.datasets.mapping import mapped  # noqa: PLC0415  only for who has one
 
     if tuple(key or ()) == EVERY_COLUMN:
-        raise BadConfiguration(f'{source}: a mapping needs a key, and key = ["*"] is none')
+        raise BadConfiguration(f'{_plain(source)}: a mapping needs a key, and key = ["*"] is none')
     return mapped(opened, source.partition(":")[0], sources, defaults or {})
 
 
@@ -94,7 +94,13 @@ def _open(
         with explaining(full):
             is_file = full.suffix.lower() == kind.form.suffix and not full.is_dir()
         return kind.file(full) if is_file else kind.folder(full)
-    raise BadConfiguration(f"source {source!r} is of no kind known: {', '.join(KNOWN)}")
+    raise BadConfiguration(f"source {_plain(source)!r} is of no kind known: {', '.join(KNOWN)}")
+
+
+def _plain(source: str) -> str:
+    """A source without login."""
+    before, at, place = source.rpartition("@")
+    return f"{before.partition('//')[0]}//{place}" if at else source
 
 
 class _TextKind(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -643,6 +644,50 @@ def test_a_record_that_xml_cannot_hold_does_not_hide_the_others(
         said.headers,
     )
     assert site.detect() == {KEY: fields_of("a"), "b.vcf": fields_of("b", note="tab")}
+
+
+def test_what_an_answer_leaves_out_is_not_gone(proxy: Proxy, book: DavCollection) -> None:
+    for name in ("a", "b", "c"):
+        book.put(f"{name}.vcf", card(name))
+    site = behind(proxy, book)
+    site.detect()
+    book.put("b.vcf", card("b", note="new"))
+    book.put("c.vcf", card("c", note="new"))
+    book.remove("a.vcf")
+    first = rb"(<[^/>]*multistatus[^>]*>)\s*<([^/>]*response)>.*?</\2>"
+
+    def cut(asked: Asked, said: Said) -> Said:
+        if b"multiget" not in asked.body:
+            return said
+        return Said(said.status, re.sub(first, rb"\1", said.body, flags=re.DOTALL), said.headers)
+
+    proxy.alter = cut
+    assert site.detect() == {
+        KEY: None, "b.vcf": fields_of("b", note="new"), "c.vcf": fields_of("c", note="new")
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["http://[dav/", "http://dav:high/", "/\x7f"])
+def test_an_address_that_is_none_is_an_error(
+    proxy: Proxy, book: DavCollection, target: str
+) -> None:
+    proxy.script = lambda _asked: Said(301, headers={"Location": target})
+    with pytest.raises(DatasetError, match="no address"):
+        behind(proxy, book).detect()
+
+
+def test_a_member_whose_address_is_none_is_passed_over(proxy: Proxy, book: DavCollection) -> None:
+    book.put(KEY, card("a"))
+    site = behind(proxy, book)
+    strange = b"<D:response xmlns:D='DAV:'><D:href>//[</D:href><D:status>HTTP/1.1 200 OK</D:status>"
+    proxy.alter = lambda asked, said: Said(
+        said.status,
+        re.sub(rb"(<[^/>]*multistatus[^>]*>)", rb"\1" + strange + b"</D:response>", said.body)
+        if asked.method == "REPORT"
+        else said.body,
+        said.headers,
+    )
+    assert site.detect() == {KEY: fields_of("a")}
 
 
 def test_text_without_end_is_refused() -> None:

@@ -69,3 +69,25 @@ def test_what_is_not_understood_is_said(
 ) -> None:
     with pytest.raises(BadConfiguration, match=told):
         open_dataset(source, table=table, keys=keys, base=base)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "postgresql://ann:sesame@db.example/x",
+        "postgresql+psycopg://ann:sesame@db.example:high/x",
+        "mariadb://ann:sesame@db.example:high/x",
+        "carddav:https://ann:sesame@dav.example/",
+        "carddav:https://ann@dav.example:high/",
+        "carddav:https://ann@[dav.example/",
+        "carddav:https://ann@d\N{LATIN SMALL LETTER A WITH DIAERESIS}v..example/",
+        "carddav:https://ann@dav.example/\x01",
+        "postgresql+psycopg://ann:sesame@127.0.0.1:1/x?nonsense=1",
+        "mariadb+pymysql://ann:sesame@127.0.0.1:1/x?nonsense=1",
+        "mariadb+pymysql://ann:sesame@127.0.0.1:1/x?connect_timeout=long",
+    ],
+)
+def test_a_url_that_cannot_be_is_said_so_and_no_password_with_it(base: Path, source: str) -> None:
+    with pytest.raises(BadConfiguration) as told:
+        open_dataset(source, table="t", keys=None, base=base)
+    assert "sesame" not in str(told.value)

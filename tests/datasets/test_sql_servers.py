@@ -100,6 +100,55 @@ def meddle(base: Served) -> None:
         )
 
 
+def test_what_a_trigger_refuses_by_a_code_of_its_own_is_refused_alone(base: Served) -> None:
+    base.run("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    if not base.is_postgresql:
+        base.run(
+            "CREATE TRIGGER wary BEFORE INSERT ON t FOR EACH ROW IF NEW.v = 'bad' THEN"
+            " SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 30001, MESSAGE_TEXT = 'not this one';"
+            " END IF"
+        )
+    else:
+        base.run(
+            "CREATE FUNCTION wary() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF NEW.v = 'bad' THEN RAISE 'not this one' USING ERRCODE = 'U0001'; END IF;"
+            " RETURN NEW; END $$"
+        )
+        base.run("CREATE TRIGGER wary BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION wary()")
+    [good, bad] = base.table().apply([write(1, None, {"v": "good"}), write(2, None, {"v": "bad"})])
+    assert (good.result, bad.result) == (WRITTEN, REFUSED)
+    assert "not this one" in bad.reason
+
+
+def test_mariadb_refuses_what_is_no_place_or_no_row_and_nothing_else(maria: Served) -> None:
+    wide = ", ".join(f"c{n} varchar(200)" for n in range(120))
+    maria.run("SET SESSION innodb_strict_mode = 0")
+    maria.run("CREATE TABLE places (id int PRIMARY KEY, place point)")
+    maria.run(
+        f"CREATE TABLE t (id int PRIMARY KEY, {wide}) ROW_FORMAT=COMPACT CHARACTER SET latin1"
+    )
+    places = maria.table("places")
+    assert results(places, write(1, None, {"place": "here"}), write(2, None, {"place": None})) == [
+        REFUSED,
+        WRITTEN,
+    ]
+    full: Fields = {f"c{n}": "x" * 200 for n in range(120)}
+    assert results(maria.table(), write(1, None, full), write(2, None, {"c1": "x"})) == [
+        REFUSED,
+        WRITTEN,
+    ]
+
+
+def test_options_of_the_driver_may_stand_in_the_url(maria: Served) -> None:
+    maria.run("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    for options in ("charset=utf8mb4&connect_timeout=9", "use_unicode=1&local_infile=0"):
+        with closing(SqlTable(f"{maria.url}?{options}", "t")) as table:
+            assert list(table.changes({})) == []
+    for options in ("nonsense=9", "connect_timeout=long"):
+        with pytest.raises(BadConfiguration):
+            SqlTable(f"{maria.url}?{options}", "t")
+
+
 @pytest.mark.parametrize("null", ["NULL", "NOT NULL"])
 def test_records_can_exchange_unique_values(base: Served, null: str) -> None:
     base.run(

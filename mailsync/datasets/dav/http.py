@@ -74,7 +74,12 @@ class Server:
 
         Raises :class:`BadConfiguration`.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = f":{parts.port}" if parts.port else ""
+            httpx2.URL(url)
+        except (ValueError, httpx2.InvalidURL) as error:
+            raise BadConfiguration(f"{url.rpartition('@')[2]:.80}: {error}") from error
         if not parts.hostname or parts.scheme not in {"https", "http"} or parts.password:
             raise BadConfiguration(
                 f"{parts.hostname or url!r}: must be of the form https://USER@HOST"
@@ -83,7 +88,6 @@ class Server:
             raise BadConfiguration(f"{parts.hostname}: clear text goes to this machine only")
         self._user = unquote(parts.username or "")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        port = f":{parts.port}" if parts.port else ""
         self.base: Final = f"{parts.scheme}://{host}{port}"
         self.path: Final = parts.path or "/"
         self._access = access
@@ -106,16 +110,22 @@ class Server:
             answer, target = self._once(method, path, headers or {}, body, take)
             if answer.status not in _REDIRECTS or not target:
                 return answer
-            path = self._within(urljoin(self.base + path, target))
+            path = self._within(self.base + path, target)
         raise DatasetError(f"{self.base}{path}: too many redirects")
 
     def at(self, href: str) -> str:
         """The path of an address the server gave. Raises DatasetError if it is another's."""
-        return self._within(urljoin(self.base + "/", href))
+        return self._within(self.base + "/", href)
 
-    def _within(self, url: str) -> str:
-        parts, own = urlsplit(url), urlsplit(self.base)
-        if (parts.scheme, parts.hostname, parts.port) != (own.scheme, own.hostname, own.port):
+    def _within(self, here: str, target: str) -> str:
+        try:
+            url = urljoin(here, target)
+            parts, own = urlsplit(url), urlsplit(self.base)
+            httpx2.URL(url)
+            port = parts.port
+        except (ValueError, httpx2.InvalidURL) as error:
+            raise DatasetError(f"{self.base} sends us on to what is no address: {error}") from error
+        if (parts.scheme, parts.hostname, port) != (own.scheme, own.hostname, own.port):
             elsewhere = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
             raise DatasetError(
                 f"{self.base} sends us on to {elsewhere}, and the login goes to no other server: "
@@ -167,6 +177,9 @@ class Server:
             return {}
         secret = self._access.secret()
         if not self._user:
+            if not secret.isascii():
+                told = "the URL names no user, and the secret is no token: a token is in ASCII"
+                raise DatasetLoginRefused(f"{self.base}: {told}")
             return {"Authorization": f"Bearer {secret}"}
         words = b64encode(f"{self._user}:{secret}".encode()).decode()
         return {"Authorization": f"Basic {words}"}

@@ -224,12 +224,9 @@ class Collection:
             return {key: self.get(key) for key in keys}
         if answer.status != 207:
             raise self._server.refusal(answer)
-        found = {key: Found(None) for key in keys}
-        for member in read.members:
-            key = self._key(member.href)
-            if key in found:
-                found[key] = self._found(member)
-        return found
+        told = {self._key(member.href): self._found(member) for member in read.members}
+        # what an answer does not mention is not gone: it may have been cut
+        return {key: told[key] if key in told else self.get(key) for key in keys}
 
     def _found(self, member: Member) -> Found:
         if member.status in {404, 410}:
@@ -257,7 +254,10 @@ class Collection:
 
     def _key(self, href: str) -> Key:
         """The key of a member; empty: it is none."""
-        path = urlsplit(href).path
+        try:
+            path = urlsplit(href).path
+        except ValueError:  # brackets that are no address
+            return Key("")
         folder, _, name = path.rpartition("/")
         if _plain(f"{folder}/") != _plain(self.path):
             return Key("")

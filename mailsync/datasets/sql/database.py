@@ -170,8 +170,9 @@ class SqlDatabase:
 def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise BadConfiguration(f"{url!r} is not the URL of a database") from error
+    except (ArgumentError, ValueError) as error:  # such as a port that is no number
+        place = url.rpartition("@")[2]
+        raise BadConfiguration(f"{place!r:.80} is not the URL of a database") from error
     return parsed
 
 

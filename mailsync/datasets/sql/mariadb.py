@@ -72,9 +72,29 @@ FOREIGN_KEYS: Final = (
 
 # numbers of https://mariadb.com/kb/en/mariadb-error-code-reference/
 _REFUSALS: Final = frozenset(
-    {1048, 1062, 1169, 1216, 1217, 1264, 1265, 1292, 1364, 1366, 1367, 1406, 1411, 1442, 1451}
-    | {1452, 1525, 1526, 1557, 1586, 1644, 1690, 1761, 1762, 1906, 3140, 3819, 4025, 4161}
+    {1048, 1062, 1118, 1169, 1216, 1217, 1264, 1265, 1292, 1364, 1365, 1366, 1367, 1406, 1411}
+    | {
+        1416,
+        1442,
+        1451,
+        1452,
+        1525,
+        1526,
+        1557,
+        1586,
+        1644,
+        1690,
+        1761,
+        1762,
+        1906,
+        3140,
+        3819,
+        4025,
+        4161,
+    }
 )
+_MADE_UP: Final = 10_000
+"""From here on there are no numbers but those that a trigger made up (SIGNAL ... MYSQL_ERRNO)."""
 _BUSY: Final = frozenset({1205, 1213, 1099, 1100, 1192, 1969})
 _FULL: Final = frozenset({1021, 1041, 1114})
 _FORBIDDEN: Final = frozenset({1036, 1044, 1142, 1143, 1290, 1792})
@@ -116,20 +136,14 @@ def place(url: URL) -> str:
 
 def open_catalogue(url: URL, _patience: float) -> Engine:
     """For a look at the tables of a database."""
-    return create_engine(url.set(drivername=f"mariadb+{_driver(url)}"), poolclass=NullPool)
+    return _engine(url, lambda: _connect(url))
 
 
 def connect(url: URL, patience: float) -> Any:
     """A connection that gives values as bytes."""
-    driver = _DRIVERS[_driver(url)]
-    converters = driver.converters.conversions
-    named: dict[str, Any] = url.translate_connect_args(
-        username="user",
-        database="database",
-        password="password",  # noqa: S106  its name
-    )
-    connection = driver.connect(
-        **{"connect_timeout": 30, **named, **url.query},
+    converters = _DRIVERS[_driver(url)].converters.conversions
+    connection = _connect(
+        url,
         charset="utf8mb4",
         use_unicode=False,
         binary_prefix=True,
@@ -144,6 +158,31 @@ def connect(url: URL, patience: float) -> Any:
             (_MODE, seconds, seconds),
         )
     return connection
+
+
+def _engine(url: URL, connect_it: Callable[[], Any] | None = None) -> Engine:
+    plain = url.set(drivername=f"mariadb+{_driver(url)}")
+    given = {} if connect_it is None else {"creator": connect_it}
+    with _understood(url):
+        return create_engine(plain, poolclass=NullPool, **given)
+
+
+def _connect(url: URL, **settings: Any) -> Any:
+    """A driver's connection, with what the URL's query says in SQLAlchemy's words."""
+    with _understood(url):
+        _, named = _engine(url).dialect.create_connect_args(url)
+        return _DRIVERS[_driver(url)].connect(**{"connect_timeout": 30, **named, **settings})
+
+
+@contextmanager
+def _understood(url: URL) -> Iterator[None]:
+    """Inside, options that the driver does not know, or files that they name and that cannot be
+    read, are the operator's mistakes. What the network says is the driver's own errors.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, OSError) as error:
+        raise BadConfiguration(f"{place(url)}: {error}") from error
 
 
 def _driver(url: URL) -> str:
@@ -329,7 +368,8 @@ def is_undecodable(_error: Exception) -> bool:
 
 def is_refusal(error: Exception) -> bool:
     """Does the error concern the one value or row just written, and nothing else?"""
-    return isinstance(error, UNFIT_VALUES) or _number(error) in _REFUSALS
+    number = _number(error)
+    return isinstance(error, UNFIT_VALUES) or number in _REFUSALS or number >= _MADE_UP
 
 
 def in_transaction(connection: Any) -> bool:

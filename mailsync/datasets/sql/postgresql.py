@@ -111,6 +111,10 @@ _LOGIN: Final = re.compile(
 
 _REFUSALS: Final = ("22", "23", "27", "42804", "42883", "44", "54000", "P0")
 """SQLSTATE classes of what one row or value may cause (appendix A of PostgreSQL's manual)."""
+_OWN: Final = re.compile(
+    r"0[0-389ABFLPZ]|10|2[0-8BDF]|3[489BDF]|4[024]|5[34578]|72|F0|HV|P0|XX|", re.ASCII
+)
+"""All classes of PostgreSQL's own. Any other is one that a trigger made up to refuse a row."""
 
 
 def files(_url: URL) -> Sequence[Path]:
@@ -279,7 +283,9 @@ def is_undecodable(_error: Exception) -> bool:
 
 def is_refusal(error: Exception) -> bool:
     """Does the error concern the one value or row just written, and nothing else?"""
-    return isinstance(error, UNFIT_VALUES) or _state(error).startswith(_REFUSALS)
+    state = _state(error)
+    is_made_up = _OWN.fullmatch(state[:2]) is None
+    return isinstance(error, UNFIT_VALUES) or is_made_up or state.startswith(_REFUSALS)
 
 
 def in_transaction(connection: Any) -> bool:
@@ -351,6 +357,8 @@ def explain(error: Exception, place: str) -> MailsyncError:
             return DatasetLoginRefused(f"{place}: {words}")
         case "" if _LOGIN.search(words):  # libpq keeps the number to itself
             return DatasetLoginRefused(f"{place}: {words}")
+        case "" if isinstance(getattr(error, "orig", error), psycopg.ProgrammingError):
+            return BadConfiguration(f"{place}: {words}")  # an option that libpq does not know
         case "" if words.endswith("does not exist"):
             return DatasetMissing(f"{place}: {words}")
         case "" | "57P01" | "57P02" | "57P03" | "53300" | "08006" | "08003" | "08001":
