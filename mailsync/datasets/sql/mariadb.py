@@ -73,25 +73,8 @@ FOREIGN_KEYS: Final = (
 # numbers of https://mariadb.com/kb/en/mariadb-error-code-reference/
 _REFUSALS: Final = frozenset(
     {1048, 1062, 1118, 1169, 1216, 1217, 1264, 1265, 1292, 1364, 1365, 1366, 1367, 1406, 1411}
-    | {
-        1416,
-        1442,
-        1451,
-        1452,
-        1525,
-        1526,
-        1557,
-        1586,
-        1644,
-        1690,
-        1761,
-        1762,
-        1906,
-        3140,
-        3819,
-        4025,
-        4161,
-    }
+    | {1416, 1442, 1451, 1452, 1525, 1526, 1557, 1586, 1644, 1690, 1761, 1762, 1906, 3140}
+    | {3819, 4025, 4161}
 )
 _MADE_UP: Final = 10_000
 """From here on there are no numbers but those that a trigger made up (SIGNAL ... MYSQL_ERRNO)."""
@@ -136,7 +119,9 @@ def place(url: URL) -> str:
 
 def open_catalogue(url: URL, _patience: float) -> Engine:
     """For a look at the tables of a database."""
-    return _engine(url, lambda: _connect(url))
+    with _understood(url):
+        plain = url.set(drivername=f"mariadb+{_driver(url)}")
+        return create_engine(plain, creator=lambda: _connect(url), poolclass=NullPool)
 
 
 def connect(url: URL, patience: float) -> Any:
@@ -160,25 +145,18 @@ def connect(url: URL, patience: float) -> Any:
     return connection
 
 
-def _engine(url: URL, connect_it: Callable[[], Any] | None = None) -> Engine:
-    plain = url.set(drivername=f"mariadb+{_driver(url)}")
-    given = {} if connect_it is None else {"creator": connect_it}
-    with _understood(url):
-        return create_engine(plain, poolclass=NullPool, **given)
-
-
 def _connect(url: URL, **settings: Any) -> Any:
     """A driver's connection, with what the URL's query says in SQLAlchemy's words."""
+    driver = _driver(url)
     with _understood(url):
-        _, named = _engine(url).dialect.create_connect_args(url)
-        return _DRIVERS[_driver(url)].connect(**{"connect_timeout": 30, **named, **settings})
+        dialect = url.set(drivername=f"mariadb+{driver}").get_dialect()(dbapi=_DRIVERS[driver])
+        _, named = dialect.create_connect_args(url)
+        return _DRIVERS[driver].connect(**{"connect_timeout": 30, **named, **settings})
 
 
 @contextmanager
 def _understood(url: URL) -> Iterator[None]:
-    """Inside, options that the driver does not know, or files that they name and that cannot be
-    read, are the operator's mistakes. What the network says is the driver's own errors.
-    """
+    """Inside, options that the driver does not know, or name no file, are the operator's."""
     try:
         yield
     except (TypeError, ValueError, OSError) as error:
