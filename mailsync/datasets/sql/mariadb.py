@@ -149,8 +149,8 @@ def _connect(url: URL, **settings: Any) -> Any:
     """A driver's connection, with what the URL's query says in SQLAlchemy's words."""
     driver = _driver(url)
     with _understood(url):
-        dialect = url.set(drivername=f"mariadb+{driver}").get_dialect()(dbapi=_DRIVERS[driver])
-        _, named = dialect.create_connect_args(url)
+        engine = create_engine(url.set(drivername=f"mariadb+{driver}"), poolclass=NullPool)
+        _, named = engine.dialect.create_connect_args(url)
         return _DRIVERS[driver].connect(**{"connect_timeout": 30, **named, **settings})
 
 
@@ -214,7 +214,7 @@ def _form_of(declared: Any) -> _Form:
             bits = next(bits for kind, bits in _BITS if isinstance(declared, kind))
             unsigned = spelling.integer(0, 2**bits - 1)
             whole = unsigned if getattr(declared, "unsigned", False) else spelling.signed(bits)
-            return whole, _integer, None, None
+            return whole, int, None, None
     forms = (form for kind, form in _FORMS if isinstance(declared, kind))
     return next(forms, _TEXT)
 
@@ -238,16 +238,8 @@ def _instant(value: Any) -> Value:
     return f"{_moment(value)}+00:00"
 
 
-def _float(value: Any) -> Value:
-    return float(value)
-
-
 def _single(value: Any) -> Value:
     return spelling.shortest_single(float(value))
-
-
-def _integer(value: Any) -> Value:
-    return int(value)
 
 
 def _finite(spell: spelling.Spelling) -> spelling.Spelling:
@@ -284,10 +276,10 @@ _BITS: Final = (
 
 def _forms() -> Iterator[tuple[type | tuple[type, ...], _Form]]:
     """How values of each type are spelled, read, bound and selected."""
-    yield types.BIT, (spelling.integer(0, 2**64 - 1), _integer, None, _as_number)
-    yield types.YEAR, (spelling.integer(0, 2155), _integer, None, None)
+    yield types.BIT, (spelling.integer(0, 2**64 - 1), int, None, _as_number)
+    yield types.YEAR, (spelling.integer(0, 2155), int, None, None)
     yield types.FLOAT, (_finite(spelling.single), _single, None, _as_double)
-    yield types.DOUBLE, (_finite(spelling.floating), _float, None, None)
+    yield types.DOUBLE, (_finite(spelling.floating), float, None, None)
     yield types.DATE, (spelling.day, _text, None, None)
     yield types.TIME, (spelling.clock, _moment, None, None)
     yield types.DATETIME, (spelling.moment, _moment, None, None)
