@@ -217,14 +217,9 @@ def in_flight(link: Link, since: int) -> Positions:
     """Positions handed to the carrier after ``since`` (milliseconds since 1970), unconfirmed."""
     positions = NOWHERE
     for flight in link.flights:
-        if awaited_from(flight) > since:
+        if flight.awaited_from > since:
             positions = positions | flight.positions
     return positions
-
-
-def awaited_from(flight: Flight) -> int:
-    """When the time for an answer begins, in milliseconds since 1970."""
-    return flight.sent_at + flight.grace
 
 
 def is_question_due(link: Link, resend_before: int) -> bool:
@@ -289,9 +284,11 @@ def sent(link: Link, bundle: Bundle, positions: Positions, now: int) -> Link:
     """The link after a bundle that holds records at ``positions`` was committed."""
     marks = link.sent if bundle.mark in link.sent else (*link.sent, bundle.mark)
     flights = without(link.flights, positions)
-    again = any((flight.positions & positions).intervals for flight in link.flights)
+    before = [one for one in link.flights if (one.positions & positions).intervals]
+    again = bool(before)
     if positions.intervals:
-        flights = (*flights, Flight(bundle.mark, positions, now, again))
+        since = min([now, *(one.unconfirmed_since for one in before)])
+        flights = (*flights, Flight(bundle.mark, positions, now, since, again))
     fulls = link.fulls | {bundle.mark.tag} if bundle.manifest is not None else link.fulls
     asks = bundle.manifest is not None or bundle.ask
     asks_again = asks and link.asked_at is not None and not positions.intervals
@@ -356,7 +353,7 @@ def renewed(link: Link, positions: Positions, now: int) -> Link:
     and that of a question, which can only be behind them.
     """
     flights = tuple(
-        flight._replace(sent_at=now, again=True)
+        flight._replace(sent_at=now, since=now, again=True)
         if (flight.positions & positions).intervals
         else flight
         for flight in link.flights
@@ -391,7 +388,9 @@ def not_later(link: Link, now: int) -> Link:
     """The link without times to come: the clock was set back since, and timers start again."""
     if latest(link) <= now:
         return link
-    flights = tuple(f._replace(sent_at=min(f.sent_at, now)) for f in link.flights)
+    flights = tuple(
+        f._replace(sent_at=min(f.sent_at, now), since=min(f.since, now)) for f in link.flights
+    )
     owe_since = None if link.owe_since is None else min(link.owe_since, now)
     heard_at = None if link.heard_at is None else min(link.heard_at, now)
     asked_at = None if link.asked_at is None else min(link.asked_at, now)

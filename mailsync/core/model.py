@@ -240,10 +240,22 @@ class Flight(NamedTuple):
     mark: Mark
     positions: Positions
     sent_at: int
+    since: int
+    """When some of it was sent first: to be sent again makes it no younger."""
     again: bool = False
     """Some of it had been sent before, so its confirmation tells nothing of the way's delay."""
     grace: int = 0
     """Milliseconds: a slow carrier, such as a stick, is not waited for until they are over."""
+
+    @property
+    def awaited_from(self) -> int:
+        """When the time for an answer begins."""
+        return self.sent_at + self.grace
+
+    @property
+    def unconfirmed_since(self) -> int:
+        """When it began for what was sent first."""
+        return self.since + self.grace
 
 
 class RoundTrip(NamedTuple):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from mailsync.core.agreement import Difference
-from mailsync.core.delivery import awaited_from, in_flight, is_pending, without
+from mailsync.core.delivery import in_flight, is_pending, without
 from mailsync.core.model import CONFLICTS, Link, RecordId, is_alive
 from mailsync.core.positions import Gathering, Positions
 from mailsync.core.proving import Finding
@@ -232,7 +232,7 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
         silent=_is_silent(site, link, now),
         confirmed=link.acked.contiguous,
         unconfirmed=unconfirmed,
-        oldest_unconfirmed=min((flight.sent_at for flight in link.flights), default=None),
+        oldest_unconfirmed=min((flight.since for flight in link.flights), default=None),
         lacking=lacking,
         received=link.cover.contiguous,
         missing=Positions.up_to(top) - link.cover,
@@ -254,7 +254,7 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
 
 def _is_silent(site: Site, link: Link, now: int) -> bool:
     """Has the peer left something unconfirmed for several times as long as it usually takes?"""
-    oldest = min((awaited_from(flight) for flight in link.flights), default=None)
+    oldest = min((flight.unconfirmed_since for flight in link.flights), default=None)
     if oldest is None:
         return False
     usual = site.peers[link.peer].settings.resend_after * 1000

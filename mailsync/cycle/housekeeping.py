@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mailsync.core import forgetting
-from mailsync.core.delivery import awaited_from, is_pending
+from mailsync.core.delivery import is_pending
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link, Record
 from mailsync.core.positions import Positions
@@ -27,6 +27,9 @@ Read = Callable[[StoredRecords, int], list[Record]]
 
 Treat = Callable[[Ledger, dict[str, Link], Record], dict[str, Link]]
 """Returns the links afterwards."""
+
+TRIED = 3
+"""How often a peer is sent the same once more before it is given up."""
 
 RETENTION_ALONE = 30 * 24 * 3600
 """Seconds for which a site without peers keeps tombstones: whom it meets next may hold them."""
@@ -92,13 +95,16 @@ def _purged(ledger: Ledger, links: dict[str, Link], record: Record) -> dict[str,
 
 
 def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link:
-    """The link, stale if the peer has left something unconfirmed for its retention time."""
+    """The link, stale if the peer has left something unconfirmed for its retention time. What goes
+    once more only now, for we were away ourselves, may be answered yet.
+    """
     limit = now - site.peers[link.peer].settings.retention * 1000
     silent = link.heard_at is None or link.heard_at < limit
+    tried = link.misses >= TRIED
     overdue = Positions.covering(
         interval
         for flight in link.flights
-        if awaited_from(flight) < limit
+        if (flight.unconfirmed_since if tried else flight.awaited_from) < limit
         for interval in flight.positions.intervals
     )
     if link.stale or not silent or not overdue.intervals:

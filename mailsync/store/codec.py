@@ -51,7 +51,8 @@ def link_state(link: Link) -> bytes:
             "acked_last": link.acked_last,
             "sent": link.sent,
             "flights": [
-                (f.mark, f.positions.intervals, f.sent_at, f.again, f.grace) for f in link.flights
+                (f.mark, f.positions.intervals, f.sent_at, f.since, f.again, f.grace)
+                for f in link.flights
             ],
             "round_trip": link.round_trip,
             "misses": link.misses,

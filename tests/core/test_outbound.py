@@ -121,7 +121,7 @@ def test_records_are_ranked_and_those_without_rank_stay_open(
 
 def test_what_is_on_its_way_is_not_due_and_no_record_of_a_bundle() -> None:
     one, other = record(2, [2]), record(3, [3])
-    flight = Flight(Mark(2, 1), Positions.of([2]), NOW, again=False)
+    flight = Flight(Mark(2, 1), Positions.of([2]), NOW, since=NOW)
     known = Link("hub", frozenset({"people"}), Stream(1, 3), flights=(flight,))
     links = {"hub": known}
     surveyed = survey(links, "hub", [one, other])

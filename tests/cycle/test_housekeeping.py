@@ -72,3 +72,27 @@ def test_a_site_without_peers_remembers_its_deletes_for_those_it_meets_next(
         tidy(alone)
         with alone.store.transaction() as transaction:
             assert len(transaction.records) == left
+
+
+def test_nobody_waits_for_a_silent_peer_however_often_it_is_tried_again(tmp_path: Path) -> None:
+    sites = pair(tmp_path)
+    sites.rows("alice").update({Key("1"): {"name": "Ada"}, Key("2"): {"name": "Bob"}})
+    for _ in range(4):
+        sites.round()
+        sites.clock.now += 2 * HOUR
+    del sites.rows("alice")[Key("1")]
+    alice = sites.sites["alice"]
+    for days, left in ((29, 2), (10, 1)):
+        for _ in range(days):
+            sites.sync("alice")
+            sites.network.in_transit.clear()
+            sites.clock.now += DAY
+        with alice.store.transaction() as transaction:
+            assert len(transaction.records) == left
+    sites.clock.now += 8 * DAY
+    for _ in range(6):
+        sites.round()
+        sites.clock.now += 2 * HOUR
+    assert sites.contents("bob") == sites.contents("alice") == [[("name", "Bob")]]
+    with alice.store.transaction() as transaction:
+        assert not alice.links(transaction)["bob"].stale
