@@ -13,18 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
 from typing import Any, Final
 
-from mailsync.core.model import Fields, Key
+from mailsync.core.model import Fields, Key, Value
 from mailsync.datasets.base import Outcome, Result, Write
-from mailsync.datasets.rowkeys import key_values
+from mailsync.datasets.spelling import Unfit
 from mailsync.datasets.sql.engine import Row
-from mailsync.datasets.sql.references import Name, References
-from mailsync.datasets.sql.rows import row_etag, rows_of, unreadable
+from mailsync.datasets.sql.references import Name
+from mailsync.datasets.sql.rows import row_etag, unreadable
 from mailsync.datasets.sql.shape import Shape
 from mailsync.datasets.sql.statement import Statement
-from mailsync.datasets.sql.writes import difference, is_expected, misfit, news, spelled, stand_in
+from mailsync.datasets.sql.target import Target
+from mailsync.datasets.sql.writes import difference, stand_in
 
 CHUNK: Final = 256
 """Writes carried out at once."""
@@ -54,36 +54,6 @@ class _Stuck(Exception):
         self.others = others
 
 
-class _Table:
-    """One table that the batch writes to."""
-
-    def __init__(self, connection: Any, shape: Shape, rank: int) -> None:
-        """``rank``: its place among the tables, parents first."""
-        self._connection = connection
-        self.shape = shape
-        self.rank = rank
-        self.addition: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.addition)
-        self.alteration: Callable[[tuple[str, ...]], Statement] = lru_cache(shape.alteration)
-
-    def rows(self, keys: Sequence[Key]) -> dict[Key, Row]:
-        """The rows of these keys."""
-        return rows_of(self._connection, self.shape, keys, self.shape.rows)
-
-    def rows_locked(self, keys: Sequence[Key]) -> dict[Key, Row]:
-        """The same, and nobody else may write to them from then on."""
-        return rows_of(self._connection, self.shape, keys, self.shape.rows_locked)
-
-    @cached_property
-    def has_triggers(self) -> bool:
-        """Does writing to it set something else in motion?"""
-        return self.shape.engine.has_triggers(self._connection, self.shape.name)
-
-    @cached_property
-    def references(self) -> References:
-        """Its foreign keys."""
-        return References(self.shape, self._connection.cursor())
-
-
 class Application:
     """One attempt at a batch."""
 
@@ -101,17 +71,14 @@ class Application:
         self._connection = connection
         self._cursor = connection.cursor()
         self._engine = batches[0][0].engine
-        self._tables: list[_Table] = []
+        self._targets: list[Target] = []
         self._writes: list[Write] = []
-        self._reasons: dict[int, str] = {}
+        self._reasons = {**refused}
         for rank, (shape, writes) in enumerate(batches):
-            table = _Table(connection, shape, rank)
-            for place, write in enumerate(writes, len(self._writes)):
-                if reason := shape.misfit(news(write)):
-                    self._reasons[place] = reason
-                self._tables.append(table)
-                self._writes.append(write)
-        self._reasons |= refused
+            self._targets += [Target(connection, shape, rank)] * len(writes)
+            self._writes += writes
+        self._news: dict[int, Fields] = {}
+        """What the rows do not hold yet."""
         self._outcomes: dict[int, Outcome] = {}
         self._begun: dict[int, Fields] = {}
         """What rows hold that are inserted in two steps, after the first."""
@@ -122,7 +89,7 @@ class Application:
         for statement in self._engine.BEGIN_WRITING:
             self._cursor.execute(statement)
         places = self._in_order()
-        rows = self._rows(places, _Table.rows_locked)
+        rows = self._rows(places, Target.rows_locked)
         self._carry_out([place for place in places if self._holds(place, rows.get(place))])
         self._commit()
         return [
@@ -136,7 +103,7 @@ class Application:
         """
 
         def order(place: int) -> tuple[bool, int, int, str]:
-            write, rank = self._writes[place], self._tables[place].rank
+            write, rank = self._writes[place], self._targets[place].rank
             deleted = write.wanted is None
             return deleted, -rank if deleted else rank, len(write.key), write.key
 
@@ -145,18 +112,21 @@ class Application:
 
     def _holds(self, place: int, row: Row | None) -> bool:
         """Is the row what the write expects, and the write one for this table?"""
-        shape = self._tables[place].shape
-        present = None if row is None else shape.fields_of(row)
-        write = self._writes[place] = spelled(shape, self._writes[place], present)
+        target = self._targets[place]
+        present = None if row is None else target.shape.fields_of(row)
         if present is not None and (reason := unreadable(present)):
             self._reasons[place] = reason
-        elif not is_expected(shape, present, write):
+            return False
+        try:
+            found = target.meant(self._writes[place], present)
+        except Unfit as unfit:
+            self._reasons[place] = str(unfit)
+            return False
+        if found is None:
             self._outcomes[place] = Outcome(Result.CHANGED)
-        elif reason := misfit(shape, write):
-            self._reasons[place] = reason
-        else:
-            return True
-        return False
+            return False
+        self._writes[place], self._news[place] = found
+        return True
 
     def _carry_out(self, pending: list[int]) -> None:
         left = self._passes(pending)
@@ -202,7 +172,7 @@ class Application:
                 said.setdefault(statement, []).append((place, values))
         for statement, each in said.items():
             self._execute(statement, each)
-        rows = self._rows(places, _Table.rows)
+        rows = self._rows(places, Target.rows)
         for place in places:
             self._outcomes[place] = self._proof(place, rows.get(place))
 
@@ -210,28 +180,34 @@ class Application:
         """What there is to execute for a write: one statement, or none."""
         write = self._writes[place]
         if write.wanted is None:
-            shape = self._tables[place].shape
-            return [(shape.removal, shape.parameters(key_values(write.key), {}))]
-        if write.expected is None and place not in self._begun:
+            shape = self._targets[place].shape
+            return [(shape.removal, shape.parameters(self._key(place), {}))]
+        if place in self._begun:
+            return self._alteration(place, difference(write.wanted, self._begun[place]))
+        if write.expected is None:
             return [self._addition(place, write.wanted)]
-        present = self._begun.get(place, write.expected or {})
-        return self._alteration(place, difference(write.wanted, present))
+        return self._alteration(place, self._news[place])
+
+    def _key(self, place: int) -> tuple[Value, ...]:
+        """What the key columns of the row hold."""
+        values = self._targets[place].key(self._writes[place].key)
+        assert values is not None  # noqa: S101 - a write that is carried out has a row's key
+        return values
 
     def _addition(self, place: int, fields: Fields) -> tuple[Statement, Fields]:
-        table = self._tables[place]
-        key = key_values(self._writes[place].key)
-        named = dict(fields) | dict(zip(table.shape.key, key, strict=True))
-        return table.addition(tuple(sorted(named))), table.shape.parameters(key, named)
+        target, key = self._targets[place], self._key(place)
+        named = dict(fields) | dict(zip(target.shape.key, key, strict=True))
+        return target.addition(tuple(sorted(named))), target.shape.parameters(key, named)
 
     def _alteration(self, place: int, values: Fields) -> list[tuple[Statement, Fields]]:
         if not values:
             return []
-        table = self._tables[place]
-        key = key_values(self._writes[place].key)
-        wanted = self._writes[place].wanted or {}
-        kept = {name: wanted[name] for name in table.shape.restless & wanted.keys()}
-        values = {**kept, **values}
-        return [(table.alteration(tuple(sorted(values))), table.shape.parameters(key, values))]
+        target = self._targets[place]
+        if restless := target.shape.restless:
+            wanted = self._writes[place].wanted or {}
+            values = {name: wanted[name] for name in restless & wanted.keys()} | dict(values)
+        parameters = target.shape.parameters(self._key(place), values)
+        return [(target.alteration(tuple(sorted(values))), parameters)]
 
     def _execute(self, statement: Statement, each: Sequence[tuple[int, Fields]]) -> None:
         try:
@@ -245,21 +221,21 @@ class Application:
             raise _NotTaken(str(error)) from error
 
     def _rows(
-        self, places: Sequence[int], look: Callable[[_Table, Sequence[Key]], dict[Key, Row]]
+        self, places: Sequence[int], look: Callable[[Target, Sequence[Key]], dict[Key, Row]]
     ) -> dict[int, Row]:
         """The rows of these writes as they are now, as far as there are any."""
-        mine: dict[_Table, dict[Key, int]] = {}
+        mine: dict[Target, dict[Key, int]] = {}
         for place in places:
-            mine.setdefault(self._tables[place], {})[self._writes[place].key] = place
+            mine.setdefault(self._targets[place], {})[self._writes[place].key] = place
         return {
             by_key[key]: row
-            for table, by_key in mine.items()
-            for key, row in look(table, list(by_key)).items()
+            for target, by_key in mine.items()
+            for key, row in look(target, list(by_key)).items()
         }
 
     def _proof(self, place: int, row: Row | None) -> Outcome:
         """The outcome, by what the table really holds now."""
-        write, shape = self._writes[place], self._tables[place].shape
+        write, shape = self._writes[place], self._targets[place].shape
         if write.wanted is None or row is None:
             if row is None and write.wanted is None:
                 return Outcome(Result.WRITTEN)
@@ -299,7 +275,7 @@ class Application:
     def _may_step_aside(self, place: int) -> bool:
         """Has it something to step aside with, and will no trigger take that for an edit?"""
         is_new = self._writes[place].expected is None
-        return bool(self._aside(place)) and (is_new or not self._tables[place].has_triggers)
+        return bool(self._aside(place)) and (is_new or not self._targets[place].has_triggers)
 
     def _step_aside(self, place: int) -> None:
         write, aside = self._writes[place], self._aside(place)
@@ -314,21 +290,20 @@ class Application:
 
     def _aside(self, place: int) -> Fields:
         """Values in nobody's way: no reference, and of what is unique something of its own."""
-        write, shape = self._writes[place], self._tables[place].shape
+        write, shape = self._writes[place], self._targets[place].shape
         if write.wanted is None or write.expected is None:
             fields = write.wanted or write.expected or {}
             loose = shape.referring & shape.nullable & fields.keys()
             return {name: None for name in loose if fields[name] is not None}
-        changed = difference(write.wanted, write.expected)
         return {
             name: None if name in shape.nullable else stand_in(value, write.key)
-            for name, value in changed.items()
+            for name, value in self._news[place].items()
             if name in shape.unique
         }
 
     def _commit(self) -> None:
         inserted = {
-            self._tables[place].shape.name: self._tables[place].shape
+            self._targets[place].shape.name: self._targets[place].shape
             for place in self._outcomes
             if self._writes[place].expected is None
         }
@@ -351,7 +326,7 @@ class Application:
         faults = {
             place: fault
             for place, row in rows.items()
-            if (fault := self._tables[place].references.fault(*row))
+            if (fault := self._targets[place].references.fault(*row))
         }
         if faults:
             self._add_dependants(faults, {place: after for place, (_, after) in rows.items()})
@@ -361,19 +336,19 @@ class Application:
         """Who refers to a new row that will not come breaks a foreign key next: foresee it."""
         children: dict[Name, list[int]] = {}
         for place, row in rows.items():
-            for name in self._tables[place].references.referred(row):
+            for name in self._targets[place].references.referred(row):
                 children.setdefault(name, []).append(place)
         lost = list(faults)
         for place in lost:
             if self._writes[place].expected is None:
-                for name in self._tables[place].references.names(rows[place]):
+                for name in self._targets[place].references.names(rows[place]):
                     new = [child for child in children.get(name, ()) if child not in faults]
                     faults |= dict.fromkeys(new, f"it refers to a row of {name[0]} that is refused")
                     lost += new
 
     def _before_and_after(self, place: int) -> tuple[Fields, Fields]:
-        write, shape = self._writes[place], self._tables[place].shape
-        key = dict(zip(shape.key, key_values(write.key), strict=True))
+        write, shape = self._writes[place], self._targets[place].shape
+        key = dict(zip(shape.key, self._key(place), strict=True))
         before = {} if write.expected is None else {**key, **write.expected}
         after = {} if write.wanted is None else {**key, **write.wanted}
         return before, after

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from math import isnan
 from typing import Any, Final
 
-from mailsync.core.model import Etag, Fields, Key, Value, same_value
+from mailsync.core.model import Etag, Fields, Key, Value, same_fields
 from mailsync.datasets.rowkeys import Undecodable, key_values
 from mailsync.datasets.sql.engine import Row, digest
 from mailsync.datasets.sql.shape import Shape
@@ -26,10 +26,14 @@ def row_etag(shape: Shape, row: Row) -> Etag:
 
 
 def rows_of(
-    connection: Any, shape: Shape, keys: Sequence[Key], statements: Callable[[int], Statement]
+    connection: Any,
+    shape: Shape,
+    wanted: Mapping[Key, Sequence[Value]],
+    statements: Callable[[int], Statement],
 ) -> dict[Key, Row]:
-    """The rows of those keys that have one. ``statements``: ``Shape.rows`` or its like."""
-    wanted = {key: values for key in keys if (values := usable_key(shape, key)) is not None}
+    """The rows of those keys that have one. ``wanted``: as :func:`usable_keys` gives it;
+    ``statements``: ``Shape.rows`` or its like.
+    """
     found: dict[Key, Row] = {}
     left = list(wanted.items())
     while left:
@@ -70,17 +74,25 @@ def _some_rows(
             return ask()
 
 
+def usable_keys(
+    keys: Iterable[Key], usable: Callable[[Key], Sequence[Value] | None]
+) -> dict[Key, Sequence[Value]]:
+    """What the key columns of rows hold that can have one of these keys, by key; ``usable``
+    gives it for one, as :func:`usable_key` does.
+    """
+    return {key: values for key in keys if (values := usable(key)) is not None}
+
+
 def usable_key(shape: Shape, key: Key) -> tuple[Value, ...] | None:
     """The values of a key; None if no row of the table can have it."""
     try:
         values = key_values(key)
     except ValueError:
         return None
-    named = dict(zip(shape.key, values, strict=False))
     if len(values) != len(shape.key) or None in values:
         return None
-    spelled = shape.spelled(named)
-    return values if all(same_value(spelled[name], named[name]) for name in named) else None
+    named = dict(zip(shape.key, values, strict=True))
+    return values if same_fields(shape.spelled(named), named) else None
 
 
 def unreadable(fields: Fields) -> str:

@@ -169,15 +169,24 @@ class Shape:
 
     def misfit(self, fields: Fields) -> str:
         """Why the columns do not take these fields; empty: they may."""
+        try:
+            self.fitting(fields)
+        except Unfit as unfit:
+            return str(unfit)
+        return ""
+
+    def fitting(self, fields: Fields) -> dict[str, Value]:
+        """The fields as the columns spell them. Raises Unfit: what does not fit, and why."""
         if unknown := sorted(fields.keys() - self.held.keys()):
-            return f"the table has no column {', '.join(unknown)}"
+            raise Unfit(f"the table has no column {', '.join(unknown)}")
+        spelled = dict(fields)
         for name in self._particular.keys() & fields.keys():
             value = fields[name]
             try:
-                self._form(name, value)
+                spelled[name] = self._form(name, value)
             except Unfit as unfit:
-                return f"column {name} {unfit}, not {value!r:.80}"
-        return ""
+                raise Unfit(f"column {name} {unfit}, not {value!r:.80}") from unfit
+        return spelled
 
     def _spelled(self, name: str, value: Value) -> Value:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from operator import eq
+from operator import eq, itemgetter
 from typing import Any, cast
 
 from sqlalchemy import Dialect, and_, bindparam, or_
@@ -21,26 +21,32 @@ class Statement:
         """Compile for the engine of ``dialect``; ``edit`` has the last word on the text."""
         compiled = construct.compile(dialect=dialect)
         self.text = edit(str(compiled))
-        self._order: Sequence[str] | None = getattr(compiled, "positiontup", None)
+        order: Sequence[str] | None = getattr(compiled, "positiontup", None)
+        self._said: Callable[[Mapping[str, Value]], Any] = _as_they_are
+        if order is not None:
+            self._said = _in_order(order)
 
     def run(self, cursor: Any, values: Mapping[str, Value]) -> Any:
         """Execute on a driver's cursor; returns the cursor."""
-        if self._order is None:
-            cursor.execute(self.text, values)
-        else:
-            cursor.execute(self.text, tuple(values[name] for name in self._order))
+        cursor.execute(self.text, self._said(values))
         return cursor
 
     def run_each(self, cursor: Any, many: Sequence[Mapping[str, Value]]) -> None:
         """Execute for each of these values."""
         if len(many) == 1:
             self.run(cursor, many[0])
-        elif self._order is None:
-            cursor.executemany(self.text, many)
         else:
-            cursor.executemany(
-                self.text, [tuple(values[name] for name in self._order) for values in many]
-            )
+            cursor.executemany(self.text, list(map(self._said, many)))
+
+
+def _as_they_are(values: Mapping[str, Value]) -> Mapping[str, Value]:
+    return values
+
+
+def _in_order(names: Sequence[str]) -> Callable[[Mapping[str, Value]], Sequence[Value]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: [values[name] for name in names]
 
 
 def is_one_of(key: Sequence[ColumnElement[Any]], count: int) -> ColumnElement[bool]:

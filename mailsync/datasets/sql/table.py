@@ -28,7 +28,7 @@ from mailsync.datasets.rowkeys import key_text
 from mailsync.datasets.sql.database import PATIENCE, SqlDatabase
 from mailsync.datasets.sql.engine import Row
 from mailsync.datasets.sql.reflection import Keys
-from mailsync.datasets.sql.rows import row_etag, rows_of, unreadable
+from mailsync.datasets.sql.rows import row_etag, rows_of, unreadable, usable_key, usable_keys
 from mailsync.datasets.sql.scan import Comparison
 from mailsync.datasets.sql.shape import Shape
 from mailsync.errors import DatasetError
@@ -127,7 +127,7 @@ class SqlTable:
     def read(self, keys: Sequence[Key]) -> Mapping[Key, Change | Unreadable]:
         """What the table holds now for exactly these keys."""
         with self._explaining(), self._connection() as connection:
-            rows = rows_of(connection, self.shape, keys, self.shape.rows)
+            rows = self._rows(connection, keys)
         return {
             key: self._found(key, rows[key]) if key in rows else Change(key, None, None)
             for key in keys
@@ -187,10 +187,14 @@ class SqlTable:
         if not keys:
             return
         with self._connection() as connection:
-            found = rows_of(connection, self.shape, keys, self.shape.rows)
+            found = self._rows(connection, keys)
         for key in keys:
             if key not in found:
                 yield Change(key, None, None)
+
+    def _rows(self, connection: Any, keys: Sequence[Key]) -> dict[Key, Row]:
+        wanted = usable_keys(keys, partial(usable_key, self.shape))
+        return rows_of(connection, self.shape, wanted, self.shape.rows)
 
     def _connection(self) -> AbstractContextManager[Any]:
         return self.database.connection()

@@ -3,64 +3,54 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import NamedTuple
 
 from mailsync.core.model import ABSENT, Fields, Value, same_fields, same_value
 from mailsync.datasets.base import Write
-from mailsync.datasets.sql.rows import usable_key
 from mailsync.datasets.sql.shape import Shape
 
 
-def misfit(shape: Shape, write: Write) -> str:
-    """Why no row with this key is what the write wants; empty: one may be."""
-    if write.wanted is None:
-        return ""
-    key = usable_key(shape, write.key)
-    if key is None:
-        return f"no row can have the key {write.key} ({', '.join(shape.key)})"
-    named = dict(zip(shape.key, key, strict=True))
-    if not shape.local and any(
-        not same_value(named[name], write.wanted.get(name)) for name in named
-    ):
-        return f"its key columns say another key than {write.key}"
-    return ""
+class Meant(NamedTuple):
+    """A write in the columns' own spelling."""
+
+    write: Write
+    news: Fields
+    """What the row does not hold yet."""
 
 
-def news(write: Write) -> Fields:
-    """What the row does not hold yet, if it is what the write expects."""
-    wanted = write.wanted or {}
-    return wanted if write.expected is None else difference(wanted, write.expected)
+def meant(shape: Shape, write: Write, present: Fields | None) -> Meant | None:
+    """What is to be written to a row that is as ``present`` says; None: it is not what the write
+    expects. What it shows already is spelled so; what is no longer wanted is to hold nothing.
 
-
-def spelled(shape: Shape, write: Write, present: Fields | None) -> Write:
-    """The write in the columns' own spelling; what is no longer wanted is to hold nothing.
-
-    What ``present``, the row as it is, shows already is spelled so.
+    Raises :class:`mailsync.datasets.spelling.Unfit` for what the table does not hold.
     """
     expected, wanted = write.expected, write.wanted
-    if expected is None or present is None or difference(expected, present):
-        expected = None if expected is None else shape.spelled(expected)
+    if present is None or expected is None:
+        if present is not expected:
+            return None
+        news = {} if wanted is None else shape.fitting(wanted)
+        return Meant(write if wanted is None else write._replace(wanted=news), news)
+    if difference(expected, present):
+        expected = shape.spelled(expected)
         wanted = None if wanted is None else shape.spelled(wanted)
-    elif wanted is not None:
-        wanted = {**wanted, **shape.spelled(news(write))}
-    if expected is not None and wanted is not None:
+        if difference(expected, present):
+            return None
+    if wanted is None:
+        return Meant(write._replace(expected=expected), {})
+    news = shape.fitting(difference(wanted, expected))
+    if not expected.keys() <= wanted.keys():
         emptied = (expected.keys() - wanted.keys()) & shape.held.keys()
-        wanted = {**wanted, **{name: shape.nothing_in(name) for name in emptied}}
-    return write._replace(expected=expected, wanted=wanted)
+        news |= {name: shape.nothing_in(name) for name in emptied}
+    if not all(_is_free(shape, present, name, news[name]) for name in news.keys() - expected):
+        return None
+    whole = write._replace(expected=expected, wanted={**wanted, **news})
+    return Meant(whole, difference(news, expected))
 
 
-def is_expected(shape: Shape, present: Fields | None, write: Write) -> bool:
-    """Is the row what the write expects? Where it writes for the first time, nobody else did."""
-    if present is None or write.expected is None:
-        return present is None and write.expected is None
-    if difference(write.expected, present):
-        return False
-    return all(
-        present[name] is None
-        or same_value(present[name], shape.held[name].blank)
-        or same_value(present[name], value)
-        for name, value in (write.wanted or {}).items()
-        if name in present and name not in write.expected
-    )
+def _is_free(shape: Shape, present: Fields, name: str, value: Value) -> bool:
+    """Did nobody else write to a column to which we write for the first time?"""
+    there = present[name]
+    return there is None or same_value(there, shape.held[name].blank) or same_value(there, value)
 
 
 def difference(wanted: Fields, present: Fields) -> dict[str, Value]:
