@@ -98,11 +98,11 @@ class StoredLayouts:
     def note_unheld(self, records: Iterable[Record]) -> None:
         """Fields of these records that their datasets do not hold are remembered by name."""
         news: dict[str, frozenset[str]] = {}
-        for record in records:
-            kept = self.kept[record.dataset]
-            if kept.holds is not None and not record.entries.keys() <= kept.holds:
-                noted = news.get(record.dataset, kept.unheld)
-                news[record.dataset] = noted | (record.entries.keys() - kept.holds)
+        for dataset, names in {(record.dataset, tuple(record.entries)) for record in records}:
+            kept = self.kept[dataset]
+            if kept.holds is not None and not kept.holds.issuperset(names):
+                noted = news.get(dataset, kept.unheld)
+                news[dataset] = noted | (frozenset(names) - kept.holds)
         for name, unheld in news.items():
             if unheld != self.kept[name].unheld:
                 self._session.run(NOTE_UNHELD, called=name, unheld=names_bytes(unheld))

@@ -2,9 +2,10 @@
 
 Rules
 -----
-* A row has what was written when (``history``) apart from what it says (``contents``): most
-  records of a table have the history of others, so it is read once for all of them. That is why
-  positions in it are told by their distance from the record's own.
+* A row has who wrote what and knows of it (``history``) apart from what the record says: most
+  records of a table have the history of others, so it is read once for all of them. Where each
+  write came in is the record's own, and stands before what it says (``contents``).
+* Positions are told by their distance from the record's own: they are small, and often the same.
 * The names of the fields are kept once, for records that have all fields of their dataset.
 * What the dataset holds, and what is being written to it, is kept as the difference from what
   the record says. There is none as a rule.
@@ -134,12 +135,11 @@ class Naming(NamedTuple):
 
 
 class _History(NamedTuple):
-    """What was written when, and who knows of it."""
+    """What was written, and who knows of it."""
 
     dots: tuple[Dot, ...]
-    sightings: tuple[tuple[int | None, int], ...]
-    """Of each dot how far before the record's own position it came in, None for at none, and
-    the mask of the peers that showed it."""
+    shown: tuple[int, ...]
+    """Of each dot the mask of the peers that showed it."""
     marks: bytes | tuple[int, ...]
     known: int
     had: int
@@ -178,7 +178,7 @@ def record_row(
         *holding_row(record, holds),
         None if naming is None else naming.number,
         _history_bytes(record, entries, peers, entries.names if naming is None else None),
-        cbor2.dumps(entries.contents),
+        cbor2.dumps([*_ways_back(record), *entries.contents]),
         int(record.context.keys() != dots_of(entries) or bool(record.whole_for)),
         int(_is_spent(record) and desired_fields(record) is None),
         changed_at,
@@ -208,7 +208,7 @@ def enrolled_rows(
             like.unwritten,
             like.naming,
             like.history,
-            cbor2.dumps(values),
+            cbor2.dumps([_HERE, *values]),
             like.prunable,
             like.gone,
             like.changed_at,
@@ -253,14 +253,15 @@ def record_of(row: RecordRow, peers: Peers, dataset: str, names: Names | None = 
     history = _history(row.history)
     names = history.names if names is None else names
     assert names is not None  # noqa: S101 - a row without names has a naming
-    entries = Woven(names, cbor2.loads(row.contents), history.dots, history.marks)
+    contents, writes = cbor2.loads(row.contents), len(history.dots)
+    entries = Woven(names, contents[writes:], history.dots, history.marks)
     return Record(
         dataset,
         Guid(row.guid),
         entries,
         {
             dot: Sighting(0 if back is None else row.position - back, peers.names(shown))
-            for dot, (back, shown) in zip(history.dots, history.sightings, strict=True)
+            for dot, shown, back in zip(history.dots, history.shown, contents, strict=False)
         },
         row.position,
         peers.names(history.known),
@@ -295,21 +296,29 @@ def _order(own: Names, common: Names) -> Names:
     return common
 
 
+_HERE = 0
+"""The way back of what was written where the record is."""
+
+
+def _ways_back(record: Record) -> list[int | None]:
+    """How far before the record's own position each write came in; None: at no position."""
+    return [
+        record.position - sighting.position if sighting.position else None
+        for sighting in record.context.values()
+    ]
+
+
 def _history_bytes(record: Record, entries: Woven, peers: Peers, names: Names | None) -> bytes:
     """The dots are those of the context: what wrote nothing that is left is an ancestor."""
-    position, context = record.position, record.context
-    dots = tuple(context)
+    dots = tuple(record.context)
     marks = entries.marks
     if dots != entries.dots:
         place = {dot: number for number, dot in enumerate(dots)}
         moved = {number: place[entries.dots[number]] - number for number in entries.used}
         marks = marks_of([mark + moved[mark // DOT_STEP] * DOT_STEP for mark in marks])
-    told: list[int | None] = []
-    for dot, sighting in context.items():
-        back = position - sighting.position if sighting.position else None
-        told += (*dot, back, peers.mask(sighting.known))
     return _told(
-        tuple(told),
+        dots,
+        tuple([peers.mask(sighting.known) for sighting in record.context.values()]),
         marks,
         peers.mask(record.known),
         peers.mask(record.had),
@@ -317,7 +326,7 @@ def _history_bytes(record: Record, entries: Woven, peers: Peers, names: Names | 
         peers.mask(record.blind_to),
         record.withdrawn,
         names,
-        tuple(sorted(peers.numbered(record.outside, position).items())),
+        tuple(sorted(peers.numbered(record.outside, record.position).items())),
         record.hidden,
     )
 
@@ -329,13 +338,11 @@ def _told(*history: object) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _history(data: bytes) -> _History:
-    told, marks, *sets, withdrawn, names, outside, hidden = cbor2.loads(data)
+    dots, shown, marks, *sets, withdrawn, names, outside, hidden = cbor2.loads(data)
     known, had, whole_for, blind_to = sets
-    columns = [iter(told)] * 5
-    each = list(zip(*columns, strict=True))
     return _History(
-        tuple(Dot(stamp, site, number) for stamp, site, number, _, _ in each),
-        tuple((back, shown) for _, _, _, back, shown in each),
+        tuple(map(Dot._make, dots)),
+        tuple(shown),
         marks if isinstance(marks, bytes) else tuple(marks),
         known,
         had,

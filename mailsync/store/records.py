@@ -246,15 +246,20 @@ class StoredRecords(Mapping[RecordId, Record]):
         StoredNotes(self._session).keep(dataset, {GATE: None})
         self._loaded.clear()
 
-    def save(self, changed: Sequence[Record], dropped: Iterable[RecordId], now: int) -> None:
+    def save(
+        self, changed: Mapping[RecordId, Record], dropped: Iterable[RecordId], now: int
+    ) -> None:
         """Write what a ledger gathered."""
-        self._layouts.add({record.dataset for record in changed})
-        self._layouts.note_unheld(changed)
+        self._layouts.add({record.dataset for record in changed.values()})
+        self._layouts.note_unheld(changed.values())
         for name, guid in dropped:
             self._session.run(DROP, dataset=self._layouts.number(name), guid=bytes(guid))
-        settled = [record for record in changed if self._is_news_only_here(record)]
-        here = {record.id for record in settled}
-        news = [record for record in changed if record.id not in here]
+        settled: list[Record] = []
+        news: list[Record] = []
+        for record_id, record in changed.items():
+            stored = self._loaded.get(record_id)
+            is_settled = stored is not None and is_same_elsewhere(stored, record)
+            (settled if is_settled else news).append(record)
         self._session.run_all(HOLD, HOLD_ORDER, [self._holding(one) for one in settled])
         self._session.run_all(SAVE, RecordRow._fields, [self._row(one, now) for one in news])
         self._loaded.clear()
@@ -269,11 +274,6 @@ class StoredRecords(Mapping[RecordId, Record]):
             self._layouts.note_unheld([first])
             rows = enrolled_rows(enrolment, alike, self._row(first, now), naming)
             self._session.run_all(SAVE, RecordRow._fields, rows)
-
-    def _is_news_only_here(self, record: Record) -> bool:
-        """Is it as it was read, but for what the dataset holds of it?"""
-        stored = self._loaded.get(record.id)
-        return stored is not None and is_same_elsewhere(stored, record)
 
     def _holding(self, record: Record) -> tuple[object, ...]:
         holds = self._layouts.kept[record.dataset].holds

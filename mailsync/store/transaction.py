@@ -130,7 +130,7 @@ class Transaction:
             self._standing.site = site
         for enrolment in ledger.enrolments:
             self.records.enter(enrolment, now)
-        self.records.save(list(ledger.changed.values()), ledger.dropped, now)
+        self.records.save(ledger.changed, ledger.dropped, now)
         for name in _unsettled(ledger):
             self.notes.keep(name, {GATE: None})
         for note_id, note in ledger.notes.items():
