@@ -147,6 +147,19 @@ def test_a_sender_of_which_hundreds_of_bundles_were_lost_still_remembers_the_las
     assert received([first, told])[0] == [Verdict.EXPECTED] * 2
 
 
+def test_a_peer_that_shows_a_write_in_fewer_fields_than_we_have_it_in_is_told_the_rest() -> None:
+    """It came there by somebody who may write only some of them."""
+    record_id, old, edit = RecordId("people", GUID), Dot(NOW, 7, 1), Dot(NOW, 8, 2)
+    entries = {"name": Entry(edit, "Ada"), "age": Entry(edit, 36)}
+    context = {old: Sighting(1, frozenset({"hub"})), edit: Sighting(2)}
+    record = Record(*record_id, entries, context, position=2, had=frozenset({"hub"}))
+    working = Ledger(SiteState(1, position=2), {record_id: record})
+    item = Extraction(1, "people", GUID, {"name": entries["name"]}, whole=False)
+    came = Bundle(Stream(1, 5), Mark(1, 9), (), None, NOWHERE, extractions=(item,))
+    received = receive(working, {"hub": link()}, "hub", came, now=NOW, nonce=1)
+    assert composed(working, received.links["hub"]).entries == entries
+
+
 @pytest.mark.parametrize(("newest", "noted"), [(2, []), (4, [36])])
 def test_what_an_overtaken_delete_takes_along_may_have_been_written_after_it(
     newest: int, noted: list[int]
