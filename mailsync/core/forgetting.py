@@ -5,6 +5,7 @@ Rules
 * Ancestors shrink to the current dots once every peer has confirmed the state.
 * A tombstone, or a stub of a withdrawn record, is dropped when its retention time is over and
   every peer that is not stale has confirmed it. The horizon remembers the latest one dropped.
+  A stub that others still hold the record of stays: to them we would seem to have deleted it.
 * A peer silent for too long becomes stale: nobody waits for it. When it returns it reconciles
   by a full bundle, and only then are records unknown here taken from it.
 """
@@ -62,6 +63,8 @@ def purge(ledger: Ledger, links: Mapping[str, Link], record: Record) -> dict[str
     if desired_fields(record) is not None or (is_alive(record.entries) and not record.withdrawn):
         return unchanged
     if record.shadow is not None or record.marker is not NO_MARKER:
+        return unchanged
+    if is_alive(record.entries) and not links.keys().isdisjoint(record.had - record.blind_to):
         return unchanged
     late = set()
     if record.had and not is_alive(record.entries):

@@ -35,6 +35,7 @@ from mailsync.core.merge import (
 )
 from mailsync.core.model import (
     CONFLICTS,
+    Acknowledgement,
     Bundle,
     DeleteOrder,
     Extraction,
@@ -47,7 +48,7 @@ from mailsync.core.model import (
 from mailsync.core.offering import offer
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.restoration import proves_our_restore, renew, rotate
-from mailsync.core.rights import permitted, with_denied
+from mailsync.core.rights import are_all_named, permitted, with_denied
 from mailsync.core.scope import terms_of
 from mailsync.core.taking import is_whole, take, take_manifest
 from mailsync.errors import BadFormat
@@ -187,10 +188,19 @@ def _acknowledged(ledger: Ledger, links: Mapping[str, Link], link: Link, bundle:
             ledger.keep(asked)
             again.append(record.position)
     flights = without(link.flights, Positions.of(again))
-    accepted = link.refused - told.refused
+    accepted = (link.refused - told.refused) | _readmitted(link, told)
     if accepted:
         offer(ledger, {**links, link.peer: link}, link.peer, accepted)
     return replace(link, flights=flights, refused=told.refused, held=told.held, denied=told.denied)
+
+
+def _readmitted(link: Link, told: Acknowledgement) -> frozenset[str]:
+    """The datasets of which the peer refused more than it named, and refuses nothing now."""
+    return frozenset(
+        name
+        for name in {one.dataset for one in link.denied} - {one.dataset for one in told.denied}
+        if not are_all_named(link.denied, name)
+    )
 
 
 def _is_newest(link: Link, bundle: Bundle) -> bool:
@@ -281,7 +291,8 @@ class _Intake:
         self.skipped: set[int] = set()
         """Positions that are to come again."""
         self.lacking, self.refused = set(link.lacking), set(link.refusing)
-        self.denying, self.denied = set(link.denying), set[RecordId]()
+        self._told, self.denied = link.denying, set[RecordId]()
+        self.denying = set(link.denying)
 
     def allowed(
         self, item: Extraction | DeleteOrder, record: Record | None
@@ -303,7 +314,8 @@ class _Intake:
                 self.lacking.add(item.id)
             return None
         self.lacking.discard(item.id)
-        if not permission.denied and (is_whole(item) or isinstance(item, DeleteOrder)):
+        settled = is_whole(item) or isinstance(item, DeleteOrder)
+        if not permission.denied and settled and are_all_named(self._told, item.dataset):
             self.denying.discard(item.id)
         return permission.item
 

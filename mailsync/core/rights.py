@@ -6,7 +6,8 @@ Rules
 * A record that is not here is inserted; whatever is done to one that is, or was, is an update or
   a delete. A withdrawal takes the record from us: it needs the right to delete.
 * What is refused counts as received, so nothing is sent again for it, and as never seen: it does
-  not travel on, and no edit of ours pretends to know of it. The peer is told which records.
+  not travel on, and no edit of ours pretends to know of it. The peer is told which records, but of
+  so many of a dataset at most: then any other may be one, too, until its rights change.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from mailsync.core.scope import terms_of
 from mailsync.core.terms import EVERY_ACT, Act, Terms
 
 TOLD_MAX: Final = 100
-"""Records that a peer is told it may not write so."""
+"""Records of a dataset that a peer is told it may not write so."""
 
 
 class Permitted(NamedTuple):
@@ -66,8 +67,27 @@ def may_update(link: Link, dataset: str, field: str | None) -> bool:
 
 def with_denied(denying: frozenset[RecordId], records: frozenset[RecordId]) -> frozenset[RecordId]:
     """What a peer is told, with these records besides, as far as there is room for them."""
-    new = sorted(records - denying)[: max(TOLD_MAX - len(denying), 0)]
-    return denying | frozenset(new)
+    told = set(denying)
+    room = {name: TOLD_MAX - len(_of(denying, name)) for name in {one.dataset for one in records}}
+    for one in sorted(records - denying):
+        if room[one.dataset] > 0:
+            room[one.dataset] -= 1
+            told.add(one)
+    return frozenset(told)
+
+
+def are_all_named(denied: frozenset[RecordId], dataset: str) -> bool:
+    """Is all of the dataset among these of which something was refused?"""
+    return len(_of(denied, dataset)) < TOLD_MAX
+
+
+def may_be_denied(denied: frozenset[RecordId], record_id: RecordId) -> bool:
+    """Was something of the record refused, by what we were told, or may it have been?"""
+    return record_id in denied or not are_all_named(denied, record_id.dataset)
+
+
+def _of(denied: frozenset[RecordId], dataset: str) -> list[RecordId]:
+    return [one for one in denied if one.dataset == dataset]
 
 
 def _denied(terms: Terms, item: Extraction, record: Record | None) -> dict[str, Entry]:

@@ -47,6 +47,7 @@ from mailsync.core.model import (
     is_alive,
 )
 from mailsync.core.positions import NOWHERE, Positions
+from mailsync.core.rights import may_be_denied
 from mailsync.core.scope import carries, hidden_dots, is_admitted, is_wanted, terms_of, visible
 from mailsync.core.terms import Act
 
@@ -214,7 +215,7 @@ def _refused_there(ledger: Ledger, record: Record, bundle: Bundle) -> dict[str, 
     """What was written here and the bundle's author may not have seen: of a record of which
     something was refused there, nobody here knows what, and all was covered.
     """
-    if record.id not in bundle.acknowledgement.denied:
+    if not may_be_denied(bundle.acknowledgement.denied, record.id):
         return {}
     ours = ledger.site.number
     return {name: one for name, one in record.entries.items() if one.dot.site == ours}
@@ -353,13 +354,15 @@ def _take_withdrawal(
 
 def take_manifest(ledger: Ledger, link: Link, manifest: frozenset[RecordId]) -> None:
     """What a full bundle no longer lists: deleted at the peer, if it certainly had our state;
-    otherwise its delete met an edit it had not seen.
+    otherwise its delete met an edit it had not seen. What it refused it never had.
     """
     for record in list(ledger.all()):
         listed = record.id in manifest or record.dataset == CONFLICTS
         if listed or record.withdrawn or not is_alive(record.entries):
             continue
         if not carries(link, record) or not is_wanted(link, record):
+            continue
+        if may_be_denied(link.denied, record.id):
             continue
         if Act.DELETE not in terms_of(link, record.dataset).allowed:
             continue

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from mailsync.core.decisions import note_of
+from mailsync.core.forgetting import expire
 from mailsync.core.model import Fields, Key
+from mailsync.core.rights import TOLD_MAX
 from mailsync.cycle import widening
 from mailsync.cycle.health import examine_links
 from mailsync.cycle.planning import plan_sync
@@ -280,6 +282,49 @@ def test_of_an_edit_what_is_granted_is_taken_and_the_rest_does_not_travel_on(
     quiet(sites)
     assert sites.contents("alice") == sites.contents("bob") == sites.contents("cleo")
     assert sites.rows("alice")[ADA]["status"] == "seen"
+
+
+def reconcile(sites: Sites, name: str, peer: str) -> None:
+    """The site gave its peer up, which returns."""
+    site = sites.sites[name]
+    with site.store.transaction() as transaction:
+        transaction.save_links({peer: expire(site.links(transaction)[peer])})
+    quiet(sites)
+
+
+def test_what_a_peer_refused_it_has_not_deleted(tmp_path: Path) -> None:
+    sites = sites_of(tmp_path, bob='allow = ["update", "delete"]')
+    sites.rows("alice").update({Key(f"k{n}"): person(f"p{n}") for n in range(TOLD_MAX + 2)})
+    quiet(sites)
+    reconcile(sites, "bob", "alice")
+    assert len(sites.rows("alice")) == TOLD_MAX + 2
+    assert not sites.rows("bob")
+
+
+def test_more_is_refused_than_is_named_and_all_of_it_comes_when_it_may(tmp_path: Path) -> None:
+    sites = sites_of(tmp_path, bob="allow = []")
+    sites.rows("alice").update({Key(f"k{n}"): person(f"p{n}") for n in range(TOLD_MAX + 2)})
+    quiet(sites)
+    reconfigure(sites, "bob", "")
+    quiet(sites)
+    assert len(sites.rows("bob")) == TOLD_MAX + 2
+
+
+def test_what_was_withdrawn_and_passed_on_is_never_taken_for_deleted(tmp_path: Path) -> None:
+    sites = Sites(tmp_path)
+    sites.add("alice", {"hub": ""})
+    sites.add("hub", {"alice": "", "cleo": ""})
+    sites.add("cleo", {"hub": ""}, section=OPEN_ONLY)
+    rows = sites.rows("cleo")
+    rows |= {ADA: person("ada"), BOB: person("bob")}
+    quiet(sites)
+    rows[ADA] = person("ada", "draft")
+    for _ in range(2):
+        quiet(sites)
+        sites.clock.now += 40 * DAY
+    reconcile(sites, "hub", "alice")
+    assert names(sites, "hub") == {"bob"}
+    assert names(sites, "alice") == names(sites, "cleo") == {"ada", "bob"}
 
 
 def values_noted(sites: Sites, name: str) -> list[str]:

@@ -297,6 +297,7 @@ def _take(site: Site, peer: str, item: Item, *, newest: bool) -> None:
         seen=record.seen | item.seen,
         had=record.had | {peer},
         withdrawn=withdrawn,
+        blind_to=record.blind_to - {peer} if is_alive(item.entries) else record.blind_to,
     )
     same = entries == item.entries and wants(link, merged)
     if entries != record.entries or withdrawn != record.withdrawn:
@@ -313,7 +314,11 @@ def _take(site: Site, peer: str, item: Item, *, newest: bool) -> None:
 def _take_withdrawal(site: Site, peer: str, item: Item, *, newest: bool) -> None:
     """A stub is left, unless we hold a write or a delete that the peer has not seen."""
     record = site.records.get(item.name)
-    if record is None or record.withdrawn or not record.is_alive:
+    if record is None:
+        return
+    record = replace(record, blind_to=record.blind_to | {peer})
+    site.keep(record)
+    if record.withdrawn or not record.is_alive:
         return
     living = {entry.dot for entry in item.entries.values() if not entry.killed}
     if all(
@@ -357,6 +362,8 @@ def purge(site: Site) -> None:
         if record.note is not None or record.desired is not None:
             continue
         if record.shadow is not None or record.marker is not NOTHING:
+            continue
+        if record.is_alive and (record.had - record.blind_to) & site.links.keys():
             continue
         late = NOBODY
         if not record.is_alive:

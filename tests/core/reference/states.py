@@ -64,6 +64,8 @@ class Record:
     had: frozenset[str] = NOBODY
     """Peers that have, or may have had, some state of it."""
     withdrawn: bool = False
+    blind_to: frozenset[str] = NOBODY
+    """Peers that withdrew it and did not show it since."""
     key: str | None = None
     shadow: Row | None = None
     marker: Row | Nothing | None = NOTHING
