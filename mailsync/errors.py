@@ -6,7 +6,12 @@ message. Every error ends the command with its family's exit code; none shows a 
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
+from typing import Final
+
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers by which the system says that a disk is full, or may not hold more of us."""
 
 
 class Exit(IntEnum):

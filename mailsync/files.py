@@ -6,14 +6,13 @@ What is written here is on the disk when the function returns: content first, th
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 import tempfile
 from pathlib import Path
 from typing import Final
 
-from mailsync.errors import BadKeys, DiskFull, OperatorError
+from mailsync.errors import NO_SPACE, BadKeys, DiskFull, OperatorError
 
 PRIVATE_FILE: Final = 0o600
 PRIVATE_DIRECTORY: Final = 0o700
@@ -81,7 +80,7 @@ def require_private(path: Path) -> None:
 
 def not_written(path: Path, error: OSError) -> OperatorError:
     """The error to raise when writing failed, in the operator's words."""
-    kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else OperatorError
+    kind = DiskFull if error.errno in NO_SPACE else OperatorError
     return kind(f"cannot write {path}: {error.strerror}")
 
 

@@ -14,6 +14,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,7 +23,7 @@ import click
 
 from mailsync.cli.invocation import Invocation
 from mailsync.cli.output import Output
-from mailsync.errors import Exit, MailsyncError, OurError, UsageError
+from mailsync.errors import NO_SPACE, DiskFull, Exit, MailsyncError, OurError, UsageError
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -76,6 +77,33 @@ class Program(click.Group):
         command = getattr(module, attribute)
         return command if isinstance(command, click.Command) else None
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run as a program: also where there is no space left for what it says."""
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            full = DiskFull("no space left for the output")
+            with suppress(OSError):
+                Output().error(full)
+            sys.exit(full.exit_code)
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Take the options before the command; a mistake in them ends in words, too."""
+        output = Output(json="--json" in args)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.ClickException as error:
+            _tell(output, error)
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; whatever goes wrong in it ends here, in words and an exit code."""
         try:
@@ -84,12 +112,7 @@ class Program(click.Group):
             _output_of(ctx).say("mailsync: interrupted")
             ctx.exit(Exit.INTERRUPTED)
         except click.ClickException as error:
-            _output_of(ctx).line(
-                "error",
-                code=error.exit_code,
-                message=error.format_message(),
-                advice=UsageError().advice,
-            )
+            _tell(_output_of(ctx), error)
             raise
         except click.exceptions.Exit:
             raise
@@ -98,6 +121,8 @@ class Program(click.Group):
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader of our output went away; click ends us quietly
+            if isinstance(error, OSError) and error.errno in NO_SPACE and error.filename is None:
+                raise  # nothing more can be said there
             defect = OurError(f"this is a defect in mailsync: {_one_line(error)}")
             defect.__cause__ = error
             _report(ctx, defect)
@@ -137,7 +162,19 @@ def main(
 
 def _output_of(ctx: click.Context) -> Output:
     """Also where ``main`` itself did not get to run."""
-    return ctx.obj.output if isinstance(ctx.obj, Invocation) else Output()
+    known = isinstance(ctx.obj, Invocation)
+    return ctx.obj.output if known else Output(json=bool(ctx.params.get("as_json")))
+
+
+def _tell(output: Output, error: click.ClickException) -> None:
+    """The last line for programs; the words are click's."""
+    is_help = isinstance(error, click.exceptions.NoArgsIsHelpError)
+    output.line(
+        "error",
+        code=error.exit_code,
+        message="Missing command." if is_help else error.format_message(),
+        advice=UsageError().advice,
+    )
 
 
 def _show_version(ctx: click.Context) -> None:

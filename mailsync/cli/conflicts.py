@@ -40,6 +40,7 @@ def show_list(invocation: Invocation, dataset: str | None, *, closed_too: bool) 
         if (closed_too or conflict.closed is None)
         and dataset in (None, conflict.note.record.dataset)
     ]
+    _require_dataset(invocation, dataset, found)
     output = invocation.output
     rows = []
     for conflict in found:
@@ -156,6 +157,7 @@ def resolve(
         site.store.lock(LOCK_SECONDS),
     ):
         found = resolve_all(site, choice)
+    _require_dataset(invocation, dataset, found)
     for conflict in found:
         invocation.output.show(f"closed {conflict.id[:8]}: {_shown(conflict.winner)} stays")
     _tell(invocation.output, found, "kept")
@@ -183,6 +185,7 @@ def restore(
         site.store.lock(LOCK_SECONDS),
     ):
         found, gone = restore_all(site, choice, Report())
+    _require_dataset(invocation, dataset, [*found, *gone])
     for conflict in found:
         what = "the delete" if conflict.field is None else _shown(conflict.loser)
         invocation.output.show(f"restored {conflict.id[:8]}: {what}")
@@ -204,6 +207,16 @@ def _choice(
     if dataset is not None and not everything:
         raise UsageError("--dataset goes with --all")
     return Choice(ids, alike, everything, dataset)
+
+
+def _require_dataset(
+    invocation: Invocation, dataset: str | None, found: Sequence[Conflict]
+) -> None:
+    """Raise UsageError for a dataset that has no section, unless conflicts of it were found."""
+    settings = invocation.settings()
+    if dataset is not None and not found and not settings.section_of(dataset):
+        known = ", ".join(sorted(settings.datasets)) or "none yet"
+        raise UsageError(f"there is no dataset {dataset} in {settings.path}; datasets: {known}")
 
 
 def _tell(output: Output, found: Sequence[Conflict], resolution: str) -> None:

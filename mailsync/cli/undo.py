@@ -24,7 +24,7 @@ _DONE = {
 
 
 @click.command()
-@click.argument("bundle", type=click.IntRange(min=1))
+@click.argument("bundle", type=click.IntRange(1, 2**63 - 1))
 @click.option("--dry-run", is_flag=True, help="Show what it would do; write nothing.")
 @click.pass_context
 def undo(ctx: click.Context, bundle: int, *, dry_run: bool) -> None:

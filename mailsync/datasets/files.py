@@ -19,6 +19,7 @@ from typing import BinaryIO, Final, TypeVar
 
 from mailsync.core.model import Etag
 from mailsync.errors import (
+    NO_SPACE,
     DatasetBusy,
     DatasetError,
     DatasetMissing,
@@ -40,7 +41,6 @@ keep its status ("racy clean", as git calls it)."""
 TEMPORARY_PREFIX: Final = ".mailsync-"
 
 _STATUS: Final = struct.Struct(">qqQ")
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _LEFT_BEHIND: Final = 3600.0
 """Seconds after which a temporary file has surely lost its writer."""
@@ -230,7 +230,7 @@ def explaining(path: Path) -> Iterator[None]:
 def _explained(error: OSError, path: Path) -> MailsyncError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return DatasetMissing(f"there is no {path}")
-    if error.errno in _FULL:
+    if error.errno in NO_SPACE:
         return DiskFull(f"no space left for {path}")
     if error.errno in _READ_ONLY:
         return DatasetReadOnly(f"{path}: {error.strerror}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from mailsync import cli
 from mailsync.cli import COMMANDS
 from mailsync.errors import Exit, Locked
-from tests.cli.invoking import lines_of, refuse, run
+from tests.cli.invoking import lines_of, refuse, run, succeed
 
 HEAVY = ("pydantic", "sqlalchemy", "rich", "tomlkit", "cryptography", "asyncio", "email")
 
@@ -60,6 +61,43 @@ def test_usage_error_under_json_ends_in_an_error_line() -> None:
     (line,) = lines_of(result)
     assert (line["type"], line["code"]) == ("error", 2)
     assert "Missing argument" in line["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["snyc"], "No such command 'snyc'"),
+        (["--bad"], "No such option '--bad'"),
+        ([], "Missing command"),
+        (["conflicts"], "Missing command"),
+        (["undo", str(2**63)], "not in the range"),
+    ],
+)
+def test_every_usage_error_under_json_ends_in_an_error_line(
+    arguments: list[str], told: str
+) -> None:
+    result = run("--json", *arguments)
+    assert result.exit_code == Exit.USAGE
+    (line,) = lines_of(result)
+    assert (line["type"], line["code"]) == ("error", 2)
+    assert told in line["message"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["pair", "list"], ["--json", "pair", "list"]])
+def test_where_no_space_is_left_for_the_output_it_is_said_so(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    file = tmp_path / "mailsync.toml"
+    succeed("-c", file, "init", "--site", "ship", "--address", "sync@ship.example")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mailsync", "-c", file, *arguments],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == Exit.TEMPORARY
+    assert "no space left for the output" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "defect" not in done.stderr
 
 
 def test_quiet_and_verbose_exclude_each_other() -> None:

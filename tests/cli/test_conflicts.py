@@ -145,6 +145,15 @@ def test_what_is_meant_must_be_said(tmp_path: Path, words: list[str], told: str)
     assert pair.parts()
 
 
+def test_a_dataset_that_is_none_is_a_mistake(tmp_path: Path) -> None:
+    Pair(tmp_path)
+    place = tmp_path / "ship" / "mailsync.toml"
+    for command in (["list"], ["resolve", "--all"], ["restore", "--all"]):
+        told = refuse(Exit.USAGE, "-c", place, "conflicts", *command, "--dataset", "prats")[0]
+        assert told.startswith(f"there is no dataset prats in {place}; datasets: ")
+    assert succeed("-c", place, "conflicts", "list", "--dataset", "parts").exit_code == 0
+
+
 def test_what_waits_is_said_until_somebody_decides(tmp_path: Path) -> None:
     pair = Pair(tmp_path, 'conflict = { stock = "ask" }')
     pair.disagree()

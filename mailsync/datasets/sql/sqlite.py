@@ -319,11 +319,16 @@ def explain(error: Exception, place: str) -> MailsyncError:
         case sqlite3.SQLITE_FULL:
             return DiskFull(f"no space left for {place}")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            return DatasetReadOnly(f"{place} cannot be written: {error}")
+            return DatasetReadOnly(f"{place} cannot be written: {_raised(error)}")
         case _:
-            return DatasetError(f"{place}: {error}")
+            return DatasetError(f"{place}: {_raised(error)}")
 
 
 def _code(error: Exception) -> int:
-    raised = getattr(error, "orig", None) or error
-    return int(getattr(raised, "sqlite_errorcode", 0)) & _PRIMARY_CODE
+    return int(getattr(_raised(error), "sqlite_errorcode", 0)) & _PRIMARY_CODE
+
+
+def _raised(error: Exception) -> Exception:
+    """The driver's own error, without the statement that SQLAlchemy tells with it."""
+    raised: Exception = getattr(error, "orig", None) or error
+    return raised
