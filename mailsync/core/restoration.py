@@ -75,15 +75,16 @@ def rotate(
 
 
 def renew(ledger: Ledger, link: Link) -> Link:
-    """The peer was restored: what we thought it had is void, and so are its withdrawals."""
+    """The peer was restored: what we thought it had is void, and so are its withdrawals. Not what
+    we said of records that left its filter: that it may have heard since.
+    """
     peer = link.peer
     for record in list(ledger.all()):
         context = {
             dot: sighting._replace(known=sighting.known - {peer})
             for dot, sighting in record.context.items()
         }
-        told = {name: at for name, at in record.outside.items() if name != peer}
-        unknown = replace(record, context=context, known=record.known - {peer}, outside=told)
+        unknown = replace(record, context=context, known=record.known - {peer})
         if record.withdrawn and record.blind_to <= {peer}:
             ledger.bump(replace(unknown, withdrawn=False), unknown.known)
         else:

@@ -114,13 +114,21 @@ _DIRECTIONS: Final = (
     Scope(here="receive"),
 )
 
+_FILTERS: Final = tuple(Scope(where) for where in _CONDITIONS)
+_LEAVING: Final = tuple(Scope(where, keeps=True) for where in _CONDITIONS)
+_INBOUND: Final = tuple(Scope(admits=where) for where in _CONDITIONS)
+_SHOWING: Final = tuple(Scope(shown=fields) for fields in _FIELDS)
+
 SCOPES: Final[dict[str, tuple[Scope, ...]]] = {
-    "filters": tuple(Scope(where) for where in _CONDITIONS),
-    "filters-restore": tuple(Scope(where) for where in _CONDITIONS),
-    "leaving": tuple(Scope(where, keeps=True) for where in _CONDITIONS),
-    "inbound": tuple(Scope(admits=where) for where in _CONDITIONS),
-    "fields": tuple(Scope(shown=fields) for fields in _FIELDS),
-    "fields-changed": tuple(Scope(shown=fields) for fields in _FIELDS),
+    "filters": _FILTERS,
+    "filters-restore": _FILTERS,
+    "leaving": _LEAVING,
+    "leaving-restore": _LEAVING,
+    "inbound": _INBOUND,
+    "inbound-restore": _INBOUND,
+    "fields": _SHOWING,
+    "fields-changed": _SHOWING,
+    "fields-restore": _SHOWING,
     "rights": _RIGHTS + _DIRECTIONS,
 }
 """By mix, what may be decided to pass."""

@@ -117,6 +117,9 @@ MIXES: Final[dict[str, dict[str, float]]] = {
     },
     "filters": {"tag": 5, "refilter": 3, "killed": 2, "raced": 1, "lose": 1, "replay": 0.5},
     "filters-restore": {"tag": 5, "refilter": 3, "backup": 2, "restore": 1, "killed": 1},
+    "leaving-restore": {"tag": 3, "refilter": 1.5, "backup": 2, "restore": 1, "killed": 1},
+    "inbound-restore": {"tag": 3, "refilter": 1.5, "backup": 2, "restore": 1, "killed": 1},
+    "fields-restore": {"tag": 3, "backup": 2, "restore": 1, "killed": 1, "lose": 0.5},
     "leaving": {"tag": 5, "refilter": 2, "killed": 2, "raced": 1, "lose": 1, "replay": 0.5},
     "inbound": {"tag": 5, "refilter": 2, "killed": 2, "raced": 1, "lose": 1, "replay": 0.5},
     "fields": {"tag": 2, "killed": 2, "raced": 1, "lose": 1},
@@ -154,7 +157,7 @@ MIXES: Final[dict[str, dict[str, float]]] = {
 """What each mix adds to it."""
 
 
-LASTING: Final = ("fields", "fields-changed", "rights")
+LASTING: Final = ("fields", "fields-changed", "fields-restore", "rights")
 """Mixes in which not everything passes from the beginning."""
 
 POLICIES: Final = (
@@ -177,7 +180,7 @@ def setting_of(seed: int, mix: str) -> Setting:
     edges = _edges(names, chance)
     fields, loss = chance.choice([1, 2, 3]), chance.choice([0, 10, 30, 60])
     scoped = _scoped_site(mix, names, edges, chance) if mix in SCOPES else ""
-    if mix in {"fields", "fields-changed"}:
+    if mix.startswith("fields"):
         edges = _with_one_peer(scoped, edges)
     return Setting(
         seed,
@@ -215,7 +218,9 @@ def _scoped_site(
                     reached |= {one, other}
         return reached >= set(others)
 
-    return chance.choice([name for name in names if mix == "inbound" or is_dispensable(name)])
+    return chance.choice(
+        [name for name in names if mix.startswith("inbound") or is_dispensable(name)]
+    )
 
 
 def _with_one_peer(name: str, edges: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

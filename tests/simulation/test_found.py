@@ -175,6 +175,15 @@ FOUND = {
         delete.2.34716
         """,
     ),
+    "a peer that was restored hears late that a record left its filter, and the record returns": (
+        180001814,
+        "filters-restore",
+        """
+        refilter.1.94669 insert.2.6982 insert.0.38651 sync.2.18125 carry.1.78514
+        backup.4.65979 delete.4.73790 sync.1.65284 sync.2.32301 restore.0.12990
+        refilter.2.35402
+        """,
+    ),
     "who has the say hears of its loss when the winner was replaced already": (
         130012444,
         "policies",
