@@ -206,6 +206,14 @@ MAPPED = SITE + '[datasets.x]\nsource = "vcard:x"\n'
             "map = { a = { value = 2026-01-01 } }",
             "map.a: a value must be a text, a number, true or false",
         ),
+        (
+            "map = { a = { value = nan } }",
+            "map.a: nan is no value: nobody could say whether it has changed",
+        ),
+        (
+            "map = { a = { value = 9223372036854775808 } }",
+            "map.a: an integer must have at most 64 bits",
+        ),
         ('set = { a = "b" }', "set: only together with map"),
         ('map = { a = "fn" }\nset = { fn = "b" }', 'set: "fn" is mapped already'),
     ],

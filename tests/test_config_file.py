@@ -153,6 +153,13 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_mark_of_the_byte_order_is_no_mistake(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    before = load(file)
+    add_peer(file, "hub", Path("hub.card"), None)
+    assert load(file).peers.keys() - before.peers.keys() == {"hub"}
+
+
 def test_added_peer_keeps_comments_order_and_mode(file: Path) -> None:
     before = file.read_text()
     add_peer(file, "hub", file.parent / "peers" / "hub.card", ["defects"])

@@ -12,16 +12,17 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
 import ssl
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from mailsync.carriers.channel import Channel
 from mailsync.carriers.endpoint import one_line
@@ -44,6 +45,9 @@ UNPROVEN_MAX: Final = 64
 UNPROVEN_MAX_EACH: Final = 8
 """... from one address, or one IPv6 network of 64 bits."""
 BUFFER_BYTES: Final = 65_536
+
+_LACKING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+"""How a system says that it has no such kind of address, or not this one."""
 
 
 class LinkRefused(OperatorError):
@@ -141,8 +145,7 @@ class Listener:
             places = await loop.getaddrinfo(
                 host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
-            for family, _, _, _, place in dict.fromkeys(places):
-                self._sockets.append(_listening(family, place))
+            self._sockets += _listening_at([(one[0], one[4]) for one in dict.fromkeys(places)])
         except OSError as error:
             await self.close()
             raise _unreachable(address, error) from error
@@ -245,6 +248,27 @@ def _context(protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context
+
+
+def _listening_at(places: Sequence[tuple[int, Any]]) -> list[socket.socket]:
+    """Sockets at all of them that this machine has: many have no IPv6. Raises OSError."""
+    found: list[socket.socket] = []
+    lacking: OSError | None = None
+    try:
+        for family, place in places:
+            try:
+                found.append(_listening(family, place))
+            except OSError as error:
+                if error.errno not in _LACKING:
+                    raise
+                lacking = error
+        if lacking is not None and not found:
+            raise lacking
+    except OSError:
+        for one in found:
+            one.close()
+        raise
+    return found
 
 
 def _listening(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -119,6 +120,10 @@ def _as_written(source: Source) -> object:
 def _plain_value(value: object) -> str | int | float | bool:
     if not isinstance(value, str | int | float | bool):
         raise ValueError("a value must be a text, a number, true or false")  # noqa: TRY004  pydantic
+    if isinstance(value, float) and isnan(value):
+        raise ValueError("nan is no value: nobody could say whether it has changed")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("an integer must have at most 64 bits")
     return value
 
 

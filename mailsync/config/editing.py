@@ -41,7 +41,7 @@ def add_peer(path: Path, name: str, card: Path, datasets: Sequence[str] | None) 
 def _with_peer(path: Path, name: str, card: Path, datasets: Sequence[str] | None) -> bytes:
     import tomlkit  # noqa: PLC0415  slow, and for this alone
 
-    document = tomlkit.parse(path.read_bytes().decode())
+    document = tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
     section = tomlkit.table()
     section["card"] = _as_written(card, path.absolute().parent)
     if datasets is not None:

@@ -117,7 +117,7 @@ def _home() -> Path:
 
 def _decoded(content: bytes, path: Path) -> str:
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")  # some editors begin with a mark
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise BadConfiguration(f"{path}:{line}: not UTF-8 text") from error

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
 import resource
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -317,6 +320,25 @@ async def test_a_slow_stranger_is_cut_off_and_a_crowd_keeps_no_peer_out(
     monkeypatch.setattr(tcp, "GREETING_SECONDS", 20.0)
     async with linked(line) as (channel, _):
         assert isinstance(await channel.hand_over(container(9)), Sent)
+
+
+@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+async def test_a_machine_without_ipv6_waits_at_the_addresses_it_has(
+    certificate: bytes, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = tcp._listening
+
+    def lacking(family: int, place: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(number, "not here")
+        return real(family, place)
+
+    monkeypatch.setattr(tcp, "_listening", lacking)
+    async with listening(certificate, "*") as line:
+        assert line.place.host == "0.0.0.0"
+    with pytest.raises(Unreachable):
+        async with listening(certificate, "::1"):
+            pass
 
 
 async def test_nobody_there_is_said_in_one_line(line: Line) -> None:
