@@ -40,6 +40,7 @@ from mailsync.errors import (
     OurError,
     PeerError,
 )
+from mailsync.store.state import lock_file
 
 _log = logging.getLogger(__name__)
 
@@ -303,8 +304,8 @@ def is_failure(problem: MailsyncError) -> bool:
 
 @contextmanager
 def only_daemon(state: Path) -> Iterator[None]:
-    """Be the only daemon that serves this state store. Raises Locked."""
-    handle = os.open(state.with_name(f"{state.name}.daemon.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    """Be the only daemon that serves this state store. Raises Locked, StoreOutOfReach, DiskFull."""
+    handle = lock_file(state, "daemon.lock")
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,7 +21,16 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
-from mailsync.errors import BadKeys, DiskFull, Locked, MailsyncError, NotInitialised, OurError
+from mailsync.errors import (
+    NO_SPACE,
+    BadKeys,
+    DiskFull,
+    Locked,
+    MailsyncError,
+    NotInitialised,
+    OperatorError,
+    OurError,
+)
 from mailsync.store import migration
 from mailsync.store.standing import Standing
 from mailsync.store.statements import Session
@@ -35,6 +44,20 @@ BEGIN = "BEGIN IMMEDIATE"
 
 DATA_VERSION = "PRAGMA data_version"
 """Another number whenever another connection has changed anything."""
+
+
+_PRIMARY_CODE = 0xFF
+"""An extended result code carries the primary one in its lowest byte (sqlite.org/rescode)."""
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_NO_RIGHT = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
+
+
+class StoreOutOfReach(OperatorError):
+    """Let this user read and write the state store and the folder it is in."""
+
+
+class DamagedStore(OperatorError):
+    """Restore the state store from a backup; the peers send again what is missing from it."""
 
 
 class StateStore:
@@ -57,7 +80,8 @@ class StateStore:
     def open(cls, path: Path) -> StateStore:
         """The store at ``path``, migrated to the newest version.
 
-        Raises NotInitialised, BadKeys (others may read it), NewerState, DiskFull.
+        Raises NotInitialised, BadKeys (others may read it), NewerState, DiskFull,
+        StoreOutOfReach, DamagedStore.
         """
         _check_private(path)
         store = cls(path, _engine(path))
@@ -67,10 +91,11 @@ class StateStore:
 
     @contextmanager
     def lock(self, wait_seconds: float = 0) -> Iterator[None]:
-        """Be the only writer. Raises Locked if another process is, for that long."""
-        handle = os.open(
-            self.path.with_name(self.path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600
-        )
+        """Be the only writer.
+
+        Raises Locked if another process is, for that long; StoreOutOfReach, DiskFull.
+        """
+        handle = lock_file(self.path, "lock")
         try:
             _flock(handle, self.path, time.monotonic() + wait_seconds)
             with _plain_errors(self.path):
@@ -85,7 +110,7 @@ class StateStore:
     def transaction(self) -> Iterator[Transaction]:
         """One transaction: committed at the end, undone whole if anything raises.
 
-        Raises DiskFull, Locked.
+        Raises DiskFull, Locked, StoreOutOfReach, DamagedStore.
         """
         with self._begun() as connection:
             yield Transaction(self._session(connection), self._standing(connection))
@@ -188,6 +213,19 @@ def _check_private(path: Path) -> None:
         raise BadKeys(f"others can read the state store {path}: chmod 600 {path}")
 
 
+def lock_file(path: Path, kind: str) -> int:
+    """A file beside the store at ``path`` that processes lock, opened.
+
+    Raises StoreOutOfReach, DiskFull.
+    """
+    place = path.with_name(f"{path.name}.{kind}")
+    try:
+        return os.open(place, os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        refusal = DiskFull if error.errno in NO_SPACE else StoreOutOfReach
+        raise refusal(f"cannot use {place}: {error.strerror}") from error
+
+
 def _flock(handle: int, path: Path, deadline: float) -> None:
     while True:
         try:
@@ -211,9 +249,11 @@ def _plain_errors(path: Path) -> Iterator[None]:
 
 def _plain(path: Path, error: DatabaseError | sqlite3.DatabaseError) -> MailsyncError:
     problem = error.orig if isinstance(error, DatabaseError) else error
-    words = str(problem)
-    if not isinstance(problem, sqlite3.OperationalError):
-        return OurError(f"the state store {path} is damaged: {words}")
+    words, code = str(problem), getattr(problem, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    if code in _DAMAGE:
+        return DamagedStore(f"the state store {path} is damaged: {words}")
+    if code in _NO_RIGHT:
+        return StoreOutOfReach(f"cannot use the state store {path}: {words}")
     if "full" in words or "disk I/O" in words:
         return DiskFull(f"cannot write the state store {path}: {words}")
     if "locked" in words:

@@ -17,6 +17,12 @@ def open_to_all(folder: Path) -> None:
             one.chmod(one.stat().st_mode | 0o055)
 
 
+def give_away(path: Path) -> None:
+    """Make it the property of whom ``as_nobody`` works as."""
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+
+
 def as_nobody(work: Callable[[], None]) -> None:
     """Run ``work`` in a process of its own without privileges; it must raise nothing."""
     child = os.fork()

@@ -38,8 +38,9 @@ from mailsync.store.record_rows import (
     record_of,
     record_row,
 )
-from mailsync.store.state import StateStore
+from mailsync.store.state import DamagedStore, StateStore, StoreOutOfReach
 from tests.core.strategies import values
+from tests.datasets.unprivileged import as_nobody, give_away, open_to_all
 
 
 @pytest.fixture
@@ -91,6 +92,49 @@ def test_a_store_of_a_newer_version_is_refused(store: StateStore) -> None:
         connection.execute("update version set number = ?", (len(STEPS) + 1,))
     with pytest.raises(NewerState, match=f"version {len(STEPS) + 1}"):
         StateStore.open(store.path)
+
+
+def test_a_store_that_is_none_any_more_says_what_to_do(store: StateStore) -> None:
+    store.path.write_bytes(b"no database at all, " * 100)
+    with pytest.raises(DamagedStore, match="damaged: file is not a database") as told:
+        StateStore.open(store.path)
+    assert "backup" in told.value.advice
+
+
+def test_a_store_this_user_may_not_write_says_so(tmp_path: Path) -> None:
+    for name, modes in {"a": (0o500, 0o400), "b": (0o700, 0)}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        StateStore.create(folder / "state.db").close()
+        folder.chmod(modes[0])
+        (folder / "state.db").chmod(modes[1])
+        for path in (folder, folder / "state.db"):
+            give_away(path)
+    open_to_all(tmp_path)
+
+    def work() -> None:
+        for name in ("a", "b"):
+            with pytest.raises(StoreOutOfReach, match="cannot use the state store"):
+                StateStore.open(tmp_path / name / "state.db")
+
+    as_nobody(work)
+
+
+def test_a_lock_that_is_another_user_s_is_named(tmp_path: Path) -> None:
+    StateStore.create(tmp_path / "state.db").close()
+    (tmp_path / "state.db.lock").touch(0)
+    give_away(tmp_path / "state.db")
+    open_to_all(tmp_path)
+    tmp_path.chmod(0o777)
+
+    def work() -> None:
+        with (
+            pytest.raises(StoreOutOfReach, match=r"state\.db\.lock: Permission denied"),
+            StateStore.open(tmp_path / "state.db").lock(),
+        ):
+            pass
+
+    as_nobody(work)
 
 
 def test_a_second_process_is_kept_out(store: StateStore) -> None:
