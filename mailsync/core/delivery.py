@@ -261,8 +261,6 @@ def holding(link: Link, records: frozenset[RecordId], now: int) -> Link:
     """The link once our datasets hold back these records of the peer's, and no others. It is told
     at once of the first one, of the rest with the next bundle or acknowledgement.
     """
-    if records == link.holding:
-        return link
     told = owing(link, now) if link.holding else replace(link, owe_since=0)
     return replace(told, holding=records)
 

@@ -258,6 +258,10 @@ def _take_all(
         upserts += isinstance(item, Extraction) and item.dataset != CONFLICTS
         deletes += isinstance(item, DeleteOrder)
     cover = link.cover | (_settled(bundle) - Positions.of(intake.skipped))
+    denying = with_denied(frozenset(intake.denying), frozenset(intake.denied))
+    newly_refused = frozenset(intake.refused) - link.refusing
+    if newly_refused or denying != link.denying:
+        ledger.advance()
     link = replace(
         link,
         cover=cover,
@@ -265,7 +269,7 @@ def _take_all(
         heard=_heard(link, bundle, cover),
         lacking=frozenset(intake.lacking),
         refusing=frozenset(intake.refused),
-        denying=with_denied(frozenset(intake.denying), frozenset(intake.denied)),
+        denying=denying,
         agreement=_heard_of(link, bundle) if newest else link.agreement,
     )
     if bundle.manifest is not None and newest:
@@ -273,9 +277,7 @@ def _take_all(
         link = replace(link, full_seen=bundle.mark.tag)
     if bundle.deletes or bundle.extractions or bundle.manifest is not None or bundle.ask:
         link = owing(link, now)
-    newly_refused = frozenset(intake.refused) - links[peer].refusing
     if newly_refused:
-        ledger.advance()
         link = replace(link, owe_since=0)  # the peer should know before it sends more of it
     return Received(
         verdict, {**links, peer: link}, upserts, deletes, newly_refused, frozenset(intake.denied)

@@ -4,8 +4,8 @@ Rules
 -----
 * Every change of a record's state moves it to the next position, the site's own counter; so a
   position holds at most one record, and "what changed since" is a range of positions.
-* What we refuse a peer does not only grow, as what we acknowledge does. A change of it takes a
-  position too, at which no record sits: so the marks of two bundles tell which of them is right.
+* What we refuse or hold of a peer's does not only grow, as what we acknowledge does. A change of it
+  takes a position too, at which no record sits: so the marks of two bundles tell which is right.
 * A record kept without a new position is not news to anybody.
 * A record that has no row and wants none has no key: a row inserted there later is a new one.
 * A conflict is noted once, whoever notices it.

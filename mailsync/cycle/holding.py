@@ -38,13 +38,16 @@ def tell_of_held(site: Site, transaction: Transaction, report: Report, now: int)
         name: list(_waiting(site, transaction, name, report.held.get(name, {})))
         for name in report.read
     }
-    links = site.links(transaction)
+    ledger, links = transaction.ledger(), site.links(transaction)
     for peer, link in links.items():
         kept = {one for one in link.holding if one.dataset not in held}
         for records in held.values():
             theirs = sorted(one.id for one in records if peer in one.had)
             kept.update(theirs[:TOLD_MAX])
-        links[peer] = holding(link, frozenset(kept), now)
+        if kept != link.holding:
+            ledger.advance()  # what was said before of what is held is old
+            links[peer] = holding(link, frozenset(kept), now)
+    transaction.save(ledger, now)
     transaction.save_links(links)
 
 

@@ -69,6 +69,7 @@ def import_files(site: Site, paths: Sequence[Path], report: Report) -> Report:
     The caller holds the store's lock. Raises UsageError for a file that cannot be read.
     """
     site.expand()
+    offer_widened(site)
     usable = detect_datasets(site, report)
     tags = tags_from([peer.public for peer in site.peers.values()], site.keys.public)
     with site.store.transaction() as transaction:

@@ -57,7 +57,6 @@ def offer_widened(site: Site) -> Moves:
             new = link.datasets - link.offered
             if link.sent and new:
                 offer(ledger, links, name, new)
-                ledger.advance()  # we take more now: what we said before of refusing it is old
             if new:
                 begin(site, transaction, name, new)
             evaluated, moves[name] = _sorted_out(site, transaction, ledger, links, name)
@@ -67,6 +66,9 @@ def offer_widened(site: Site) -> Moves:
                 if _takes_otherwise(link.evaluated.get(dataset), one)
             }
             link = _asked_again(ledger, links, link, granted)  # noqa: PLW2901
+            stored = transaction.links()[name]
+            if (link.refusing, link.denying) != (stored.refusing, stored.denying):
+                ledger.advance()  # we take more now: what we said before of refusing it is old
             if link.datasets != link.offered or evaluated != link.evaluated:
                 links[name] = replace(link, offered=link.datasets, evaluated=evaluated)
         for name, moved in moves.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from mailsync.cycle import widening
 from mailsync.cycle.health import examine_links
 from mailsync.cycle.planning import plan_sync
 from mailsync.cycle.report import Report
+from mailsync.cycle.run import export_bundles, import_files
+from mailsync.datasets.memory import MemoryDataset
 from mailsync.datasets.sql.table import SqlTable
 from tests.cycle.sites import DAY, Sites
 
@@ -553,6 +556,51 @@ def test_what_returns_to_one_peer_others_have_seen_all_the_same(tmp_path: Path) 
     assert [*sites.rows("bob").values()] == [*sites.rows("cleo").values()] == [*rows.values()]
     assert rows[ADA] == person("ada", "open", note=3)
     assert values_noted(sites, "alice") == [], "she who wrote it had seen what she overwrote"
+
+
+def test_so_it_is_if_what_the_peer_says_comes_by_a_stick(tmp_path: Path) -> None:
+    """Before any other cycle after the change."""
+    sites = sites_of(tmp_path, showing("name"))
+    rows, stick = sites.rows("alice"), tmp_path / "stick"
+    rows[ADA] = person("ada")
+    quiet(sites)
+    rows |= {ADA: person("ada", pay=1), BOB: person("bob")}
+    quiet(sites)
+    there = {row["name"]: key for key, row in sites.rows("bob").items()}
+    sites.rows("bob")[there["ada"]] = {"name": "ada", "pay": 7}
+    stick.mkdir()
+    asyncio.run(export_bundles(sites.sites["bob"], "alice", stick, Report(), everything=False))
+    reconfigure(sites, "alice", showing("name", "pay"))
+    import_files(sites.sites["alice"], [stick], Report())
+    assert rows[ADA]["pay"] == 7
+    assert values_noted(sites, "alice") == ["1"]
+
+
+def test_what_was_held_or_refused_once_is_old_once_it_is_no_more(tmp_path: Path) -> None:
+    """Also to who hears of it once more, or late."""
+    sites = sites_of(tmp_path, bob='receive = { fields = ["name"] }')
+    there = sites.sites["bob"].datasets["people"]
+    assert isinstance(there, MemoryDataset)
+    there.refuses = lambda _key, _fields: "not on Sundays"
+    sites.rows("alice")[ADA] = person("ada")
+    told = []
+    for rights in ('receive = { fields = ["name"] }', ""):
+        for _ in range(4):
+            sites.round()
+            sites.clock.now += DAY
+        with sites.sites["alice"].store.transaction() as transaction:
+            link = transaction.links()["bob"]
+            told.append((len(link.held), len(link.denied)))
+        if rights:
+            there.refuses = lambda _key, _fields: ""
+            early = sites.network.letters("alice@example.org")
+            reconfigure(sites, "bob", "")
+    for letter in early:
+        sites.network.deliver(letter)
+    sites.sync("alice")
+    with sites.sites["alice"].store.transaction() as transaction:
+        link = transaction.links()["bob"]
+    assert [*told, (len(link.held), len(link.denied))] == [(1, 1), (0, 0), (0, 0)]
 
 
 def showing(*fields: str) -> str:
