@@ -17,7 +17,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mailsync.core.delivery import has, is_known, must_drop, other_holders, returned, seen_at
+from mailsync.core.delivery import (
+    has,
+    has_seen_some,
+    is_known,
+    must_drop,
+    other_holders,
+    returned,
+    seen_at,
+)
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import (
     Loss,
@@ -368,6 +376,6 @@ def take_manifest(ledger: Ledger, link: Link, manifest: frozenset[RecordId]) -> 
             continue
         if has(link, record):
             ledger.bump(replace(record, entries=killed(record.entries)), {link.peer})
-        elif link.peer in record.had:
+        elif has_seen_some(link, record):
             ledger.note([delete_note(record.id, newest_dot(record.entries))])
             ledger.keep(replace(record, whole_for=record.whole_for | {link.peer}))

@@ -193,7 +193,8 @@ async def _send(site: Site, extent: Extent, report: Report) -> None:
 async def _send_mails(site: Site, peers: Collection[str], extent: Extent, report: Report) -> bool:
     """One batch for all these peers; False if their server cannot be used at all."""
     for name in peers:
-        _compose(site, site.peers[name], extent, report)
+        with report.guarding():  # what cannot be said to one keeps nothing from the others
+            _compose(site, site.peers[name], extent, report)
     try:
         due_by = max(extent.due_by, site.surroundings.now())
         await deliver(site, frozenset(peers), report, due_by=due_by)

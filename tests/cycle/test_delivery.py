@@ -1,14 +1,21 @@
 """How few mails and bytes a change costs, whatever the way does to them."""
 
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mailsync.carriers.base import Letter, Refused, Retry, SendResult, Sent
 from mailsync.core.forgetting import expire
 from mailsync.core.model import Key
+from mailsync.cycle import run
+from mailsync.cycle.composing import Composed, compose_for
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
+from mailsync.cycle.site import Peer, Site
+from mailsync.errors import OurError
 from tests.cycle.sites import DAY, HOUR, Sites, pair
 
 MINUTE = HOUR // 60
@@ -338,3 +345,22 @@ async def test_a_servers_own_word_on_sizes_holds_until_the_next(
         await cycle(sites, "alice")
         sites.rows("alice")[Key("1")] = {"photo": random.Random(limit).randbytes(150_000)}
         assert (await cycle(sites, "alice")).peers["bob"].sent.mails == mails
+
+
+def test_what_cannot_be_said_to_one_peer_keeps_nothing_from_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compose(site: Site, peer: Peer, report: Report, **how: Any) -> Iterator[Composed]:
+        if peer.name == "bob":
+            raise OurError("a bundle holds more than peers accept")
+        return compose_for(site, peer, report, **how)
+
+    monkeypatch.setattr(run, "compose_for", compose)
+    sites = Sites(tmp_path)
+    sites.add("alice", {"bob": "", "carol": ""})
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    report = asyncio.run(run_cycle(sites.sites["alice"], Extent(), Report()))
+    assert [str(problem) for problem in report.problems] == [
+        "a bundle holds more than peers accept"
+    ]
+    assert [letter.recipient for letter in sites.network.in_transit] == ["carol@example.org"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mailsync.core.forgetting import expire
 from mailsync.core.model import Key
 from mailsync.core.positions import NOWHERE
 from mailsync.cycle.housekeeping import tidy
@@ -96,3 +97,26 @@ def test_nobody_waits_for_a_silent_peer_however_often_it_is_tried_again(tmp_path
     assert sites.contents("bob") == sites.contents("alice") == [[("name", "Bob")]]
     with alice.store.transaction() as transaction:
         assert not alice.links(transaction)["bob"].stale
+
+
+def test_what_a_peer_was_never_heard_to_have_it_has_not_deleted(tmp_path: Path) -> None:
+    """It is not listed when the two reconcile, as every mail with it was lost."""
+    sites = pair(tmp_path)
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    for _ in range(4):
+        sites.round()
+        sites.clock.now += 2 * HOUR
+    sites.rows("alice")[Key("2")] = {"name": "Bob"}
+    sites.sync("alice")
+    sites.network.in_transit.clear()
+    bob = sites.sites["bob"]
+    with bob.store.transaction() as transaction:
+        transaction.save_links({"alice": expire(bob.links(transaction)["alice"])})
+    for name in ("bob", "alice", "bob", "alice"):
+        sites.sync(name)
+        sites.network.deliver_all()
+        sites.clock.now += 8 * DAY
+    assert sites.contents("bob") == sites.contents("alice")
+    assert len(sites.rows("bob")) == 2
+    with sites.sites["alice"].store.transaction() as transaction:
+        assert not [*transaction.journal.entries()]

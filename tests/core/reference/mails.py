@@ -233,6 +233,7 @@ def _renew(site: Site, link: Link, peer: str) -> Link:
     """The peer was restored: trust only its own word, and its withdrawals are void."""
     for record in list(site.records.values()):
         known = record.known - {peer}
+        record = replace(record, shown_by=record.shown_by - {peer})  # noqa: PLW2901
         if record.withdrawn:
             site.change(replace(record, withdrawn=False), known)
         else:
@@ -285,7 +286,8 @@ def _holders(site: Site, record: Record, besides: str) -> Collection[str]:
 def _take(site: Site, peer: str, item: Item, *, newest: bool) -> None:
     link, record = site.links[peer], site.records.get(item.name)
     if record is None:
-        new = Record(item.name, item.entries, item.seen, item.note, had=frozenset({peer}))
+        one = frozenset({peer})
+        new = Record(item.name, item.entries, item.seen, item.note, had=one, shown_by=one)
         site.change(new, {peer} if wants(link, new) else ())
         return
     entries, notes = join(item.name, record.entries, record.seen, item.entries, item.seen)
@@ -296,6 +298,7 @@ def _take(site: Site, peer: str, item: Item, *, newest: bool) -> None:
         entries=entries,
         seen=record.seen | item.seen,
         had=record.had | {peer},
+        shown_by=record.shown_by | {peer},
         withdrawn=withdrawn,
         blind_to=record.blind_to - {peer} if is_alive(item.entries) else record.blind_to,
     )
@@ -338,7 +341,7 @@ def _take_manifest(site: Site, peer: str, manifest: frozenset[str]) -> None:
             continue
         if has(link, peer, record):
             site.change(replace(record, entries=killed(record.entries)), {peer})
-        elif peer in record.had:
+        elif peer in record.shown_by or record.came & link.acked:
             site.enter([delete_note(record.name, record.entries)])
 
 

@@ -66,6 +66,10 @@ class Record:
     withdrawn: bool = False
     blind_to: frozenset[str] = NOBODY
     """Peers that withdrew it and did not show it since."""
+    came: frozenset[int] = frozenset()
+    """Positions at which writes of it came in."""
+    shown_by: frozenset[str] = NOBODY
+    """Peers that showed us any of it."""
     key: str | None = None
     shadow: Row | None = None
     marker: Row | Nothing | None = NOTHING
@@ -146,7 +150,10 @@ class Site:
     def change(self, record: Record, known: Iterable[str] = ()) -> None:
         """The record is news to all but these peers."""
         self.position += 1
-        self.keep(replace(record, position=self.position, known=frozenset(known)))
+        before, came = self.records.get(record.name), record.came
+        if before is None or not record.seen <= before.seen:
+            came |= {self.position}
+        self.keep(replace(record, position=self.position, known=frozenset(known), came=came))
 
     def enter(self, notes: Iterable[Note]) -> None:
         """Enter conflicts in the journal, each once."""
