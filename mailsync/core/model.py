@@ -29,6 +29,7 @@ from mailsync.core.entries import Woven
 from mailsync.core.entries import held_fields as held_fields
 from mailsync.core.entries import same_fields as same_fields
 from mailsync.core.entries import same_value as same_value
+from mailsync.core.frozen import frozen
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.proofs import Proof
 from mailsync.core.requests import Asked, Request
@@ -86,7 +87,7 @@ class NoMarker(enum.Enum):
 NO_MARKER: Final = NoMarker.NO_MARKER
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record(OfRecord):
     """All a site knows of one record (protocol: "What a site keeps")."""
 
@@ -127,7 +128,7 @@ class Reason(enum.Enum):
     WITHDRAWN = "withdrawn"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Extraction(OfRecord):
     """Extraction record: a record added or modified since the peer last confirmed it.
 
@@ -147,7 +148,7 @@ class Extraction(OfRecord):
     """The reader's own record that it is; equal values are ABSENT, to be taken from there."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeleteOrder(OfRecord):
     """A record previously transmitted that no longer exists, or is no longer for the peer.
 
