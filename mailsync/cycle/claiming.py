@@ -59,11 +59,17 @@ class Claim:
         """The records with marker and key set."""
         pairs = self._pairs.among(self._transaction, self._ledger, batch)
         self.doubtful = pairs.doubtful
-        self.open = [(record, pairs.open[record.id]) for record in batch if record.id in pairs.open]
         if pairs.same:
             self.again = True
             self._unions.unite_all(pairs.same)
-        claimed = self._claimed([record for record in batch if record.id not in pairs.open])
+        clear: list[Record] = []
+        for record in batch:
+            reason = pairs.open.get(record.id)
+            if reason is None:
+                clear.append(record)
+            else:
+                self.open.append((record, reason))
+        claimed = self._claimed(clear)
         self._unions.finish()
         return claimed
 

@@ -364,7 +364,7 @@ def _beside(fields: Fields, values: Fields) -> bytes:
     """These fields, beside the values that the record has."""
     if same_fields(fields, values):
         return SAME
-    lacking = [name for name in values if name not in fields]
+    lacking = sorted(values.keys() - fields.keys())
     others = {
         name: value
         for name, value in fields.items()

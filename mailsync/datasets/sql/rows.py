@@ -7,7 +7,7 @@ from itertools import chain
 from math import isnan
 from typing import Any, Final
 
-from mailsync.core.model import Etag, Fields, Key, Value, same_fields
+from mailsync.core.model import Etag, Fields, Key, Value
 from mailsync.datasets.rowkeys import Undecodable, key_values
 from mailsync.datasets.sql.engine import Row, digest
 from mailsync.datasets.sql.shape import Shape
@@ -89,10 +89,7 @@ def usable_key(shape: Shape, key: Key) -> tuple[Value, ...] | None:
         values = key_values(key)
     except ValueError:
         return None
-    if len(values) != len(shape.key) or None in values:
-        return None
-    named = dict(zip(shape.key, values, strict=True))
-    return values if same_fields(shape.spelled(named), named) else None
+    return values if shape.may_have_key(values) else None
 
 
 def unreadable(fields: Fields) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     Dialect,
@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from mailsync.core.filters import Applied
-from mailsync.core.model import Fields, Key, Value
+from mailsync.core.model import Fields, Key, Value, same_value
 from mailsync.datasets.base import Field, Reference
 from mailsync.datasets.rowkeys import key_text
 from mailsync.datasets.spelling import Unfit, anything
@@ -116,32 +116,36 @@ class Shape:
         """Where in a row the key values stand."""
         return tuple(self.columns.index(name) for name in self.key)
 
-    @cached_property
-    def reads_plainly(self) -> bool:
-        """Are all values just what the driver gives?"""
-        return all(one.read is None for one in self.described)
-
     def values_of(self, row: Sequence[Any]) -> Sequence[Value]:
         """The values of a row as the driver gives it."""
-        if self.reads_plainly:
-            return row
-        return [_read(one, value) for one, value in zip(self.described, row, strict=True)]
+        return _converted(self._read, row)
+
+    @cached_property
+    def _read(self) -> list[_Conversion]:
+        return _conversions([one.read for one in self.described])
 
     def key_of(self, row: Sequence[Any]) -> Key:
         """The row's key."""
         return self.key_of_values([row[place] for place in self.key_places])
 
-    def key_values_of(self, values: Sequence[Any]) -> list[Value]:
-        """What the key columns hold, from what the driver gives for them."""
-        return [_read(one, value) for one, value in zip(self._key_columns, values, strict=True)]
-
-    @cached_property
-    def _key_columns(self) -> tuple[Column, ...]:
-        return tuple(self.by_name[name] for name in self.key)
-
     def key_of_values(self, values: Sequence[Any]) -> Key:
         """The key whose columns hold these values, as the driver gives them."""
         return key_text(self.key_values_of(values))
+
+    def key_values_of(self, values: Sequence[Any]) -> Sequence[Value]:
+        """What the key columns hold, from what the driver gives for them."""
+        return _converted(self._read_in_key, values)
+
+    @cached_property
+    def _read_in_key(self) -> list[_Conversion]:
+        return _conversions([self.by_name[name].read for name in self.key])
+
+    def may_have_key(self, values: Sequence[Value]) -> bool:
+        """May the key columns hold these values, just as they are?"""
+        return len(values) == len(self.key) and not any(
+            value is None or not same_value(self._spelled(name, value), value)
+            for name, value in zip(self.key, values, strict=True)
+        )
 
     def fields_of(self, row: Sequence[Any]) -> dict[str, Value]:
         """The row's fields."""
@@ -252,9 +256,9 @@ class Shape:
     def parameters_of_keys(self, keys: Sequence[Sequence[Value]]) -> dict[str, Value]:
         """Parameters for a statement about the rows of these keys."""
         return {
-            f"key{place}of{number}": _bound(self.by_name[name], key[place])
-            for place, name in enumerate(self.key)
+            f"key{place}of{number}": value
             for number, key in enumerate(keys)
+            for place, value in enumerate(_converted(self._bound_in_key, key))
         }
 
     @cached_property
@@ -326,18 +330,26 @@ class Shape:
 
     def parameters(self, key: Sequence[Value], values: Mapping[str, Value]) -> dict[str, Value]:
         """Parameters for a statement about the row of a key, and columns' values."""
-        named = {
-            f"key{place}": _bound(self.by_name[name], value)
-            for place, (name, value) in enumerate(zip(self.key, key, strict=True))
-        }
-        return named | self.parameters_of_values(values)
+        bound = enumerate(_converted(self._bound_in_key, key))
+        return {f"key{place}": value for place, value in bound} | self.parameters_of_values(values)
 
-    def parameters_of_values(self, values: Mapping[str, Value]) -> dict[str, Value]:
+    def parameters_of_values(self, values: Mapping[str, Value]) -> dict[str, Any]:
         """Parameters for columns' values alone."""
-        return {
-            self._parameter_names[name]: _bound(self.by_name[name], value)
-            for name, value in values.items()
-        }
+        names = self._parameter_names
+        said: dict[str, Any] = {names[name]: value for name, value in values.items()}
+        for name in self._bound.keys() & values.keys():
+            if values[name] is not None:
+                said[names[name]] = self._bound[name](values[name])
+        return said
+
+    @cached_property
+    def _bound(self) -> dict[str, Callable[[Any], Any]]:
+        """How values are told the driver that are not told as they are."""
+        return {one.name: one.bind for one in self.described if one.bind is not None}
+
+    @cached_property
+    def _bound_in_key(self) -> list[_Conversion]:
+        return _conversions([self.by_name[name].bind for name in self.key])
 
     @cached_property
     def _parameter_names(self) -> dict[str, str]:
@@ -365,11 +377,19 @@ class Shape:
         return Statement(construct, self.dialect)
 
 
-def _read(described: Column, value: Any) -> Value:
-    if value is None or described.read is None:
-        return cast("Value", value)
-    return described.read(value)
+_Conversion = tuple[int, Callable[[Any], Any]]
+"""A place among values, and from one form of the value there to the other."""
 
 
-def _bound(described: Column, value: Value) -> Any:
-    return value if value is None or described.bind is None else described.bind(value)
+def _conversions(each: Sequence[Callable[[Any], Any] | None]) -> list[_Conversion]:
+    return [(place, convert) for place, convert in enumerate(each) if convert is not None]
+
+
+def _converted(conversions: Sequence[_Conversion], given: Sequence[Any]) -> Sequence[Any]:
+    if not conversions:
+        return given
+    values = list(given)
+    for place, convert in conversions:
+        if values[place] is not None:
+            values[place] = convert(values[place])
+    return values

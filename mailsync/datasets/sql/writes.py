@@ -43,7 +43,7 @@ def meant(shape: Shape, write: Write, present: Fields | None) -> Meant | None:
         news |= {name: shape.nothing_in(name) for name in emptied}
     if not all(_is_free(shape, present, name, news[name]) for name in news.keys() - expected):
         return None
-    whole = write._replace(expected=expected, wanted={**wanted, **news})
+    whole = Write(write.guid, write.key, expected, {**wanted, **news})
     return Meant(whole, difference(news, expected))
 
 
