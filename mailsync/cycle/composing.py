@@ -195,7 +195,8 @@ class _Desk:
         self._tag = site.surroundings.bits(32)
         self.name = site.surroundings.octets(BUNDLE_SIZE)
         self._receipts, self.still_owed = receipts_for(site, transaction, peer, self.link, self.now)
-        self._manifest = _manifest(transaction) if self.link.stale else None
+        is_asked = delivery.is_question_due(self.link, pending.resend_before(self.link))
+        self.manifest = _manifest(transaction) if self.link.stale and is_asked else None
         self.preface, self._prior = transaction.bodies.next(peer.name)
         self._route = transaction.routes.get(peer.name)
         self.room = room_for(peer, self._route, site.surroundings.now()) - len(self._receipts)
@@ -220,7 +221,7 @@ class _Desk:
             tag=self._tag,
             size_limit=size_limit,
             abridge=self._abridgement.of,
-            manifest=self._manifest,
+            manifest=self.manifest,
         )
         told = replace(bundle.acknowledgement, stripped=self._route.stripped)
         bundle = replace(
@@ -277,8 +278,14 @@ def _left(pending: Pending, transaction: Transaction) -> int | None:
 
 
 def _fullest(desk: _Desk, pending: Pending, size_limit: int) -> _Draft:
-    """What fits into one mail: that is confirmed, and if lost sent again, on its own."""
+    """What fits into one mail: that is confirmed, and if lost sent again, on its own. The list of
+    all goes alone if it does not fit.
+    """
     size_limit = min(size_limit, pending.size_limit)
+    if desk.manifest is not None:
+        alone = desk.draft(0, ())
+        if len(alone.containers) > 1:
+            return alone
     while True:
         draft = desk.draft(size_limit, filter(pending.choice.fits, desk.window))
         if not draft.records:

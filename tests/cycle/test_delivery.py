@@ -1,6 +1,7 @@
 """How few mails and bytes a change costs, whatever the way does to them."""
 
 import asyncio
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import pytest
 
 from mailsync.carriers.base import Letter, Refused, Retry, SendResult, Sent
 from mailsync.core.forgetting import expire
-from mailsync.core.model import Key
-from mailsync.cycle import run
+from mailsync.core.model import Guid, Key, RecordId
+from mailsync.cycle import composing, run
 from mailsync.cycle.composing import Composed, compose_for
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
@@ -364,3 +365,26 @@ def test_what_cannot_be_said_to_one_peer_keeps_nothing_from_the_others(
         "a bundle holds more than peers accept"
     ]
     assert [letter.recipient for letter in sites.network.in_transit] == ["carol@example.org"]
+
+
+def test_the_list_of_all_goes_to_a_peer_that_was_given_up_once_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not with each bundle of what is due to it besides, of which a long one leaves no room."""
+    chance, listed = random.Random(1), composing._manifest
+    more = {RecordId("people", Guid(chance.randbytes(16))) for _ in range(3000)}
+    monkeypatch.setattr(composing, "_manifest", lambda transaction: listed(transaction) | more)
+    sites = pair(tmp_path, 'max_message = "16 KiB"')
+    for number in range(30):
+        sites.rows("alice")[Key(str(number))] = {"name": chance.randbytes(100).hex()}
+    alice = sites.sites["alice"]
+    with alice.store.transaction() as transaction:
+        transaction.save_links({"bob": expire(alice.links(transaction)["bob"])})
+    assert sites.sync("alice").peers["bob"].sent.mails < 10
+    for _ in range(4):
+        sites.network.deliver_all()
+        sites.clock.now += 8 * DAY
+        sites.round()
+    assert sites.contents("bob") == sites.contents("alice")
+    with alice.store.transaction() as transaction:
+        assert not alice.links(transaction)["bob"].stale
