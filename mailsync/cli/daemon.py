@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from mailsync.cli.invocation import Invocation
 from mailsync.cli.meter import waiting_values, waiting_words
 from mailsync.cli.output import Output
 from mailsync.cli.sync import by_others, show_link
+from mailsync.errors import NO_SPACE
 
 if TYPE_CHECKING:
     from mailsync.cycle.links import Happening
@@ -69,11 +72,13 @@ class Telling:
         from datetime import datetime  # noqa: PLC0415  beside its only use
 
         now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        self.output.say(f"{now} {text}")
+        with _unless_full():
+            self.output.say(f"{now} {text}")
 
     def hear(self, happening: Happening) -> None:
         """Something about links."""
-        show_link(self.output, happening, self.tell)
+        with _unless_full():
+            show_link(self.output, happening, self.tell)
 
     def show(self, site: Site, report: Report) -> None:
         """A cycle that did something."""
@@ -89,15 +94,16 @@ class Telling:
         for name, held in report.waiting.items():
             for words in waiting_words(name, held):
                 self.tell(words)
-        self.output.line(
-            "cycle",
-            peers=peers,
-            detected=report.detected,
-            held=report.held,
-            rejected=report.rejected,
-            waiting={name: waiting_values(held) for name, held in report.waiting.items()},
-            exit=int(report.exit_code),
-        )
+        with _unless_full():
+            self.output.line(
+                "cycle",
+                peers=peers,
+                detected=report.detected,
+                held=report.held,
+                rejected=report.rejected,
+                waiting={name: waiting_values(held) for name, held in report.waiting.items()},
+                exit=int(report.exit_code),
+            )
 
     def _show_peer(self, name: str, report: Report) -> None:
         sent, received = report.peer(name).sent, report.peer(name).received
@@ -109,3 +115,13 @@ class Telling:
                 f" {received.mails} ({received.bytes} bytes): {received.upserts} records,"
                 f" {received.deletes} deletes, {report.peer(name).conflicts} conflicts"
             )
+
+
+@contextmanager
+def _unless_full() -> Iterator[None]:
+    """Inside, a disk that is full where the output goes costs words, not the service."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise

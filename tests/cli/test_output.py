@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from mailsync.cli.daemon import Telling
 from mailsync.cli.output import Output
+from mailsync.cycle.links import Happening
 
 
 class Terminal(io.StringIO):
@@ -81,6 +83,22 @@ def test_letters_the_terminal_cannot_show_are_escaped(monkeypatch: pytest.Monkey
     Output().show("é Ω \x1b[31m")
     sys.stdout.flush()
     assert raw.getvalue() == b"\xe9 \\u03a9 \\x1b[31m\n"
+
+
+def test_a_full_disk_under_its_output_does_not_end_a_daemon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Telling(Output(json=True))
+    with Path("/dev/full").open("wb", buffering=0) as file:
+        full = io.TextIOWrapper(file, write_through=True)
+        with pytest.raises(OSError, match="No space left"):
+            full.write("to be sure")
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, full)
+        told.tell("at work")
+        told.hear(Happening("up", "hub", ""))
+        monkeypatch.undo()
+        full.detach()
 
 
 def test_progress_without_a_terminal_is_one_line_when_it_took_long(
