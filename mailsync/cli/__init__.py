@@ -56,6 +56,10 @@ again, which takes a sixth of the time.
 """
 
 
+_BEFORE: Final = frozenset({"--json", "--config", "--quiet", "--verbose", "-c", "-q", "-v"})
+"""Options that people write behind the command."""
+
+
 class Program(click.Group):
     """The command group that finds its commands by name and ends every error in words."""
 
@@ -168,6 +172,8 @@ def _output_of(ctx: click.Context) -> Output:
 
 def _tell(output: Output, error: click.ClickException) -> None:
     """The last line for programs; the words are click's."""
+    if isinstance(error, click.NoSuchOption) and error.option_name in _BEFORE:
+        output.say(f"{error.option_name} goes before the command: mailsync {error.option_name} ...")
     is_help = isinstance(error, click.exceptions.NoArgsIsHelpError)
     output.line(
         "error",

@@ -2,6 +2,8 @@
 
 Rules
 -----
+* Records that one site wrote to, and whose keys differ, are two rows there, though another's
+  dataset may spell both keys alike (``1`` and ``1.0`` as numbers): they are never made one.
 * A GUID that nobody else ever heard of gives way without a trace, and so do its writes where the
   other record holds the same values: both sites were told nothing new.
 * Of two GUIDs that others know the smaller stays; the other is killed, and everything it said is
@@ -33,7 +35,22 @@ from mailsync.core.model import (
     Value,
     dots_of,
     same_fields,
+    same_value,
 )
+
+
+def are_two(one: Record, other: Record, key: Iterable[str]) -> bool:
+    """Did one site write to both, while they say a key otherwise? ``key``: names of fields."""
+    both = ((one.entries.get(name), other.entries.get(name)) for name in key)
+    differ = any(
+        mine is not None and theirs is not None and not same_value(mine.value, theirs.value)
+        for mine, theirs in both
+    )
+    return differ and not _authors(one).isdisjoint(_authors(other))
+
+
+def _authors(record: Record) -> set[int]:
+    return {dot.site for dot in record.context}
 
 
 def unify(

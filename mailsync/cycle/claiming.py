@@ -5,6 +5,7 @@ Rules
 * A new record gets a key that is free, proposed by the dataset. Where the fields themselves say
   the key, as shared ones do, and another record has it, the two are made one; so they are where
   declared fields say that they are the same (see ``pairing``).
+* Two that only this dataset spells alike stay two: the one that came later waits.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mailsync.core.model import (
     Record,
     RecordId,
 )
+from mailsync.core.unifying import are_two
 from mailsync.cycle.pairing import Pairs, Unions
 from mailsync.cycle.references import References
 from mailsync.cycle.site import Site
@@ -41,6 +43,8 @@ class Claim:
         """``ledger`` and ``references`` are of the transaction."""
         self._dataset = site.dataset(name)
         self._held = held_by(self._dataset)
+        referring = site.references(name)  # what travels as a GUID has no spelling
+        self._key = [one for one in self._dataset.key if one not in referring]
         self._name = name
         self._records = transaction.records
         self._ledger = ledger
@@ -85,6 +89,10 @@ class Claim:
                 continue  # it was made one with another just now
             holder = None if key is None else begun.get(key) or holders.get(key)
             if holder is not None and holder.id != record.id:
+                if desired_fields(holder) is not None and are_two(holder, record, self._key):
+                    words = f"its key is spelled here as that of another record is: {key}"
+                    self.open.append((record, words))
+                    continue
                 self.again = True
                 # a row that is to go makes room first
                 if key is not None and key not in begun and desired_fields(holder) is not None:

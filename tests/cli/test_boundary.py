@@ -83,6 +83,12 @@ def test_every_usage_error_under_json_ends_in_an_error_line(
     assert told in line["message"]
 
 
+def test_an_option_that_goes_before_the_command_is_told_its_place() -> None:
+    result = run("pair", "list", "--json")
+    assert result.exit_code == Exit.USAGE
+    assert "--json goes before the command: mailsync --json ..." in result.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["pair", "list"], ["--json", "pair", "list"]])
 def test_where_no_space_is_left_for_the_output_it_is_said_so(
     tmp_path: Path, arguments: list[str]
