@@ -67,12 +67,13 @@ def waits(record: Record) -> str | None:
 
 
 def restore(ledger: Ledger, note: Note, stroke: Dot) -> bool:
-    """Bring the losing side back: its value, or its delete. False if the record is gone for good.
+    """Bring the losing side back: its value, or its delete. False if the record is gone for good,
+    or was withdrawn from here: what is written into a stub goes nowhere.
 
     ``stroke``: the dot of this decision.
     """
     record = ledger.get(note.record)
-    if record is None:
+    if record is None or (record.withdrawn and note.field is not None):
         return False
     if note.field is None:
         ledger.bump(replace(record, entries=killed(record.entries)))

@@ -170,7 +170,10 @@ def restore(site: Site, prefix: str, report: Report) -> Conflict:
 
 def gone_for_good(conflict: Conflict) -> UsageError:
     """Why a conflict's losing side cannot come back."""
-    return UsageError(f"the record of conflict {conflict.id[:SHORT]} is gone for good")
+    return UsageError(
+        f"the record of conflict {conflict.id[:SHORT]} is gone for good, or was withdrawn from "
+        "this site: then restore it where the record is"
+    )
 
 
 def _close(

@@ -13,6 +13,7 @@ from mailsync.core.forgetting import expire
 from mailsync.core.model import Fields, Key
 from mailsync.core.rights import TOLD_MAX
 from mailsync.cycle import widening
+from mailsync.cycle.conflicts import Choice, restore_all
 from mailsync.cycle.health import examine_links
 from mailsync.cycle.planning import plan_sync
 from mailsync.cycle.report import Report
@@ -285,6 +286,24 @@ def test_of_an_edit_what_is_granted_is_taken_and_the_rest_does_not_travel_on(
     quiet(sites)
     assert sites.contents("alice") == sites.contents("bob") == sites.contents("cleo")
     assert sites.rows("alice")[ADA]["status"] == "seen"
+
+
+def test_what_lost_in_a_record_that_was_withdrawn_comes_back_where_that_is(tmp_path: Path) -> None:
+    sites = sites_of(tmp_path, OPEN_ONLY)
+    sites.rows("alice")[ADA] = person("ada", note=0)
+    settle(sites)
+    [key] = sites.rows("bob")
+    sites.rows("alice")[ADA] = person("ada", note=1)
+    sites.rows("bob")[key] = person("ada", note=2)
+    settle(sites)
+    sites.rows("alice")[ADA] = person("ada", "draft", note=2)
+    settle(sites)
+    assert not sites.rows("bob")
+    everything = Choice(everything=True)
+    assert not restore_all(sites.sites["bob"], everything, Report())[0]
+    settle(sites)
+    [restored], gone = restore_all(sites.sites["alice"], everything, Report())
+    assert (restored.loser, gone, sites.rows("alice")[ADA]["note"]) == (1, [], 1)
 
 
 def reconcile(sites: Sites, name: str, peer: str) -> None:
