@@ -23,7 +23,15 @@ import click
 
 from mailsync.cli.invocation import Invocation
 from mailsync.cli.output import Output
-from mailsync.errors import NO_SPACE, DiskFull, Exit, MailsyncError, OurError, UsageError
+from mailsync.errors import (
+    NO_SPACE,
+    DiskFull,
+    Exit,
+    MailsyncError,
+    OperatorError,
+    OurError,
+    UsageError,
+)
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -58,6 +66,10 @@ again, which takes a sixth of the time.
 
 _BEFORE: Final = frozenset({"--json", "--config", "--quiet", "--verbose", "-c", "-q", "-v"})
 """Options that people write behind the command."""
+
+
+class Nowhere(OperatorError):
+    """Change into a folder that is there, then run the command again."""
 
 
 class Program(click.Group):
@@ -127,6 +139,8 @@ class Program(click.Group):
                 raise  # the reader of our output went away; click ends us quietly
             if isinstance(error, OSError) and error.errno in NO_SPACE and error.filename is None:
                 raise  # nothing more can be said there
+            if isinstance(error, FileNotFoundError) and _is_nowhere():
+                _report(ctx, Nowhere("the current folder is not there any more"))
             defect = OurError(f"this is a defect in mailsync: {_one_line(error)}")
             defect.__cause__ = error
             _report(ctx, defect)
@@ -162,6 +176,15 @@ def main(
     if quiet and verbose:
         raise UsageError("-q and -v exclude each other")
     _show_log(verbose)
+
+
+def _is_nowhere() -> bool:
+    """Was the current folder removed? Nothing relative can be found then."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _output_of(ctx: click.Context) -> Output:

@@ -40,7 +40,7 @@ KINDS = PATH_KINDS | DATABASE_KINDS | REMOTE_KINDS
 
 def _source(text: str, info: ValidationInfo) -> str:
     """The source with its file's path made absolute."""
-    base: Path = (info.context or {}).get("base", Path.cwd())
+    base: Path = (info.context or {}).get("base") or Path.cwd()
     scheme, _, rest = text.partition(":")
     if scheme == "sqlite":
         if not rest.startswith("///") or rest in ("///", "///:memory:"):

@@ -30,7 +30,7 @@ def absolute(text: object, info: ValidationInfo) -> Path:
         return text
     if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise ValueError("must be the path of a file")
-    base: Path = (info.context or {}).get("base", Path.cwd())
+    base: Path = (info.context or {}).get("base") or Path.cwd()
     try:
         return base / Path(text).expanduser()
     except RuntimeError as error:  # "~somebody" whom this system does not know

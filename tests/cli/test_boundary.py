@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,26 @@ def test_every_usage_error_under_json_ends_in_an_error_line(
     (line,) = lines_of(result)
     assert (line["type"], line["code"]) == ("error", 2)
     assert told in line["message"]
+
+
+def test_a_current_folder_that_is_gone_is_said_so_and_costs_nothing_else(tmp_path: Path) -> None:
+    file, gone = tmp_path / "mailsync.toml", tmp_path / "gone"
+    succeed("-c", file, "init", "--site", "ship", "--address", "sync@ship.example")
+    gone.mkdir()
+    script = (
+        "import os, sys; from mailsync.cli import main; os.rmdir(os.getcwd());"
+        " main(sys.argv[1:], prog_name='mailsync')"
+    )
+    for arguments, code in ((["-c", file, "status"], 0), (["discover", "x"], Exit.FAILED)):
+        gone.mkdir(exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], cwd=gone,
+            env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert "defect" not in done.stderr
+    assert "the current folder is not there any more" in done.stderr
 
 
 def test_an_option_that_goes_before_the_command_is_told_its_place() -> None:
