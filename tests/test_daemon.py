@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -344,6 +345,18 @@ async def test_a_reload_ends_the_rest(tmp_path: Path, told: Told) -> None:
     daemon = told.daemon()
     asyncio.get_running_loop().call_later(0.1, daemon.reload)
     await resting(daemon, rare(tmp_path, Box()))
+
+
+async def test_a_defect_while_the_configuration_is_read_again_leaves_it_as_it_was(
+    sites: Sites, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_path: Path) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(module, "_open", broken)
+    before = module._Opened(sites.sites["alice"], ExitStack())
+    assert told.daemon()._reopened(before) is before
+    assert told.lines == ["the configuration stays as it was: ZeroDivisionError: oops"]
 
 
 # --- one daemon, and its end ---------------------------------------------------------------

@@ -262,16 +262,18 @@ class Daemon:
         """The site as its configuration now says; as before, if it does not say that well."""
         self._reload.clear()
         try:
-            after = _open(self.path)
-            if after.site.settings.site.state != before.site.settings.site.state:
-                after.stack.close()
-                raise BadConfiguration("another [site] state needs a restart of the daemon")
+            after = _opened_again(self.path, before)
         except MailsyncError as problem:
-            self.tell(_one_line(f"the configuration stays as it was: {problem}"))
-            return before
-        before.stack.close()
-        self.tell("configuration read again")
-        return after
+            words = str(problem)
+        except Exception as error:  # noqa: BLE001  a defect must not end the service
+            _log.info("the configuration was not read again", exc_info=True)
+            words = f"{type(error).__name__}: {error}"
+        else:
+            before.stack.close()
+            self.tell("configuration read again")
+            return after
+        self.tell(_one_line(f"the configuration stays as it was: {words}"))
+        return before
 
 
 def did_something(report: Report) -> bool:
@@ -327,6 +329,15 @@ def _open(path: Path) -> _Opened:
     with ExitStack() as stack:
         site = stack.enter_context(open_site(path))
         return _Opened(site, stack.pop_all())
+
+
+def _opened_again(path: Path, before: _Opened) -> _Opened:
+    """Raises BadConfiguration, also where the state store is another one."""
+    after = _open(path)
+    if after.site.settings.site.state != before.site.settings.site.state:
+        after.stack.close()
+        raise BadConfiguration("another [site] state needs a restart of the daemon")
+    return after
 
 
 @asynccontextmanager
