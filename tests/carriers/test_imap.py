@@ -563,6 +563,7 @@ async def test_a_cancelled_command_ends_the_connection(caplog: pytest.LogCapture
 
 async def test_no_secret_and_no_mail_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "mailsync")  # commands run in this process set its own
     for name in ("aioimaplib", "aioimaplib.aioimaplib"):
         logging.getLogger(name).setLevel(logging.DEBUG)
     script = one_mail(RAW, lambda at, size: section(b"BODY[]<%d>" % at, RAW[at : at + size]))

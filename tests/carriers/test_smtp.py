@@ -330,6 +330,7 @@ async def test_this_machine_does_not_tell_its_name() -> None:
 
 async def test_no_secret_and_no_mail_is_ever_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "mailsync")  # commands run in this process set its own
     async with smtp_stub() as stub, sender_to(stub.endpoint, "planted-secret") as sender:
         await sender.send(letter(HUB, container(100)))
     assert "label001" in caplog.text
