@@ -89,17 +89,22 @@ def is_kept(link: Link, record: Record) -> bool:
 
 
 def left(link: Link, record: Record) -> Record:
-    """The record once it left the filter of a peer that keeps it as it was. From now on the peer
-    covers positions of it without being sent what came in there: it has seen just the writes that
-    it has confirmed by now.
+    """The record once it left the filter of a peer that keeps it as it was."""
+    record = as_confirmed(link, record, record.context.keys())
+    return replace(record, outside={**record.outside, link.peer: 0})
+
+
+def as_confirmed(link: Link, record: Record, dots: AbstractSet[Dot]) -> Record:
+    """The record where the peer has seen, of these writes, just those that it has confirmed by now:
+    from now on it covers their positions without being sent them.
     """
     context = {
         dot: sighting._replace(known=sighting.known | {link.peer})
-        if is_known(sighting, link.peer, link.acked)
+        if dot in dots and has_seen(link, record, sighting)
         else sighting
         for dot, sighting in record.context.items()
     }
-    return replace(record, context=context, outside={**record.outside, link.peer: 0})
+    return replace(record, context=context)
 
 
 def returned(links: Mapping[str, Link], record: Record, peer: str, position: int) -> Record:

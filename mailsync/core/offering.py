@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 from mailsync.core.delivery import (
     anew,
+    as_confirmed,
     has,
-    has_seen,
     is_within,
     must_drop,
     other_holders,
@@ -34,10 +34,7 @@ from mailsync.core.delivery import (
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import subject_of
 from mailsync.core.model import CONFLICTS, Dot, Link, Record, is_alive
-from mailsync.core.scope import carries, is_wanted, noted_field, terms_of
-
-Shown = AbstractSet[str] | None
-"""Fields that go to a peer; None: all."""
+from mailsync.core.scope import Shown, carries, is_among, is_wanted, noted_field, terms_of
 
 
 def offer(ledger: Ledger, links: Mapping[str, Link], peer: str, datasets: AbstractSet[str]) -> None:
@@ -69,7 +66,7 @@ def show_otherwise(
         if not carries(link, record):
             continue
         if record.dataset == CONFLICTS:
-            if not _is_among(before, noted_field(record)):
+            if not is_among(before, noted_field(record)):
                 send_whole(ledger, links, peer, [record])
             continue
         revealed = _dots_of_only(record, now, before)
@@ -77,7 +74,7 @@ def show_otherwise(
             unseen = anew(links, record, peer, ledger.next_position, revealed)
             send_whole(ledger, links, peer, [unseen])
         elif concealed := _dots_of_only(record, before, now):
-            ledger.keep(_seen(link, record, concealed))
+            ledger.keep(as_confirmed(link, record, concealed))
 
 
 def _dots_of_only(record: Record, one: Shown, other: Shown) -> frozenset[Dot]:
@@ -85,25 +82,8 @@ def _dots_of_only(record: Record, one: Shown, other: Shown) -> frozenset[Dot]:
     return frozenset(
         entry.dot
         for name, entry in record.entries.items()
-        if _is_among(one, name) and not _is_among(other, name)
+        if is_among(one, name) and not is_among(other, name)
     )
-
-
-def _is_among(shown: Shown, field: str | None) -> bool:
-    return shown is None or field is None or field in shown
-
-
-def _seen(link: Link, record: Record, dots: AbstractSet[Dot]) -> Record:
-    """The record whose writes the peer has seen, of these, if it confirmed them by now. From now on
-    it covers their positions without being sent them.
-    """
-    context = {
-        dot: one._replace(known=one.known | {link.peer})
-        if dot in dots and has_seen(link, record, one)
-        else one
-        for dot, one in record.context.items()
-    }
-    return replace(record, context=context)
 
 
 class Moved(NamedTuple):

@@ -9,6 +9,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from mailsync.core.merge import subject_of
 from mailsync.core.model import (
@@ -22,6 +23,9 @@ from mailsync.core.model import (
     values_of,
 )
 from mailsync.core.terms import OPEN, Terms
+
+Shown = AbstractSet[str] | None
+"""Fields that go to a peer; None: all."""
 
 
 def terms_of(link: Link, dataset: str) -> Terms:
@@ -40,8 +44,12 @@ def carries(link: Link, record: Record) -> bool:
 
 def _is_of_hidden(note: Record, terms: Terms) -> bool:
     """Is a conflict about a field that stays here?"""
-    field = noted_field(note)
-    return terms.shown is not None and field is not None and field not in terms.shown
+    return not is_among(terms.shown, noted_field(note))
+
+
+def is_among(shown: Shown, field: str | None) -> bool:
+    """Does this field, or what concerns no field, go to the peer?"""
+    return shown is None or field is None or field in shown
 
 
 def noted_field(note: Record) -> str | None:

@@ -51,8 +51,8 @@ def offer_widened(site: Site) -> Moves:
     now = site.surroundings.now()
     moves: Moves = {}
     with site.store.transaction() as transaction:
-        links = site.links(transaction)
-        ledger = transaction.ledger()
+        links, ledger = site.links(transaction), transaction.ledger()
+        stored = transaction.links()
         for name, link in links.items():
             new = link.datasets - link.offered
             if link.sent and new:
@@ -66,8 +66,8 @@ def offer_widened(site: Site) -> Moves:
                 if _takes_otherwise(link.evaluated.get(dataset), one)
             }
             link = _asked_again(ledger, links, link, granted)  # noqa: PLW2901
-            stored = transaction.links()[name]
-            if (link.refusing, link.denying) != (stored.refusing, stored.denying):
+            said = stored[name]
+            if (link.refusing, link.denying) != (said.refusing, said.denying):
                 ledger.advance()  # we take more now: what we said before of refusing it is old
             if link.datasets != link.offered or evaluated != link.evaluated:
                 links[name] = replace(link, offered=link.datasets, evaluated=evaluated)
