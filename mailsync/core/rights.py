@@ -2,7 +2,8 @@
 
 Rules
 -----
-* A write is what we have not seen. What the peer merely repeats needs no right.
+* A write is what we have not seen. What the peer merely repeats needs no right. Of a record of
+  which something was refused, we may have seen a write in part: then it repeats what we hold.
 * A record that is not here is inserted; whatever is done to one that is, or was, is an update or
   a delete. A withdrawal takes the record from us: it needs the right to delete.
 * What is refused counts as received, so nothing is sent again for it, and as never seen: it does
@@ -49,7 +50,13 @@ def permitted(link: Link, item: Extraction | DeleteOrder, record: Record | None)
         gone = record is None or record.withdrawn or not is_alive(record.entries)
         refused = Act.DELETE not in terms.allowed and not gone
         return Permitted(None if refused else item, denied=refused)
-    denied = _denied(terms, item, record)
+    in_part = may_be_denied(link.denying, item.id)
+    denied = {
+        name: entry
+        for name, entry in item.entries.items()
+        if _is_write(record, name, entry, in_part=in_part)
+        and not _may(terms, _act(record, name, entry), name)
+    }
     if not denied:
         return Permitted(item, denied=False)
     entries = {name: entry for name, entry in item.entries.items() if name not in denied}
@@ -90,23 +97,23 @@ def _of(denied: frozenset[RecordId], dataset: str) -> list[RecordId]:
     return [one for one in denied if one.dataset == dataset]
 
 
-def _denied(terms: Terms, item: Extraction, record: Record | None) -> dict[str, Entry]:
-    """The entries that are writes which the peer may not do."""
-    act = Act.INSERT if record is None else Act.UPDATE
-    return {
-        name: entry
-        for name, entry in item.entries.items()
-        if _is_write(record, name, entry)
-        and not _may(terms, Act.DELETE if _is_kill(record, name, entry) else act, name)
-    }
+def _act(record: Record | None, name: str, entry: Entry) -> Act:
+    """What writing the entry does to the record."""
+    if record is None:
+        return Act.INSERT
+    return Act.DELETE if _is_kill(record, name, entry) else Act.UPDATE
 
 
 def _may(terms: Terms, act: Act, field: str) -> bool:
     return act in terms.allowed and (terms.granted is None or field in terms.granted)
 
 
-def _is_write(record: Record | None, name: str, entry: Entry) -> bool:
-    return record is None or entry.dot not in record.context or _is_kill(record, name, entry)
+def _is_write(record: Record | None, name: str, entry: Entry, *, in_part: bool) -> bool:
+    """Is it new here? ``in_part``: other fields of the same write may have been refused."""
+    if record is None or entry.dot not in record.context or _is_kill(record, name, entry):
+        return True
+    our = record.entries.get(name)
+    return in_part and (our is None or our.dot != entry.dot)
 
 
 def _is_kill(record: Record | None, name: str, entry: Entry) -> bool:

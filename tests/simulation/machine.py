@@ -327,6 +327,15 @@ class Machine:
             return {}
         return {name: value for name, value in merged.items() if name not in fields}  # type: ignore[misc]
 
+    def kept_until_now(self, dataset: str, record: Record | None) -> Row:
+        """What the site kept of a record for want of columns that came since it last looked."""
+        merged = None if record is None else merged_fields(record)
+        columns = self.datasets[dataset].fields
+        if record is None or merged is None or columns is None or record.shadow is None:
+            return {}
+        come = columns.keys() - self.seen_columns(dataset) - record.shadow.keys()
+        return {name: value for name, value in merged.items() if name in come}  # type: ignore[misc]
+
     def back_up(self, deletes: int) -> Backup:
         rows = {name: copy.deepcopy(self.rows(name)) for name in self.datasets}
         return Backup(self.database.serialize(), rows, deletes)

@@ -124,10 +124,10 @@ def remove(world: World, machine: Machine, dataset: str, key: Key) -> None:
     """
     row = machine.rows(dataset).pop(key)
     record = machine.record_under(dataset, key)
-    kept = machine.kept(dataset, record)
+    kept = machine.kept(dataset, record) | machine.kept_until_now(dataset, record)
     shadow = (record and record.shadow) or {}
     emptied = (name for name, value in row.items() if not isinstance(value, int))
-    kept |= {name: shadow.get(name) for name in emptied}  # type: ignore[misc]
+    kept |= {name: shadow[name] for name in emptied if name in shadow}  # type: ignore[misc]
     restored = bool(world.restored)
     in_doubt = restored
     guid: Guid | None = None
