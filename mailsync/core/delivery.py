@@ -112,7 +112,7 @@ def returned(links: Mapping[str, Link], record: Record, peer: str, position: int
     while it was not for the peer comes in there.
     """
     told_at = record.outside.get(peer, position)
-    since = {dot for dot, sighting in record.context.items() if sighting.position > told_at}
+    since = {dot for dot, sighting in record.context.items() if sighting.position >= told_at}
     record = anew(links, record, peer, position, since)
     outside = {name: at for name, at in record.outside.items() if name != peer}
     return replace(record, outside=outside, whole_for=record.whole_for | {peer})
@@ -136,12 +136,12 @@ def anew(
 
 def seen_at(link: Link, record: Record, cover: Positions) -> Positions:
     """Of our positions that the peer covered, those at which it has seen what came in: not those
-    since the record does not go to it.
+    since the record does not go to it, nor that at which it was told so, which shows no value.
     """
     if not carries(link, record):
         return NOWHERE
     told_at = record.outside.get(link.peer)
-    return cover if told_at is None else cover & Positions.up_to(told_at)
+    return cover if told_at is None else cover & Positions.up_to(told_at - 1)
 
 
 def has(link: Link, record: Record) -> bool:

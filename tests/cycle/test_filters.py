@@ -288,6 +288,41 @@ def test_of_an_edit_what_is_granted_is_taken_and_the_rest_does_not_travel_on(
     assert sites.rows("alice")[ADA]["status"] == "seen"
 
 
+def test_an_edit_by_which_a_record_leaves_is_unseen_where_it_is_deleted(tmp_path: Path) -> None:
+    sites = sites_of(tmp_path, OPEN_ONLY)
+    sites.rows("alice")[ADA] = person("ada", note=1)
+    settle(sites)
+    [key] = sites.rows("bob")
+    del sites.rows("bob")[key]
+    sites.rows("alice")[ADA] = person("ada", "draft", note=2)
+    sites.sync("alice")
+    sites.network.deliver_all()
+    quiet(sites)
+    assert sites.rows("alice")[ADA] == person("ada", "draft", note=2)
+    assert not sites.rows("bob")
+    reconfigure(sites, "alice", "")
+    quiet(sites)
+    assert sites.contents("alice") == sites.contents("bob")
+
+
+def test_what_was_refused_of_an_edit_does_not_come_in_when_it_is_shown_again(
+    tmp_path: Path,
+) -> None:
+    sites = sites_of(tmp_path, 'receive = { fields = ["note"] }')
+    sites.rows("alice")[ADA] = person("ada", note=1)
+    settle(sites)
+    [key] = sites.rows("bob")
+    sites.rows("bob")[key] = person("ada", note=2) | {"extra": "mine"}
+    sites.rows("alice")[ADA] = person("ada", note=3)
+    sites.sync("bob")
+    sites.network.deliver_all()
+    sites.sync("alice")
+    sites.network.in_transit.clear()
+    sites.rows("bob")[key] = person("ada", note=4) | {"extra": "mine"}
+    quiet(sites)
+    assert sites.rows("alice")[ADA] == person("ada", note=4)
+
+
 def test_what_lost_in_a_record_that_was_withdrawn_comes_back_where_that_is(tmp_path: Path) -> None:
     sites = sites_of(tmp_path, OPEN_ONLY)
     sites.rows("alice")[ADA] = person("ada", note=0)

@@ -209,6 +209,15 @@ FOUND = {
         delete.3.82322
         """,
     ),
+    "a record is edited as it leaves, deleted where it was, and returns": (
+        210055742,
+        "filters",
+        """
+        insert.2.4448 insert.4.93025 insert.3.3618 killed.0.20044 carry.3.87758 sync.3.40586
+        refilter.3.96613 carry.2.12732 insert.3.99860 insert.0.21180 delete.3.1892
+        edit.0.99461 sync.0.51820 carry.4.64113 refilter.0.29176 sync.1.87294 carry.1.68422
+        """,
+    ),
     "a record is purged that the peer still held when it looked": (
         130005362,
         "asked",
