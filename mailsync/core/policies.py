@@ -184,7 +184,20 @@ def due(ledger: Ledger, policies: Policies, writer: Writer | None = None) -> Due
                 deaths += [] if dots_of_deletes(record) else [record.id]
             elif writer is not None and (record.id in overruled or _is_revived(before, record)):
                 deletes += [] if _knows(writer, before, record) else [record.id]
-    return Due(list(losses.items()), deletes, deaths)
+    return Due(_last(ledger, losses), deletes, deaths)
+
+
+def _last(ledger: Ledger, losses: Mapping[RecordId, Note]) -> list[tuple[RecordId, Note]]:
+    """Of each field the last write of ours that is known as lost by now. It replaced the others,
+    though we may have forgotten them all, and whatever people said of it.
+    """
+    notes = [note_of(each) for each in ledger.changed.values() if each.dataset == CONFLICTS]
+    last: dict[tuple[RecordId, str | None], Dot] = {}
+    for note in filter(None, (*notes, *losses.values())):
+        if note.dot.site == ledger.site.number:
+            place = note.record, note.field
+            last[place] = max(note.dot, last.get(place, note.dot))
+    return [(own, one) for own, one in losses.items() if one.dot == last[one.record, one.field]]
 
 
 BaseOf = Callable[[Note], Before | None]

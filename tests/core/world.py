@@ -517,7 +517,7 @@ class World:
 
     def _check_policies(self, everything: dict[Guid, Row], notes: set[Note]) -> None:
         shown = {value for row in everything.values() for value in row.values()}
-        known = self.overwritten | self.replaced | self.gone | self.doubted
+        known = self.overwritten | self.replaced | self.gone | self.doubted | self.undone
         for name, policies in self.policies.items():
             policy = policies[TABLE]
             if policy.of("f0") is Way.OURS:
@@ -525,8 +525,12 @@ class World:
                 for note in notes:
                     if note.record.guid in self.revived:
                         continue  # a person said what it shall be
-                    lives = note.record.guid in everything and note.value not in shown
-                    if lives and note.value in mine - known:
+                    row = everything.get(note.record.guid)
+                    if row is None or note.value in shown:
+                        continue
+                    if row.get(str(note.field)) in mine - (self.replaced - self.undone):
+                        continue  # its own as well: restored, it had forgotten the other
+                    if note.value in mine - known:
                         raise BrokenPromise(f"{name} had the say, but its {note.value} lost")
         if any(one[TABLE].deletes is Deletes.DELETE_WINS for one in self.policies.values()):
             for guid in everything.keys() & {guid for guid, _ in self.deleted}:
