@@ -18,7 +18,7 @@ Rules
   conflicts about them.
 * A record outside the peer's filter that the peer had is withdrawn. Deletes are never filtered.
 * After a restore, a record is held back until its other holders answered: they may have deleted
-  it meanwhile.
+  it meanwhile. It is not held back from one that answered and holds it.
 """
 
 from __future__ import annotations
@@ -234,10 +234,19 @@ def is_due(link: Link, pending: Positions, *, resend_before: int, owed_before: i
 
 
 def is_held_back(links: Mapping[str, Link], peer: str, record: Record) -> bool:
-    """We were restored: may another holder, not heard since, have deleted the record?"""
-    return is_alive(record.entries) and any(
-        links[other].rejoin for other in record.had if other != peer and other in links
-    )
+    """We were restored: may another holder, not heard since, have deleted the record? Whom we know
+    to hold it still need not wait for that other one.
+    """
+    if not is_alive(record.entries) or _holds_still(links[peer], record):
+        return False
+    return any(links[other].rejoin for other in record.had if other != peer and other in links)
+
+
+def _holds_still(link: Link, record: Record) -> bool:
+    """Have we heard all that the peer has to say, and not that the record is gone there?"""
+    if link.peer not in record.had or link.rejoin or link.stale or link.last is None:
+        return False
+    return link.cover.contiguous >= link.last.top
 
 
 def _may_go(links: Mapping[str, Link], peer: str, record: Record) -> bool:

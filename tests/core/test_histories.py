@@ -3,8 +3,9 @@
 import pytest
 
 from mailsync.core import inbound, outbound, taking
+from mailsync.core.decisions import KEPT, close
 from mailsync.core.inbound import Verdict
-from mailsync.core.model import Key
+from mailsync.core.model import CONFLICTS, Key
 from mailsync.core.policies import EVERY_FIELD, Deletes, Policy, Way
 from mailsync.core.wire import decode, encode
 from tests.core.histories import MIXES, run
@@ -63,6 +64,26 @@ def test_a_restored_record_that_does_not_wait_lives_again(monkeypatch: pytest.Mo
     _deleted_while_away(world)
     with pytest.raises(BrokenPromise, match="resurrected"):
         world.check()
+
+
+def test_what_another_holds_still_waits_for_no_third_one() -> None:
+    world = World("ABC", ["AB", "AC"], 1)
+    world.purging = "never"
+    world.insert("A", Key("u0"), 2)
+    world.scan("A")
+    _exchange(world, "AB", "AC", "AB", "AC")
+    world.backup("A")
+    world.edit("A", Key("u0"), "f0")
+    world.scan("A")
+    _exchange(world, "AB")
+    world.restore("A")
+    world.edit("A", Key("u0"), "f1")
+    world.scan("A")
+    _exchange(world, *["AB"] * 5)
+    assert world.sites["A"].links["C"].rejoin
+    world.write_all("B")
+    world.write_all("A")
+    assert world.data["A"].popitem()[1] == world.data["B"].popitem()[1] == {"f0": 30, "f1": 40}
 
 
 def _revived_from_both_sides(world: World) -> None:
@@ -206,6 +227,52 @@ def test_a_delete_in_doubt_counts_as_one_that_saw_what_it_deleted() -> None:
     world.check_quiet()
     assert [*world.data["B"].values()] == [*world.data["C"].values()] != []
     assert world.doubted == {20}
+
+
+def _loses_two_edits(world: World) -> None:
+    """C has the say. Its users edit a field twice, and A, who then edits it, too, hears of each."""
+    for name in world.sites:
+        way = Way.OURS if name == "C" else Way.ELSEWHERE
+        world.policies[name] = {TABLE: Policy({EVERY_FIELD: way})}
+    world.insert("A", Key("u0"), 1)
+    world.scan("A")
+    _exchange(world, "AC")
+    world.write_all("C")
+    world.backup("C")
+    letters = []
+    for _ in range(2):
+        world.edit("C", min(world.data["C"]), "f0")
+        world.scan("C")
+        letters.append(world.send("C", "A"))
+    world.edit("A", Key("u0"), "f0")
+    world.scan("A")
+    for letter in letters:
+        world.deliver(letter)
+
+
+def test_of_what_a_restored_site_forgot_the_last_comes_back() -> None:
+    world = World("AC", ["AC"], 1)
+    world.purging = "never"
+    _loses_two_edits(world)
+    world.restore("C")
+    world.settle()
+    world.check()
+    assert world.data["A"].popitem()[1] == world.data["C"].popitem()[1] == {"f0": 30}
+
+
+def test_what_its_own_site_has_replaced_rests_though_a_person_let_the_last_rest() -> None:
+    world = World("AC", ["AC"], 1)
+    _loses_two_edits(world)
+    notes = {
+        record.entries["value"].value: record
+        for record in world.sites["A"].records.values()
+        if record.dataset == CONFLICTS
+    }
+    ledger = world.ledger("A")
+    close(ledger, notes[30], KEPT, ledger.stroke(world.now, 1))
+    world.commit("A", ledger)
+    world.settle()
+    assert world.data["A"].popitem()[1] == world.data["C"].popitem()[1] == {"f0": 40}
 
 
 def _replaced_before_it_is_noted(world: World) -> None:
