@@ -85,6 +85,9 @@ POLICIES: list[frozenset[str]] = [
     frozenset({"fickle", "increment", "skew"}),
     frozenset({"delete-wins"}),
     frozenset({"delete-wins", "site", "increment", "crash", "skew"}),
+    frozenset({"restore", "site", "increment"}),
+    frozenset({"restore", "site", "increment", "crash", "skew"}),
+    frozenset({"restore", "delete-wins", "purge"}),
 ]
 MIXES = [*FEATURES, *POLICIES]
 Action = tuple[str, Callable[[], object]]
