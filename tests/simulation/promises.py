@@ -123,7 +123,8 @@ def _check_deletes(
 
 def _check_policies(world: World, rows: dict[Guid, Row], notes: set[Note]) -> None:
     """Where a site has the say its values stand, and where deletes win what they saw is gone. If
-    the site hears of a loss when the winner was replaced already, what replaced it stands.
+    the site hears of a loss when the winner was replaced already, what replaced it stands. So does
+    what a restored site wrote itself, having forgotten the other.
     """
     accounts = world.accounts
     known = accounts.overwritten | accounts.replaced | accounts.gone | accounts.doubted
@@ -138,6 +139,8 @@ def _check_policies(world: World, rows: dict[Guid, Row], notes: set[Note]) -> No
             has_say = is_ours and policy.of(note.field) is Way.OURS
             value, standing = note.value, row.get(note.field)
             if not has_say or not isinstance(value, int) or value == standing or value in known:
+                continue
+            if standing in accounts.by(machine.name) - (accounts.replaced - accounts.undone):
                 continue
             if not accounts.is_past(note.record.guid, value, standing):
                 raise BrokenPromise(f"unheard: {note.value!r} of {machine.name}, which has the say")
