@@ -86,20 +86,21 @@ class Telling:
         peers = {name: asdict(report.peer(name)) for name in site.peers}
         for reason in report.rejected:
             self.tell(f"not used: {reason}")
-        for dataset, reasons in report.held.items():
+        held = report.all_held()
+        for dataset, reasons in held.items():
             for name, reason in sorted(reasons.items()):
                 self.tell(f"held: {dataset} {name}: {reason}")
         for name in site.peers:
             self._show_peer(name, report)
-        for name, held in report.waiting.items():
-            for words in waiting_words(name, held):
+        for name, waiting in report.waiting.items():
+            for words in waiting_words(name, waiting):
                 self.tell(words)
         with _unless_full():
             self.output.line(
                 "cycle",
                 peers=peers,
                 detected=report.detected,
-                held=report.held,
+                held=held,
                 rejected=report.rejected,
                 waiting={name: waiting_values(held) for name, held in report.waiting.items()},
                 exit=int(report.exit_code),

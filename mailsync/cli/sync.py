@@ -138,13 +138,14 @@ def show_report(output: Output, site: Site, report: Report) -> None:
     for words in report.rejected:
         output.say(f"not used: {words}")
         output.line("rejected", reason=words)
-    for dataset, reasons in report.held.items():
+    for dataset, reasons in report.all_held().items():
         for name, reason in sorted(reasons.items()):
             output.say(f"held: {dataset} {name}: {reason}")
             output.line("held", dataset=dataset, name=name, reason=reason)
     for name in site.peers:
         counted = report.peer(name)
-        counted.held += sum(map(len, report.held.values()))
+        theirs = report.withheld.get(name, {})
+        counted.held += sum(map(len, (*report.held.values(), *theirs.values())))
         sent, received = counted.sent, counted.received
         cost = in_words(site, name, sent.bytes), in_words(site, name, received.bytes)
         output.show(

@@ -61,6 +61,13 @@ _MARKED: Final = re.compile(r"\\(.?)|[\x10-\x1f]", re.DOTALL)
 MARKED_OCTETS: Final = re.compile(rb"[\\\x10-\x1f]")
 """What is in UTF-8 wherever something is to be put back."""
 _ESCAPED: Final = {"\n": "\\n"}
+_LONGER: Final = ("\\", "\n", *map(chr, range(0x10, 0x20)))
+"""What has a backslash before it in a template."""
+
+
+def escapes(text: str) -> int:
+    """By how many characters a text's template is longer than the text, at most."""
+    return sum(map(text.count, _LONGER))
 
 
 class NoiseWriter:

@@ -61,6 +61,7 @@ from mailsync.core.model import (
     Value,
     dots_of,
     is_alive,
+    values_of,
 )
 from mailsync.core.positions import NOWHERE, Gathering, Positions
 from mailsync.core.scope import hidden_dots, is_wanted, visible
@@ -68,6 +69,11 @@ from mailsync.core.scope import hidden_dots, is_wanted, visible
 SIZE_LIMIT = 2 * 1024 * 1024
 """Default bound on a bundle's values, in bytes before compression. What is beyond goes in the
 next bundle, and each is acknowledged alone."""
+
+HEAVY = 2**20
+"""A record of less has room in a bundle: as it is written no character takes over 4 bytes, ..."""
+PLACE = 128
+"""... and a name with all but the value, or an ancestor, no more than four times that."""
 
 Rank = Callable[[Record], int | None]
 """The lower, the earlier a record is given room; None: it is left out."""
@@ -184,7 +190,7 @@ def compose(
         if record.position in flying or not _may_go(links, peer, record):
             continue
         needs[record.position] = [record.position, *_earlier(link, record)]
-        order = _set_item(ledger, links, link, record)
+        order = set_item(ledger, links, peer, record)
         if isinstance(order, Extraction):
             order = abridge(order)
             extractions.append(order)
@@ -262,11 +268,11 @@ def _earlier(link: Link, record: Record) -> set[int]:
     return {told_at, *(each.position for each in seen)} - {0, record.position}
 
 
-def _set_item(
-    ledger: Ledger, links: Mapping[str, Link], link: Link, record: Record
+def set_item(
+    ledger: Ledger, links: Mapping[str, Link], peer: str, record: Record
 ) -> Extraction | DeleteOrder:
     """The record's place in the set, and the record marked as transmitted."""
-    peer = link.peer
+    link = links[peer]
     if not is_alive(record.entries):
         ledger.keep(replace(record, had=record.had | {peer}))
         return _delete_order(link, record)
@@ -361,6 +367,13 @@ def _explicit_context(link: Link, record: Record) -> frozenset[Dot]:
         for dot, sighting in record.context.items()
         if dot not in own and not is_known(sighting, link.peer, link.acked)
     )
+
+
+def is_heavy(record: Record) -> bool:
+    """May it be too large for a bundle? Each record is asked that, and few are looked at closer."""
+    values = values_of(record.entries).values()
+    bulk = sum(len(value) for value in values if isinstance(value, str | bytes))
+    return bulk + PLACE * (len(record.entries) + len(record.context)) >= HEAVY
 
 
 def weight_of(link: Link, record: Record) -> int:

@@ -44,6 +44,11 @@ _UNDEFINED: Final[object] = cbor2.undefined
 _NAN: Final = cbor2.CBORSimpleValue(0)
 _NAN_SIZE: Final = 8
 
+
+class TooMuch(OurError):
+    """This is a defect in mailsync. Your data is as it was; please report it with -v output."""
+
+
 _Thing = TypeVar("_Thing", bound=Hashable)
 
 
@@ -73,7 +78,7 @@ class TokenWriter:
         """Take a count from the budget of objects the whole body may become."""
         self._budget -= count
         if self._budget < 0:
-            raise OurError("a bundle holds more than peers accept")
+            raise TooMuch("a bundle holds more than peers accept")
 
     def count(self, count: int) -> None:
         """How many things follow; paid for."""

@@ -55,6 +55,7 @@ from mailsync.core.preface import Preface, check_of, written
 from mailsync.core.preface import read as preface_of
 from mailsync.core.rows import RANDOM, TAGS, Row
 from mailsync.core.testimony import ProofReader, ProofWriter
+from mailsync.core.tokens import TooMuch
 from mailsync.core.varints import Octets, sized
 from mailsync.errors import BadBundle, BadFormat, OurError
 
@@ -116,7 +117,7 @@ def encode(
 ) -> Written:
     """A bundle as bytes. ``prior``: the bodies that the preface names.
 
-    Raises OurError for a bundle that ``decode`` would refuse.
+    Raises OurError for a bundle that ``decode`` would refuse; TooMuch if it only is too large.
     """
     bodies = _bodies(bundle, limits)
     if len(bodies[0].tokens) >= TRY_ALL_BELOW:
@@ -155,7 +156,7 @@ def body_of(bundle: Bundle, form: int, limits: Limits = DEFAULT_LIMITS) -> Body:
     body = Body(writer.written(), writer.noise())
     size = len(body.tokens) + len(body.noise)
     if size > limits.raw_size:
-        raise OurError(f"a bundle of {size} bytes is larger than peers accept")
+        raise TooMuch(f"a bundle of {size} bytes is larger than peers accept")
     return body
 
 
@@ -163,7 +164,7 @@ def _bodies(bundle: Bundle, limits: Limits) -> list[Body]:
     """In every form that peers accept, the one that suits large bundles first."""
     try:
         columns = body_of(bundle, COLUMNS, limits)
-    except OurError:  # thousands of fields, each in a record or two, fit in rows alone
+    except TooMuch:  # thousands of fields, each in a record or two, fit in rows alone
         return [body_of(bundle, ROWS, limits)]
     if len(columns.tokens) >= TRY_ALL_BELOW:
         return [columns]

@@ -6,7 +6,7 @@ A bundle is committed with its parts in the outbox, before anything is handed to
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from mailsync.core.model import CONFLICTS, Bundle, Link, Record, RecordId
 from mailsync.core.parts import BUNDLE_SIZE
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.proofs import Proof
+from mailsync.core.tokens import TooMuch
 from mailsync.cycle import matching, verifying
 from mailsync.cycle.budget import allowance, fits_no_day, share
 from mailsync.cycle.logbook import log_composed
@@ -207,6 +208,11 @@ class _Desk:
         pending = self._pending
         return verifying.proofs_due(self.transaction, pending.peer, self.link, self.now)
 
+    @property
+    def says_more(self) -> bool:
+        """Is there anything to say now that need not be said again with the next bundle?"""
+        return self.manifest is not None or bool(self._words)
+
     def draft(self, size_limit: int, records: Iterable[Record]) -> _Draft:
         """The bundle of this size, bytes before compression."""
         pending, ledger = self._pending, self.transaction.ledger()
@@ -277,6 +283,21 @@ def _left(pending: Pending, transaction: Transaction) -> int | None:
     return share(pending.site, transaction, peer, items).allowance.left
 
 
+def _acceptable(desk: _Desk, size_limit: int, records: Callable[[], Iterable[Record]]) -> _Draft:
+    """The bundle of this size, or a smaller one where that is more than peers accept. If no record
+    has room beside what else there is to say, that goes alone. Raises TooMuch.
+    """
+    while True:
+        try:
+            return desk.draft(size_limit, records())
+        except TooMuch:
+            if size_limit <= 1 and not desk.says_more:
+                raise
+        if size_limit <= 1:
+            return desk.draft(0, ())
+        size_limit //= 2
+
+
 def _fullest(desk: _Desk, pending: Pending, size_limit: int) -> _Draft:
     """What fits into one mail: that is confirmed, and if lost sent again, on its own. The list of
     all goes alone if it does not fit.
@@ -287,7 +308,7 @@ def _fullest(desk: _Desk, pending: Pending, size_limit: int) -> _Draft:
         if len(alone.containers) > 1:
             return alone
     while True:
-        draft = desk.draft(size_limit, filter(pending.choice.fits, desk.window))
+        draft = _acceptable(desk, size_limit, lambda: filter(pending.choice.fits, desk.window))
         if not draft.records:
             return draft
         weight = min(size_limit, outbound.weight(draft.bundle))
@@ -330,7 +351,7 @@ def _waiting(pending: Pending, transaction: Transaction) -> Waiting | None:
     records = Counter(subject_of(each.dataset, each.entries) or each.dataset for each in due)
     mails, size = len(shares.waiting), shares.waiting_bytes
     if records or pending.is_due(transaction, NOWHERE, pending.resend_before(desk.link)):
-        sample = desk.draft(outbound.SIZE_LIMIT, pending.due(transaction))
+        sample = _acceptable(desk, outbound.SIZE_LIMIT, lambda: pending.due(transaction))
         size += desk.price(sample) * max(records.total(), 1) // max(sample.records, 1)
     elif not mails:
         return None

@@ -4,15 +4,18 @@ Rules
 -----
 * Of everything that may be due only positions are kept. The records themselves are read when it
   is their turn, a few at once, so that memory does not grow with what there is to send.
+* What cannot go to the peer is named, and holds up nothing: it goes as soon as it can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mailsync.core import delivery, outbound
 from mailsync.core.digests import Word
+from mailsync.core.fitness import too_large
+from mailsync.core.merge import subject_of
 from mailsync.core.model import Link, Record
 from mailsync.core.outbound import Survey
 from mailsync.core.positions import Positions
@@ -104,17 +107,35 @@ def look_for(
     def rank(record: Record) -> int | None:
         if record.id in report.doubtful or standings.hold(record):
             return None
-        if problem := held_outward(link, record):
+        problem = held_outward(link, record) or _oversize(transaction, links, peer.name, record)
+        if problem:
+            dataset = subject_of(record.dataset, record.entries) or record.dataset
             name = record.guid.hex() if record.key is None else str(record.key)
-            report.held.setdefault(record.dataset, {})[name] = problem
+            report.withhold(peer.name, dataset, name, problem)
             return None
         return choice.rank(record)
 
     ledger = transaction.ledger()
+    report.withheld[peer.name] = {}
     candidates = outbound.passed_over(ledger, link, transaction.records.outside(link.acked))
     surveyed = outbound.survey(links, peer.name, candidates, rank)
     transaction.save(ledger, start)
     return Pending(site, peer, report, start, everything, choice, standings, surveyed)
+
+
+def _oversize(
+    transaction: Transaction, links: Mapping[str, Link], peer: str, record: Record
+) -> str:
+    """Why the record is too large to go to the peer, and what to do; empty: it is not. Sites only
+    see to the size of what they write themselves: merged it may be more.
+    """
+    if not outbound.is_heavy(record):
+        return ""
+    item = outbound.set_item(transaction.ledger(), links, peer, record)  # which is not saved
+    problem = too_large(item)
+    if problem is None:
+        return ""
+    return f"too large for {peer}: {problem}; make it smaller, and it goes by itself"
 
 
 def owed_before(peer: Peer, now: int) -> int:

@@ -97,7 +97,7 @@ def plan_sync(site: Site, peers: frozenset[str] | None = None) -> Plan:
         plans = {
             peer.name: _plan_peer(rehearsed, peer, report, _carriers(site, peer)) for peer in chosen
         }
-    return Plan(report.detected, report.held, plans, report.waiting, report.problems, moves)
+    return Plan(report.detected, report.all_held(), plans, report.waiting, report.problems, moves)
 
 
 def what_waits(site: Site) -> dict[str, Waiting]:

@@ -108,6 +108,9 @@ class Report:
     """Datasets that the record map is up to date with."""
     held: dict[str, dict[str, str]] = field(default_factory=dict)
     """By dataset: record or file, and why it waits for a person."""
+    withheld: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    """By peer to whom something was to be composed, and dataset: which record does not go to it,
+    and why."""
     meant: dict[str, int] = field(default_factory=dict)
     """By dataset: so many deletes are meant, says a peer's person."""
     doubtful: set[RecordId] = field(default_factory=set)
@@ -140,11 +143,27 @@ class Report:
         for name, count in later.detected.items():
             self.detected[name] = self.detected.get(name, 0) + count
         self.held |= later.held
+        self.withheld |= later.withheld
         self.rejected += later.rejected
         self.warnings += [words for words in later.warnings if words not in self.warnings]
         told = set(map(str, self.problems))
         self.problems += [problem for problem in later.problems if str(problem) not in told]
         self.undecided = later.undecided
+
+    def withhold(self, peer: str, dataset: str, name: str, reason: str) -> None:
+        """This record does not go to the peer, for this reason."""
+        self.withheld.setdefault(peer, {}).setdefault(dataset, {})[name] = reason
+
+    def all_held(self) -> dict[str, dict[str, str]]:
+        """By dataset: record or file, and why it waits here, or does not go to a peer."""
+        found = {dataset: dict(reasons) for dataset, reasons in self.held.items()}
+        for by_dataset in self.withheld.values():
+            for dataset, reasons in by_dataset.items():
+                mine = found.setdefault(dataset, {})
+                for name, reason in reasons.items():
+                    before = [mine[name]] if name in mine and mine[name] != reason else []
+                    mine[name] = "; ".join([*before, reason])
+        return found
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -177,7 +196,7 @@ class Report:
         problems = [one for one in self.problems if not isinstance(one, PeerError)]
         if problems:
             return exit_of(problems)
-        if any(self.held.values()):
+        if any(self.all_held().values()):
             return Exit.PARTLY
         if self.waiting:
             return Exit.BUDGET_USED_UP

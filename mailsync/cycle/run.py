@@ -123,7 +123,7 @@ async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
     verifying.verify(site, report)
     if extent.sending:
         await _send(site, extent, report)
-        _note_held(site, report)  # a routine may not have known what is for whom
+        _note_withheld(site, report)
     tidy(site)
     return report
 
@@ -169,6 +169,14 @@ def _note_held(site: Site, report: Report) -> None:
     with site.store.transaction() as transaction:
         for name, reasons in report.held.items():
             transaction.history.hold(name, reasons, now)
+
+
+def _note_withheld(site: Site, report: Report) -> None:
+    """Remember exactly what does not go now to those to whom something was to be composed."""
+    now = site.surroundings.now()
+    with site.store.transaction() as transaction:
+        for peer, reasons in report.withheld.items():
+            transaction.history.withhold(peer, reasons, now)
 
 
 async def _send(site: Site, extent: Extent, report: Report) -> None:

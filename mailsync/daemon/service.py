@@ -174,7 +174,7 @@ class Daemon:
         return report
 
     def _show(self, site: Site, report: Report) -> None:
-        held = {dataset: reasons for dataset, reasons in report.held.items() if reasons}
+        held = {dataset: reasons for dataset, reasons in report.all_held().items() if reasons}
         if did_something(report) or held != self._held:
             self.show(site, report)
         self._held = held

@@ -26,10 +26,16 @@ _held = schema.held.c
 _HOLD = Statement(insert(schema.held).values(parameters(schema.held)))
 _RELEASE = Statement(
     delete(schema.held).where(
-        _held.dataset == bindparam("dataset"), _held.name == bindparam("name")
+        _held.dataset == bindparam("dataset"),
+        _held.name == bindparam("name"),
+        _held.peer == bindparam("peer"),
     )
 )
-_HELD = Statement(select(schema.held).order_by(_held.dataset, _held.name))
+_HELD = Statement(
+    select(_held.dataset, _held.name, _held.reason, _held.since, _held.peer).order_by(
+        _held.dataset, _held.name, _held.peer
+    )
+)
 
 _traffic = schema.traffic.c
 _counted = postgresql.insert(schema.traffic).values(parameters(schema.traffic))
@@ -72,6 +78,8 @@ class HeldItem(NamedTuple):
     name: str
     reason: str
     since: int
+    peer: str = ""
+    """It only does not go to this one; empty: it waits here."""
 
 
 class History:
@@ -103,11 +111,34 @@ class History:
 
     def hold(self, dataset: str, reasons: Mapping[str, str], now: int) -> None:
         """Exactly these records or files of the dataset are held now, for these reasons."""
-        before = {item.name: item.reason for item in self.held() if item.dataset == dataset}
-        for name, _ in before.items() - reasons.items():
-            self._session.run(_RELEASE, dataset=dataset, name=name)
-        for name, reason in sorted(reasons.items() - before.items()):
-            self._session.run(_HOLD, **HeldItem(dataset, name, reason, now)._asdict())
+        here = {name: item for name, item in self._held_for("").items() if name[0] == dataset}
+        self._hold(here, {(dataset, name): reason for name, reason in reasons.items()}, "", now)
+
+    def withhold(self, peer: str, reasons: Mapping[str, Mapping[str, str]], now: int) -> None:
+        """Exactly these records, by dataset, do not go to the peer now, for these reasons."""
+        wanted = {
+            (dataset, name): why for dataset, of in reasons.items() for name, why in of.items()
+        }
+        self._hold(self._held_for(peer), wanted, peer, now)
+
+    def _held_for(self, peer: str) -> dict[tuple[str, str], HeldItem]:
+        return {(item.dataset, item.name): item for item in self.held() if item.peer == peer}
+
+    def _hold(
+        self,
+        before: Mapping[tuple[str, str], HeldItem],
+        reasons: Mapping[tuple[str, str], str],
+        peer: str,
+        now: int,
+    ) -> None:
+        """These wait now, and what waited before no more."""
+        for (dataset, name), item in before.items():
+            if reasons.get((dataset, name)) != item.reason:
+                self._session.run(_RELEASE, dataset=dataset, name=name, peer=peer)
+        for (dataset, name), reason in sorted(reasons.items()):
+            if (dataset, name) not in before or before[dataset, name].reason != reason:
+                held = HeldItem(dataset, name, reason, now, peer)
+                self._session.run(_HOLD, **held._asdict())
 
     def held(self) -> list[HeldItem]:
         """Everything that waits for a person."""

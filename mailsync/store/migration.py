@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import Connection, insert, inspect, select, text, update
 
 from mailsync.errors import OperatorError
-from mailsync.store.schema import metadata, version
+from mailsync.store.schema import held, metadata, version
 
 
 class NewerState(OperatorError):
@@ -27,7 +27,13 @@ def _create(connection: Connection) -> None:
     connection.execute(insert(version).values(number=0))
 
 
-STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create,)
+def _tell_from_whom(connection: Connection) -> None:
+    """What is held says from whom. Every cycle finds out anew what is."""
+    held.drop(connection)
+    held.create(connection)
+
+
+STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create, _tell_from_whom)
 """Step n leads from version n to version n + 1."""
 
 

@@ -311,7 +311,8 @@ held = Table(
     Column("name", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("since", BigInteger, nullable=False),
-    PrimaryKeyConstraint("dataset", "name"),
+    Column("peer", Text, nullable=False),
+    PrimaryKeyConstraint("dataset", "name", "peer"),
 )
 
 former = Table(

@@ -57,7 +57,14 @@ _STALE = {
 }
 _RETIRE = [
     Statement(delete(table).where(table.c.peer.not_in(bindparam("peers", expanding=True))))
-    for table in (schema.outbox, schema.body, schema.match, schema.likeness, schema.proof)
+    for table in (
+        schema.outbox,
+        schema.body,
+        schema.match,
+        schema.likeness,
+        schema.proof,
+        schema.held,
+    )
 ]
 _FORGET = [Statement(delete(table).where(stale)) for table, stale in _STALE.items()]
 
@@ -231,9 +238,9 @@ class Transaction:
         return History(self._session)
 
     def retire(self, peers: frozenset[str]) -> None:
-        """Drop mails and bodies of all but these peers."""
+        """Drop mails and bodies of all but these peers, and what is held from others."""
         for statement in _RETIRE:
-            self._session.run(statement, peers=sorted(peers))
+            self._session.run(statement, peers=["", *sorted(peers)])
 
     def forget(self, before: int) -> None:
         """Drop what was only kept for a while: done bundles, orphaned parts, old log lines."""
