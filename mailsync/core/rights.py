@@ -13,7 +13,9 @@ Rules
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from mailsync.core.model import (
@@ -85,12 +87,19 @@ def with_denied(denying: frozenset[RecordId], records: frozenset[RecordId]) -> f
 
 def are_all_named(denied: frozenset[RecordId], dataset: str) -> bool:
     """Is all of the dataset among these of which something was refused?"""
-    return len(_of(denied, dataset)) < TOLD_MAX
+    return dataset not in _named_in_part(denied)
 
 
 def may_be_denied(denied: frozenset[RecordId], record_id: RecordId) -> bool:
     """Was something of the record refused, by what we were told, or may it have been?"""
     return record_id in denied or not are_all_named(denied, record_id.dataset)
+
+
+@lru_cache(maxsize=64)  # asked for each record of a bundle, and of a list of all
+def _named_in_part(denied: frozenset[RecordId]) -> frozenset[str]:
+    """The datasets of which so many are named that there may be more."""
+    counts = Counter(one.dataset for one in denied)
+    return frozenset(name for name, count in counts.items() if count >= TOLD_MAX)
 
 
 def _of(denied: frozenset[RecordId], dataset: str) -> list[RecordId]:
