@@ -77,8 +77,8 @@ def list_conflicts(site: Site, transaction: Transaction) -> list[Conflict]:
         record = transaction.records.get(note.record)
         sites = (_winner_site(site, record, note), site.name_of(note.dot.site))
         closed, reason = decisions.resolution(entry.note), decisions.waits(entry.note)
-        policy = site.policies.get(note.record.dataset)
-        asked = reason is not None or (policy is not None and policy.asks(note.field))
+        undecided = reason is not None
+        asked = _is_asked(site, note.record.dataset, note.field, undecided=undecided)
         waits = asked and closed is None
         guid = entry.note.guid.hex()
         found.append(Conflict(guid, note, entry, sites, closed, waits, reason))
@@ -89,7 +89,17 @@ def count_waiting(site: Site, transaction: Transaction) -> int:
     """How many conflicts wait for a person."""
     if not site.policies:
         return 0
-    return sum(conflict.waits for conflict in list_conflicts(site, transaction))
+    return sum(
+        alike.how_many
+        for alike in transaction.journal.counts()
+        if _is_asked(site, alike.dataset, alike.field, undecided=alike.undecided)
+    )
+
+
+def _is_asked(site: Site, dataset: str, field: str | None, *, undecided: bool) -> bool:
+    """Is a conflict about the field, if it is open, a person's to decide?"""
+    policy = site.policies.get(dataset)
+    return undecided or (policy is not None and policy.asks(field))
 
 
 def find_conflict(conflicts: Sequence[Conflict], prefix: str) -> Conflict:

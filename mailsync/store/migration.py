@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import Connection, insert, inspect, select, text, update
+from sqlalchemy.schema import CreateColumn
 
 from mailsync.errors import OperatorError
-from mailsync.store.schema import held, metadata, version
+from mailsync.store.schema import conflict, held, metadata, version
 
 
 class NewerState(OperatorError):
@@ -33,7 +34,22 @@ def _tell_from_whom(connection: Connection) -> None:
     held.create(connection)
 
 
-STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create, _tell_from_whom)
+def _count_conflicts(connection: Connection) -> None:
+    """Conflicts say what of their notes is counted, once each has been looked at."""
+    there = {column["name"] for column in inspect(connection).get_columns(conflict.name)}
+    for column in conflict.columns:
+        if column.name not in there:
+            defined = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.execute(text(f"ALTER TABLE {conflict.name} ADD COLUMN {defined}"))
+    for index in conflict.indexes:
+        index.create(connection, checkfirst=True)
+
+
+STEPS: Final[tuple[Callable[[Connection], None], ...]] = (
+    _create,
+    _tell_from_whom,
+    _count_conflicts,
+)
 """Step n leads from version n to version n + 1."""
 
 

@@ -302,7 +302,13 @@ conflict = Table(
     Column("guid", LargeBinary, primary_key=True),
     Column("winner", LargeBinary, nullable=False),
     Column("noted_at", BigInteger, nullable=False),
+    # what the note says, for counting: open is empty until it is looked at, and after each change
+    Column("open", Integer),
+    Column("waits", Integer),
+    Column("dataset", Text),
+    Column("field", Text),
 )
+Index("conflict_open", conflict.c.open, conflict.c.dataset, conflict.c.field, conflict.c.waits)
 
 held = Table(
     "held",

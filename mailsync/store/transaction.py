@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import chain
 
 from sqlalchemy import and_, bindparam, delete, insert, select, update
 
@@ -142,6 +143,7 @@ class Transaction:
             self.notes.keep(name, {GATE: None})
         for note_id, note in ledger.notes.items():
             self.journal.enter(note_id.guid, note.winner, now)
+        self.journal.changed(chain(ledger.changed, ledger.dropped))
 
     def save_links(self, links: Mapping[str, Link]) -> None:
         """Write the links, as far as they are others than those in the store."""

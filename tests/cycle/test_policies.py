@@ -16,6 +16,7 @@ from mailsync.cycle.health import examine_links
 from mailsync.cycle.report import Report
 from mailsync.cycle.saving import save
 from mailsync.errors import Exit
+from mailsync.store.journal import Journal
 from tests.cycle.sites import HOUR, Sites
 
 KEY = Key("k")
@@ -195,6 +196,29 @@ def test_a_person_is_asked_and_the_work_goes_on(
         if conflict.waits:
             resolve(sites.sites["bob"], conflict.id)
     assert {report.exit_code for report in settle(sites).values()} == {Exit.OK}
+
+
+def test_what_waits_is_counted_as_it_is_listed_without_reading_the_journal(tmp_path: Path) -> None:
+    section = 'conflict = { status = "ask" }\ndelete_conflict = "ask"'
+    sites = three(tmp_path, CHAIN[:1], section)
+    del sites.sites["carol"]
+    for name in ("alice", "bob"):
+        write(sites, name, status=name, note=name)
+        sites.sync(name)
+    with mock.patch.object(Journal, "entries", side_effect=AssertionError("it is read")):
+        reports = settle(sites)
+    assert {report.undecided for report in reports.values()} == {1}
+    del sites.rows("alice")[KEY]
+    sites.sync("alice")
+    write(sites, "bob", note="-")
+    assert {report.undecided for report in settle(sites).values()} == {2}
+    for waiting in (one for one in conflicts(sites, "bob") if one.waits):
+        resolve(sites.sites["bob"], waiting.id)
+        reports = settle(sites)
+        for name, report in reports.items():
+            listed = sum(one.waits for one in conflicts(sites, name))
+            assert report.undecided == listed
+    assert {report.undecided for report in reports.values()} == {0}
 
 
 def test_a_deletes_conflict_can_be_asked_about(tmp_path: Path) -> None:

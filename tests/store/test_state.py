@@ -94,6 +94,29 @@ def test_a_store_of_a_newer_version_is_refused(store: StateStore) -> None:
         StateStore.open(store.path)
 
 
+FIRST_VERSION = """
+drop table held;
+create table held (dataset text not null, name text not null, reason text not null,
+    since bigint not null, primary key (dataset, name));
+insert into held values ('people', '1', 'too many', 5);
+drop table conflict;
+create table conflict (guid blob not null, winner blob not null, noted_at bigint not null,
+    primary key (guid));
+insert into conflict values (x'01', x'f6', 5);
+update version set number = 1;
+"""
+
+
+def test_a_store_of_the_first_version_is_brought_to_the_newest(store: StateStore) -> None:
+    with sqlite3.connect(store.path) as connection:
+        connection.executescript(FIRST_VERSION)
+    with StateStore.open(store.path).transaction() as transaction:
+        assert not transaction.history.held()  # the next cycle tells
+        assert not transaction.journal.counts()  # there is no such note
+        transaction.history.withhold("bob", {"people": {"1": "too large"}}, 7)
+        assert [item.peer for item in transaction.history.held()] == ["bob"]
+
+
 def test_a_store_that_is_none_any_more_says_what_to_do(store: StateStore) -> None:
     store.path.write_bytes(b"no database at all, " * 100)
     with pytest.raises(DamagedStore, match="damaged: file is not a database") as told:
