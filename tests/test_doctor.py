@@ -164,6 +164,21 @@ def test_each_card_is_read_and_no_key_is_there_twice(settings: Settings) -> None
     assert graded(local.cards(settings, BOTH))["card of shore"] is Grade.FAILURE
 
 
+def test_a_site_is_known_by_what_it_calls_itself(settings: Settings, tmp_path: Path) -> None:
+    card = write_card(load_keys(tmp_path / "hub"), "headquarters", "hub@example.org")
+    (tmp_path / "hub.card").write_text(card)
+
+    def policies(name: str) -> list[Finding]:
+        crew = settings.datasets["crew"].model_copy(update={"conflict": {"*": f"site:{name}"}})
+        datasets = {**settings.datasets, "crew": crew}
+        return list(local.policies(settings.model_copy(update={"datasets": datasets})))
+
+    assert not [*policies("ship"), *policies("shore"), *policies("headquarters")]
+    (doubt,) = policies("hub")
+    assert doubt.grade is Grade.WARNING
+    assert "did you mean site:headquarters?" in doubt.what
+
+
 def test_only_the_chosen_peer_is_examined(settings: Settings) -> None:
     (settings.path.parent / "shore.card").unlink()
     chosen = frozenset({"hub"})

@@ -12,6 +12,7 @@ from mailsync.core.model import Link, Record
 from mailsync.core.positions import Positions
 from mailsync.cycle.minting import warn_if_ahead
 from mailsync.cycle.site import Site
+from mailsync.cycle.strangers import warn_of_unknown_sites
 from mailsync.store.history import Event
 from mailsync.store.records import StoredRecords
 from mailsync.store.transaction import Transaction
@@ -42,6 +43,7 @@ def tidy(site: Site) -> None:
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
         warn_if_ahead(site, transaction)
+        warn_of_unknown_sites(site, transaction)
         links = site.links(transaction).items()
         transaction.save_links(
             {name: _expired(site, transaction, link, now) for name, link in links}

@@ -102,6 +102,8 @@ class Peer:
     settings: PeerSettings
     largest: int | None = None
     """Bytes of the largest container; None: what fits into a mail."""
+    calls_itself: str | None = None
+    """What its card says; None: as we call it."""
 
 
 @dataclass(slots=True)
@@ -366,9 +368,8 @@ def open_site(path: Path) -> Iterator[Site]:
     store = StateStore.open(settings.site.state)
     with store.transaction() as transaction:
         transaction.found_site(keys.public.site_number)
-    carrier = None
-    if settings.mail is not None:
-        carrier = MailCarrier(settings.mail, settings, [peer.address for peer in peers.values()])
+    mail, addresses = settings.mail, [peer.address for peer in peers.values()]
+    carrier = None if mail is None else MailCarrier(mail, settings, addresses)
     site = Site(settings, keys, peers, store, carrier)
     for peer in peers.values():
         if "folder" in peer.settings.carrier:
@@ -387,14 +388,13 @@ def open_site(path: Path) -> Iterator[Site]:
 def accepted_peers(settings: Settings) -> dict[str, Peer]:
     """The peers of the configuration with what their cards say. Raises BadCard."""
     peers, cards = {}, {}
-    for name, section in settings.peers.items():
+    for name, given in settings.peers.items():
         try:
-            card = read_card(section.card.read_bytes().decode("ascii", "replace"))
-        except OSError as problem:
-            raise BadCard(f"[peers.{name}] card {section.card}: {problem.strerror}") from problem
-        except MailsyncError as problem:
-            raise BadCard(f"[peers.{name}] card {section.card}: {problem}") from problem
-        peers[name] = Peer(name, section.address or card.address, card.public, section)
+            card = read_card(given.card.read_bytes().decode("ascii", "replace"))
+        except (OSError, MailsyncError) as problem:
+            why = problem.strerror if isinstance(problem, OSError) else problem
+            raise BadCard(f"[peers.{name}] card {given.card}: {why}") from problem
+        peers[name] = Peer(name, given.address or card.address, card.public, given, None, card.site)
         cards[name] = card
     require_classes(settings.site.guid_class, cards)
     return peers

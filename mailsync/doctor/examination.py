@@ -49,6 +49,7 @@ def examine_locally(settings: Settings, chosen: frozenset[str]) -> Iterator[Find
     yield from local.datasets(settings)
     yield from local.columns(settings)
     yield from local.cards(settings, chosen)
+    yield from local.policies(settings)
     yield from local.silence(settings, chosen)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final, NamedTuple
 
 from mailsync.config import DatasetSettings, Settings
 from mailsync.cycle.filtering import named_fields
 from mailsync.cycle.groups import Memory, Opened, expand
 from mailsync.cycle.policies import load_routine, routines_of
+from mailsync.cycle.site import accepted_peers
+from mailsync.cycle.strangers import unknown_sites
 from mailsync.datasets.base import Dataset
 from mailsync.datasets.losses import losses, mistakes
 from mailsync.errors import (
@@ -35,6 +37,9 @@ class Foreseen(NamedTuple):
 
 def foresee(settings: Settings) -> Iterator[Foreseen]:
     """Each dataset's mistakes and losses; of what cannot be reached, only that."""
+    with suppress(MailsyncError):  # what is wrong with a card is told by itself
+        peers = accepted_peers(settings).values()
+        yield from (Foreseen(*one) for one in unknown_sites(settings, peers).items())
     with closing(Opened(settings.path.parent)) as opened:
         expansion = expand(settings, Memory(), opened)
         for group, problem in expansion.unavailable.items():

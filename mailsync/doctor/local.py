@@ -26,6 +26,7 @@ from mailsync.cycle.drifting import is_of_column, layout_of, require_key, told
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand
 from mailsync.cycle.policies import stances
 from mailsync.cycle.site import accepted_peers
+from mailsync.cycle.strangers import unknown_sites
 from mailsync.datasets.base import Dataset, Unreadable
 from mailsync.datasets.losses import mistakes
 from mailsync.doctor.finding import Finding, bad, doubtful, failed, good
@@ -265,6 +266,20 @@ def cards(settings: Settings, chosen: frozenset[str]) -> Iterator[Finding]:
             yield bad(f"card of {name}", what, fix, Exit.LOGIN_REFUSED)
         else:
             yield good(f"card of {name}", f"card in order, mail goes to {peer.address}")
+
+
+def policies(settings: Settings) -> Iterator[Finding]:
+    """Do policies name sites that nobody here knows?"""
+    with suppress(MailsyncError):  # found, and told, by the check of the cards
+        found = unknown_sites(settings, accepted_peers(settings).values())
+        for section, words in found.items():
+            yield doubtful(f"conflicts of {section}", words, _AS_CALLED)
+
+
+_AS_CALLED: Final = (
+    "Name the site as it does under its own [site]; if it is further away, or not paired yet, let "
+    "it be."
+)
 
 
 def silence(settings: Settings, chosen: frozenset[str]) -> Iterator[Finding]:

@@ -190,3 +190,13 @@ receive = { fields = ["salary", "rank"] }
         "crew: send names fone, for which there is no column here; did you mean phone?",
         "crew: receive.fields names rank, for which there is no column here",
     ]
+
+
+def test_a_policy_that_names_nobody_is_said_and_is_no_mistake(place: Path) -> None:
+    words = (
+        "neither this site nor a peer calls itself so; unless a site further away does, the later "
+        "value stays"
+    )
+    assert foreseen(place, CARDS + 'conflict = { note = "site:ofice", tel = "site:office" }\n') == [
+        f'crew: conflict = "site:ofice" (did you mean site:office?): {words}'
+    ]

@@ -99,6 +99,29 @@ def test_a_site_that_is_no_party_has_no_say(tmp_path: Path) -> None:
     assert everywhere(sites) == [{"status": "carol", "note": "-"}]
 
 
+def test_a_name_that_nobody_here_has_is_said_once_and_stops_nothing(tmp_path: Path) -> None:
+    sites = three(tmp_path, CHAIN, 'conflict = "site:carol"')
+    warned = {name: warnings(sites, name) for name in NAMES}
+    assert {name: len(found) for name, found in warned.items()} == {
+        "alice": 1,
+        "bob": 0,
+        "carol": 0,
+    }
+    assert 'people: conflict = "site:carol": neither this site nor a peer' in warned["alice"][0]
+    settle(sites)
+    with sites.sites["alice"].store.transaction() as transaction:
+        logged = [event.text for event in transaction.history.events() if event.kind == "policy"]
+    assert logged == warned["alice"]
+    sites.sites["alice"].settings.datasets["people"].conflict["*"] = "site:bob"
+    sites.sync("alice")
+    assert not warnings(sites, "alice")
+
+
+def warnings(sites: Sites, name: str) -> list[str]:
+    with sites.sites[name].store.transaction() as transaction:
+        return [one.text for one in transaction.warnings.all()]
+
+
 def test_the_say_of_a_site_can_be_about_one_field(tmp_path: Path) -> None:
     sites = three(tmp_path, TRIANGLE, 'conflict = { note = "site:alice" }')
     for name in ("alice", "bob", "carol"):
