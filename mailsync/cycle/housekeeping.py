@@ -17,8 +17,9 @@ from mailsync.store.history import Event
 from mailsync.store.records import StoredRecords
 from mailsync.store.transaction import Transaction
 
-KEPT_MS = 90 * 24 * 3600 * 1000
-"""How long log lines and digests of applied bundles are kept."""
+DAY_MS = 24 * 3600 * 1000
+KEPT_MS = 90 * DAY_MS
+"""How long log lines, digests of applied bundles and bundles set aside are kept."""
 
 WINDOW = 2_000
 """Records looked at in one transaction."""
@@ -50,11 +51,21 @@ def tidy(site: Site) -> None:
         )
         transaction.records.age(now)
         transaction.forget(now - KEPT_MS)
+        _drop_set_aside(transaction, now)
         _retire(site, transaction)
     retentions = (peer.settings.retention for peer in site.peers.values())
     past = now - max(retentions, default=RETENTION_ALONE) * 1000
     _in_windows(site, now, lambda records, after: records.prunable(after, WINDOW), _pruned)
     _in_windows(site, now, lambda records, after: records.gone(past, after, WINDOW), _purged)
+
+
+def _drop_set_aside(transaction: Transaction, now: int) -> None:
+    """What is not confirmed is sent again, as long as it is not taken: one copy after the other
+    would be set aside.
+    """
+    for number, peer, reason in transaction.inbox.drop_quarantined(now - KEPT_MS):
+        words = f"bundle {number}, set aside for {KEPT_MS // DAY_MS} days, is dropped: {reason}"
+        transaction.history.log(Event(now, "dropped", peer, None, words))
 
 
 def _retire(site: Site, transaction: Transaction) -> None:

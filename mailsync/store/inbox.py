@@ -38,6 +38,9 @@ _QUARANTINED = Statement(
         _inbox.state == "quarantined"
     )
 )
+_old = (_inbox.state == "quarantined") & (_inbox.received_at <= bindparam("before"))
+_QUARANTINED_LONG = Statement(select(_inbox.number, _inbox.peer, _inbox.reason).where(_old))
+_DROP_QUARANTINED = Statement(delete(schema.inbox).where(_old))
 _whole = (_part.peer == bindparam("peer")) & (_part.bundle == bindparam("bundle"))
 _NEWEST = Statement(select(_inbox.number).order_by(_inbox.number.desc()).limit(1))
 _REMOVE = Statement(delete(schema.inbox).where(_same))
@@ -121,6 +124,12 @@ class Inbox:
     def quarantined(self) -> list[tuple[int, str, str, int]]:
         """Bundles set aside: number, peer, reason, time."""
         return self._session.rows(_QUARANTINED)
+
+    def drop_quarantined(self, before: int) -> list[tuple[int, str, str]]:
+        """Drop what was set aside until then, and tell number, peer and reason."""
+        dropped = self._session.rows(_QUARANTINED_LONG, before=before)
+        self._session.run(_DROP_QUARANTINED, before=before)
+        return dropped
 
     def add_part(
         self, peer: str, bundle: bytes, number: int, count: int, piece: bytes, now: int

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mailsync.core.forgetting import expire
+from mailsync.core.inbound import STAMP_AHEAD_MAX
 from mailsync.core.model import Key
 from mailsync.core.positions import NOWHERE
 from mailsync.cycle.housekeeping import tidy
@@ -29,6 +30,30 @@ def test_what_was_kept_for_a_peer_that_is_no_more_goes(tmp_path: Path) -> None:
     with alice.store.transaction() as transaction:
         assert not transaction.outbox.items()
         assert not transaction.bodies.kept("bob")
+
+
+def test_what_was_set_aside_is_dropped_in_the_end_and_comes_again(tmp_path: Path) -> None:
+    sites = pair(tmp_path)
+    ahead = STAMP_AHEAD_MAX + 40 * DAY
+    sites.clock.now += ahead
+    sites.rows("alice")[Key("1")] = {"name": "Ada"}
+    sites.sync("alice")
+    sites.network.deliver_all()
+    sites.clock.now -= ahead
+    bob = sites.sites["bob"]
+    seen = []
+    for days in (0, 89, 2):
+        sites.clock.now += days * DAY
+        sites.sync("bob")
+        with bob.store.transaction() as transaction:
+            events = [event.kind for event in transaction.history.events()]
+            seen.append((len(transaction.inbox.quarantined()), events.count("dropped")))
+    assert seen == [(1, 0), (1, 0), (0, 1)]
+    assert not sites.rows("bob")
+    for _ in range(3):  # it comes again, and is near enough by now
+        sites.round()
+        sites.clock.now += 8 * DAY
+    assert len(sites.rows("bob")) == 1
 
 
 @pytest.mark.parametrize("lost", [0, 2])
