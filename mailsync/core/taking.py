@@ -275,21 +275,30 @@ def _context(
     return context
 
 
+def _shows_in_part(
+    record: Record, link: Link, item: Extraction | DeleteOrder, theirs: Mapping[str, Entry]
+) -> bool:
+    """Does the peer show a write in less fields than we have it in? Of a write it shows every field
+    that it holds, or none.
+    """
+    shown = dots_of(item.entries)
+    return any(
+        entry.dot in shown and name not in theirs for name, entry in visible(link, record).items()
+    )
+
+
 def _is_same(
     record: Record, link: Link, item: Extraction | DeleteOrder, theirs: Mapping[str, Entry]
 ) -> bool:
-    """Is our state, as far as it goes to the peer, exactly what the peer holds? Of a write it shows
-    every field that it holds or none.
-    """
+    """Is our state, as far as it goes to the peer, exactly what the peer holds?"""
+    if _shows_in_part(record, link, item, theirs):
+        return False
     whole, confirmed = is_whole(item), seen_at(link, record, link.acked)
-    shown = dots_of(item.entries)
     for name, entry in visible(link, record).items():
         their = theirs.get(name)
         if their is None:
             sighting = record.context[entry.dot]
-            if whole or entry.killed or entry.dot in shown:
-                return False
-            if not is_known(sighting, link.peer, confirmed):
+            if whole or entry.killed or not is_known(sighting, link.peer, confirmed):
                 return False
         elif (their.dot, their.killed) != (entry.dot, entry.killed) or not same_written(
             their, entry
@@ -301,15 +310,11 @@ def _is_same(
 def _shows_less(
     record: Record, link: Link, item: Extraction | DeleteOrder, theirs: Mapping[str, Entry]
 ) -> bool:
-    """Does the peer show a write in less fields than we have it in, or does a whole record lack one
-    that the peer once showed or confirmed?
+    """Does the peer show a write in part, or does a whole record lack one that the peer once showed
+    or confirmed?
     """
     if not is_whole(item):
-        shown = dots_of(item.entries)
-        return any(
-            entry.dot in shown and name not in theirs
-            for name, entry in visible(link, record).items()
-        )
+        return _shows_in_part(record, link, item, theirs)
     confirmed = seen_at(link, record, link.acked)
     return any(
         is_known(record.context[entry.dot], link.peer, confirmed)

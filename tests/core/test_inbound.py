@@ -74,6 +74,20 @@ def test_some_fields_of_an_unknown_record_are_asked_for_whole() -> None:
     assert 1 in again.links["hub"].cover
 
 
+@pytest.mark.parametrize("shown", [{"name"}, {"name", "tel"}])
+def test_who_shows_a_write_in_fewer_fields_than_it_has_is_told_again_whole(shown: set[str]) -> None:
+    write, other = Dot(NOW, 7, 1), Dot(NOW, 7, 2)
+    entries = {"name": Entry(write, "Ada"), "tel": Entry(write, "1"), "note": Entry(other, "-")}
+    seen = Sighting(1, frozenset({"hub"}))
+    record = Record("people", GUID, entries, {write: seen, other: seen}, position=1)
+    working = Ledger(SiteState(1, position=1), {record.id: record})
+    item = Extraction(1, "people", GUID, {name: entries[name] for name in shown}, whole=False)
+    sent = Bundle(Stream(1, 5), Mark(1, 9), (), None, NOWHERE, extractions=(item,))
+    receive(working, {"hub": link()}, "hub", sent, now=NOW, nonce=1)
+    after = working.changed[record.id]
+    assert ("hub" in after.known, "hub" in after.whole_for) == (len(shown) == 2, len(shown) == 1)
+
+
 def test_the_end_of_a_record_whose_row_is_gone_already_frees_its_key() -> None:
     working = ledger()
     receive(working, {"hub": link()}, "hub", bundle(NOW), now=NOW, nonce=1)
