@@ -6,6 +6,8 @@ Rules
   slow reader slows the writer down, and never fills its memory.
 * What was not confirmed when a link ended may have arrived: it goes again, and is known there.
 * Whoever reads never waits for room to write, or both ends might wait for each other.
+* An end that has no more to say for now says that it is alive. Once anything is handed over after
+  that, it may have more to say again.
 """
 
 from __future__ import annotations
@@ -38,6 +40,12 @@ _ENDS: Final = (OSError, EOFError)
 
 Take = Callable[[bytes], None]
 """Makes a container durable, or raises."""
+Note = Callable[[], None]
+"""Told when the other end has no more to say for now."""
+
+
+def _unnoted() -> None:
+    """Nobody wants to know."""
 
 
 class Channel:
@@ -55,6 +63,13 @@ class Channel:
         self._last = 0
         self._quiet = 0
         self._open = True
+        self._rests_here = False
+        self._rests_there = False
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Has the other end no more to say for now, as far as it has heard us?"""
+        return self._rests_there
 
     @property
     def is_open(self) -> bool:
@@ -67,7 +82,7 @@ class Channel:
         found = self._writer.get_extra_info("peername")
         return str(HostPort(found[0], found[1])) if found else "?"
 
-    async def serve(self, take: Take) -> str:
+    async def serve(self, take: Take, note: Note = _unnoted) -> str:
         """Read until the connection ends; why it did. ``take`` gets what arrives.
 
         Raises what ``take`` raises: then nothing was confirmed, and the connection ended.
@@ -75,7 +90,7 @@ class Channel:
         alive = asyncio.create_task(self._keep_alive())
         try:
             while True:
-                await self._read(take)
+                await self._read(take, note)
         except _ENDS as error:
             return one_line(str(error)) or "the connection was closed"
         except BadFrame as problem:
@@ -105,6 +120,12 @@ class Channel:
                 self._waiting.pop(number, None)
             return Sent(len(container))
 
+    def rest(self) -> None:
+        """Say once that there is no more to say, until something more is handed over."""
+        if self.is_open and not self._rests_here:
+            self._say(Frame(FrameKind.ALIVE))
+            self._rests_here = True
+
     def close(self) -> None:
         """End the connection; whoever waits for a confirmation hears of it."""
         self._open = False
@@ -114,16 +135,21 @@ class Channel:
         if (transport := self._writer.transport) is not None:
             transport.abort()
 
-    async def _read(self, take: Take) -> None:
+    async def _read(self, take: Take, note: Note) -> None:
         expected = (FrameKind.CONTAINER, FrameKind.TAKEN, FrameKind.ALIVE)
         frame = await read_frame(self._reader, *expected, hear=self._hear)
+        if frame.kind is FrameKind.ALIVE:
+            self._rests_there = True
+            note()
+            return
+        self._rests_here = self._rests_there = False
         if frame.kind is FrameKind.CONTAINER:
             take(frame.body[NUMBER_SIZE:])
             self._say(Frame(FrameKind.TAKEN, frame.body[:NUMBER_SIZE]))
-        elif frame.kind is FrameKind.TAKEN:
-            taken = self._waiting.get(frame.body)
-            if taken is not None and not taken.done():
-                taken.set_result(None)
+            return
+        taken = self._waiting.get(frame.body)
+        if taken is not None and not taken.done():
+            taken.set_result(None)
 
     def _hear(self) -> None:
         """On a slow way a container takes longer than an end may be silent."""

@@ -78,6 +78,8 @@ class Links:
     """A link came up, or something arrived."""
     taken: Report = field(default_factory=Report)
     """What arrived since the last cycle."""
+    _stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    """There is news, or a peer has no more to say, or a link is gone."""
     _channels: dict[str, list[Channel]] = field(default_factory=dict)
 
     @property
@@ -94,6 +96,21 @@ class Links:
         self.news.clear()
         taken, self.taken = self.taken, Report()
         return taken
+
+    def rest(self) -> None:
+        """A cycle has said all there is to say, unless something came meanwhile: tell the peers."""
+        if not self.news.is_set():
+            for channel in self._all():
+                channel.rest()
+
+    async def settled(self) -> None:
+        """Wait until there is news, or no peer has more to say for now."""
+        while not self.news.is_set() and not all(one.is_at_rest for one in self._all()):
+            self._stirred.clear()
+            await self._stirred.wait()
+
+    def _all(self) -> list[Channel]:
+        return [one for here in self._channels.values() for one in here if one.is_open]
 
     def extent(self) -> Extent:
         """A cycle of those links alone that are up."""
@@ -119,17 +136,18 @@ class Links:
         if len(mine) == 1:
             self._tell(Happening("up", peer, channel.address))
         self._choose(peer)
-        self.news.set()
+        self._note_news()
         why = "the link was ended here"
         try:
             with shown(self.site.settings.site.state, peer):
-                why = await channel.serve(partial(self._take, peer))
+                why = await channel.serve(partial(self._take, peer), self._stirred.set)
         except (MailsyncError, OSError) as problem:
             why = str(problem)
         finally:
             channel.close()
             mine.remove(channel)
             self._choose(peer)
+            self._stirred.set()
             if not mine:
                 self._tell(Happening("down", peer, why))
 
@@ -159,7 +177,11 @@ class Links:
         except Exception as error:  # noqa: BLE001  it must not come again and again
             _log.exception("a container of %s", peer)
             self.taken.rejected.append(f"by tcp from {peer}: {type(error).__name__}: {error}")
+        self._note_news()
+
+    def _note_news(self) -> None:
         self.news.set()
+        self._stirred.set()
 
     def _tell(self, happening: Happening) -> None:
         self.hear(happening)

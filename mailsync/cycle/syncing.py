@@ -4,7 +4,7 @@ Rules
 -----
 * Peers that wait for calls are called once, all at a time, for a few seconds: what is due to whom
   that does not reach goes by the next of its carriers, in the same cycle.
-* What comes by a link is applied and answered as long as more comes; else nobody waits for it.
+* What comes by a link is applied and answered until each peer says that it has no more to say.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CALL_SECONDS: Final = 5.0
 """For which a peer is called: it does not take longer where there is a way to it."""
 QUIET_SECONDS: Final = 3.0
-"""For which nothing has come by any link when all that was to be said is said."""
+"""For which nothing has come by any link when we cease to wait for a peer that is busy."""
 TALK_SECONDS: Final = 60.0
 """... but others may go on writing for ever."""
 
@@ -132,7 +132,7 @@ async def _talk(links: Links, extent: Extent, report: Report) -> None:
     while links.up and loop.time() < end:
         with suppress(TimeoutError):
             async with asyncio.timeout(QUIET_SECONDS):
-                await links.news.wait()
+                await links.settled()
         if not links.news.is_set():
             return
         await links.lull()

@@ -165,6 +165,8 @@ class Daemon:
         try:
             async with _locked(site):
                 await run_cycle(site, extent, report)
+            if self._linking is not None:
+                self._linking.rest()
         except MailsyncError as problem:
             report.problems.append(problem)
         except Exception as error:  # noqa: BLE001  a defect must not end the service

@@ -52,6 +52,7 @@ async def waiting(sites: Sites, port: int) -> AsyncIterator[None]:
         while True:
             await linking.lull()
             await run_cycle(site, linking.extent(), linking.begin())
+            linking.rest()
 
     tasks = [asyncio.create_task(linking.run(lines)), asyncio.create_task(act())]
     try:
@@ -106,6 +107,22 @@ async def test_one_sync_takes_and_brings_all_by_the_link_and_leaves_nothing_unco
     assert unconfirmed(sites) == []
     assert [state for state, _ in heard] == ["up", "down"]
     assert not is_linked(state, "alice")
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+async def test_a_sync_ends_when_the_peer_has_no_more_to_say_and_does_not_wait_for_silence(
+    tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(syncing, "QUIET_SECONDS", 10 * GUARD_SECONDS)
+    sites = pair_at(tmp_path, port)
+    for number in range(rows):
+        sites.rows("alice")[Key(str(number))] = {"name": "Ada"}
+        sites.rows("bob")[Key(str(number))] = {"name": "Bea"}
+    async with waiting(sites, port), asyncio.timeout(GUARD_SECONDS):
+        await synchronize(sites.sites["alice"], Extent(), Report())
+    assert len(sites.contents("alice")) == 2 * rows
+    assert sites.contents("alice") == sites.contents("bob")
+    assert unconfirmed(sites) == []
 
 
 async def test_a_link_that_is_up_is_seen_by_others(
