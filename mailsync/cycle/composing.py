@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
-from mailsync.core import answering, delivery, outbound, wire
+from mailsync.core import delivery, outbound, wire
 from mailsync.core.ledger import Ledger
 from mailsync.core.matching import is_alike
 from mailsync.core.merge import subject_of
@@ -21,16 +21,18 @@ from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.proofs import Proof
 from mailsync.core.tokens import TooMuch
 from mailsync.cycle import matching, verifying
-from mailsync.cycle.budget import allowance, fits_no_day, share
+from mailsync.cycle.budget import allowance, share
 from mailsync.cycle.logbook import log_composed
 from mailsync.cycle.packing import containers, room_for
 from mailsync.cycle.partly import forget_parts, label_of, receipts_for
 from mailsync.cycle.pending import Pending, look_for
 from mailsync.cycle.pricing import mail_sizes
+from mailsync.cycle.recalling import recall, recall_oversized
 from mailsync.cycle.report import Report, Waiting
 from mailsync.cycle.site import Peer, Site
+from mailsync.errors import Exit, OperatorError
+from mailsync.store.history import Event
 from mailsync.store.outbox import Queued
-from mailsync.store.routes import Route
 from mailsync.store.transaction import Transaction
 
 ALWAYS = 1 << 62
@@ -39,8 +41,16 @@ ALWAYS = 1 << 62
 COMPRESSION_MAX = 16
 """A set hardly ever shrinks more than so many times; it costs time to try larger ones."""
 
+_UNLISTED = "list for "
+
 FILL = 0.9
 """Of a mail is aimed at: sets of one size do not shrink to one size."""
+
+
+class TooManyToList(OperatorError):
+    """Give some of its datasets to a site of their own, or pair both anew under other names."""
+
+    exit_code = Exit.PARTLY
 
 
 class Composed(NamedTuple):
@@ -66,7 +76,9 @@ def compose_for(
     up-to-date set goes, not its history. What the peer's budget holds back is in the report.
     """
     with site.store.transaction() as transaction:
-        _recall_oversized(site, transaction, peer, site.surroundings.now())
+        if not site.links(transaction)[peer.name].stale:
+            transaction.warnings.drop(f"{_UNLISTED}{peer.name}")
+        recall_oversized(site, transaction, peer, site.surroundings.now())
         if everything:
             link = site.links(transaction)[peer.name]
             link = delivery.carried(link, delivery.in_flight(link, 0), 0)
@@ -74,7 +86,7 @@ def compose_for(
         pending = look_for(site, transaction, peer, report, everything=everything)
         more = pending.is_due(transaction, pending.surveyed.pending, resend_before=0)
         if allowance(site, transaction, peer).left != 0:
-            _recall(site, transaction, peer, ALWAYS if more else due_by)
+            recall(site, transaction, peer, ALWAYS if more else due_by)
         is_due = pending.is_due_now(transaction)
         total = pending.count_fitting(transaction) if is_due else 0
     while is_due:
@@ -91,57 +103,6 @@ def compose_for(
             waiting = _waiting(pending, transaction)
         if waiting is not None:
             report.waiting[peer.name] = waiting
-
-
-def _recall(site: Site, transaction: Transaction, peer: Peer, due_by: int) -> None:
-    """Take bundles back out of the outbox of which no part can have left."""
-    items = transaction.outbox.items(peer.name)
-    bound = {
-        item.label
-        for item in items
-        if (item.perhaps_taken or item.next_attempt_at > due_by)
-        and not fits_no_day(site, transaction, peer, item)
-    }
-    whole = Counter(item.label for item in items)
-    recalled = [
-        item for item in items if item.label not in bound and whole[item.label] == item.parts
-    ]
-    if recalled:
-        ground(site, transaction, recalled)
-        transaction.matches.unsaid(peer.name)
-        transaction.proofs.unsaid(peer.name)
-    # what has not left yet is not overdue, however long a server holds it up
-    waiting = [item for item in items if item not in recalled]
-    if waiting:
-        positions = Positions.covering(
-            interval for item in waiting for interval in item.positions.intervals
-        )
-        link = site.links(transaction)[peer.name]
-        now = site.surroundings.now()
-        transaction.save_links({peer.name: delivery.renewed(link, positions, now)})
-
-
-def _recall_oversized(site: Site, transaction: Transaction, peer: Peer, now: int) -> None:
-    """Take back what was composed for a carrier of larger containers, which is not there now."""
-    limit = room_for(peer, Route(), now)
-    items = transaction.outbox.items(peer.name)
-    labels = {item.label for item in items if item.size > limit}
-    if labels:
-        ground(site, transaction, [item for item in items if item.label in labels])
-        transaction.matches.unsaid(peer.name)
-
-
-def ground(site: Site, transaction: Transaction, items: list[Queued]) -> None:
-    """These parts will not go: what they hold is not on its way any more, but due."""
-    transaction.outbox.remove(item.number for item in items)
-    links = site.links(transaction)
-    for item in items:
-        link = links[item.peer]
-        flights = delivery.without(link.flights, item.positions)
-        links[item.peer] = answering.unsaid(
-            replace(link, flights=flights, owe_since=0, asked_at=None)
-        )
-    transaction.save_links(links)
 
 
 class _Draft(NamedTuple):
@@ -203,6 +164,19 @@ class _Desk:
         self.room = room_for(peer, self._route, site.surroundings.now()) - len(self._receipts)
 
     @cached_property
+    def bare(self) -> _Draft:
+        """What there is to say besides records. Raises TooMuch."""
+        return self.draft(0, ())
+
+    @cached_property
+    def can_list(self) -> bool:
+        """Does a bundle hold the list of all, where it is to go?"""
+        try:
+            return self.manifest is None or bool(self.bare)
+        except TooMuch:
+            return False
+
+    @cached_property
     def _proofs(self) -> tuple[Proof, ...]:
         """Said behind all that is due: only then can the peer compare."""
         pending = self._pending
@@ -254,6 +228,11 @@ def _compose_one(pending: Pending, transaction: Transaction) -> Composed | None:
     if left == 0:
         return None
     desk = _Desk(pending, transaction)
+    if not desk.can_list:
+        _note_unlisted(pending, desk)
+        if not desk.link.rejoin and not pending.is_due_now(transaction):
+            return None
+        desk = _Desk(pending, transaction)
     largest = min(desk.room * COMPRESSION_MAX, outbound.SIZE_LIMIT)
     draft = _fullest(desk, pending, largest) if left is None else _affordable(desk, pending, left)
     if draft is None:
@@ -272,6 +251,22 @@ def _compose_one(pending: Pending, transaction: Transaction) -> Composed | None:
         frozenset(word.dataset for word in draft.bundle.words),
         draft.containers,
     )
+
+
+def _note_unlisted(pending: Pending, desk: _Desk) -> None:
+    """The list of all fits into no bundle, and in several it would say that the rest is deleted. It
+    counts as sent, so that everything else goes.
+    """
+    transaction, peer = desk.transaction, pending.peer.name
+    transaction.save_links({peer: replace(desk.link, asked_at=desk.now)})
+    words = (
+        f"{peer} has to be told of all records of this site to find out what was deleted since it "
+        f"was given up, and {len(desk.manifest or ())} are more than a bundle holds: everything "
+        "else goes, but what is new at it is not taken"
+    )
+    if transaction.warnings.note(f"{_UNLISTED}{peer}", words, desk.now):
+        transaction.history.log(Event(desk.now, "not listed", peer, None, words))
+    pending.report.problems.append(TooManyToList(words))
 
 
 def _left(pending: Pending, transaction: Transaction) -> int | None:
@@ -294,7 +289,7 @@ def _acceptable(desk: _Desk, size_limit: int, records: Callable[[], Iterable[Rec
             if size_limit <= 1 and not desk.says_more:
                 raise
         if size_limit <= 1:
-            return desk.draft(0, ())
+            return desk.bare
         size_limit //= 2
 
 
@@ -303,10 +298,8 @@ def _fullest(desk: _Desk, pending: Pending, size_limit: int) -> _Draft:
     all goes alone if it does not fit.
     """
     size_limit = min(size_limit, pending.size_limit)
-    if desk.manifest is not None:
-        alone = desk.draft(0, ())
-        if len(alone.containers) > 1:
-            return alone
+    if desk.manifest is not None and len(desk.bare.containers) > 1:
+        return desk.bare
     while True:
         draft = _acceptable(desk, size_limit, lambda: filter(pending.choice.fits, desk.window))
         if not draft.records:
@@ -321,7 +314,7 @@ def _fullest(desk: _Desk, pending: Pending, size_limit: int) -> _Draft:
 
 def _affordable(desk: _Desk, pending: Pending, left: int) -> _Draft | None:
     """As much as fits into so many bytes of whole mails; None if nothing that is due does."""
-    empty = desk.price(desk.draft(0, ()))
+    empty = desk.price(desk.bare)
     if empty > left:
         pending.choice.note_least(empty)
         return None
@@ -350,11 +343,12 @@ def _waiting(pending: Pending, transaction: Transaction) -> Waiting | None:
     due = pending.due(transaction)
     records = Counter(subject_of(each.dataset, each.entries) or each.dataset for each in due)
     mails, size = len(shares.waiting), shares.waiting_bytes
-    if records or pending.is_due(transaction, NOWHERE, pending.resend_before(desk.link)):
+    is_due = records or pending.is_due(transaction, NOWHERE, pending.resend_before(desk.link))
+    if not is_due and not mails:
+        return None
+    if is_due and desk.can_list:
         sample = _acceptable(desk, outbound.SIZE_LIMIT, lambda: pending.due(transaction))
         size += desk.price(sample) * max(records.total(), 1) // max(sample.records, 1)
-    elif not mails:
-        return None
     why, until = shares.allowance.why, shares.allowance.until
     is_hopeless = not mails and pending.choice.is_stuck(records.total())
     too_large = tuple(pending.choice.too_large)

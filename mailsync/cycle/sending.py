@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from mailsync.carriers.base import Refused, Retry, Sender, SendResult, Sent
 from mailsync.cycle.budget import day_of, within_budgets
-from mailsync.cycle.composing import ground
 from mailsync.cycle.direct import begin_attempt, note_taken
 from mailsync.cycle.pacing import cleared, pause_route, resume_route, sending
 from mailsync.cycle.packing import BASE64_GROWTH, MAIL_OVERHEAD
+from mailsync.cycle.recalling import ground
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
 from mailsync.cycle.ways import learn_size, note_announced, note_size_taken

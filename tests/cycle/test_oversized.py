@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from mailsync.core import fitness, outbound, wire
+from mailsync.core.forgetting import expire
 from mailsync.core.model import Key
 from mailsync.core.tokens import TooMuch
 from mailsync.cycle import composing
-from mailsync.cycle.run import Extent
+from mailsync.cycle.report import Report
+from mailsync.cycle.run import Extent, run_cycle
 from mailsync.errors import Exit
 from mailsync.store.history import HeldItem
-from tests.cycle.sites import Sites
+from tests.cycle.sites import DAY, Sites, pair
 
 HALF = 12_000
 """A record may be of so many bytes, but not of twice as many."""
@@ -28,10 +31,17 @@ def small_bundles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(fitness, "GOING_MAX", 20_000)
     monkeypatch.setattr(outbound, "HEAVY", 2_000)
     monkeypatch.setattr(outbound, "SIZE_LIMIT", 6_000)
-    size = wire.DEFAULT_LIMITS.raw_size
-    object.__setattr__(wire.DEFAULT_LIMITS, "raw_size", 24_000)
+    before = wire.DEFAULT_LIMITS
+    size, objects = before.raw_size, before.objects
+    bounded("raw_size", 24_000)
     yield
-    object.__setattr__(wire.DEFAULT_LIMITS, "raw_size", size)
+    bounded("raw_size", size)
+    bounded("objects", objects)
+
+
+def bounded(name: str, limit: int) -> None:
+    """Another limit than bundles have."""
+    object.__setattr__(wire.DEFAULT_LIMITS, name, limit)
 
 
 @pytest.fixture
@@ -69,7 +79,7 @@ def write(sites: Sites, name: str, **fields: str) -> None:
     rows[key] = {**rows[key], **fields}
 
 
-def names(sites: Sites, name: str) -> list[object]:
+def names(sites: Sites, name: str) -> list[str]:
     return sorted(str(row["name"]) for row in sites.rows(name).values())
 
 
@@ -144,21 +154,54 @@ class Desk:
     says_more: bool
     tried: list[int] = field(default_factory=list)
 
-    def draft(self, size_limit: int, _records: Iterable[Any]) -> int:
+    bare = 0
+
+    def draft(self, size_limit: int, _records: Iterable[Any]) -> NoReturn:
         self.tried.append(size_limit)
-        if size_limit:
-            raise TooMuch("a bundle of 25000 bytes is larger than peers accept")
-        return size_limit
+        raise TooMuch("a bundle of 25000 bytes is larger than peers accept")
 
 
 def test_what_else_is_to_be_said_goes_alone_if_no_record_has_room_beside_it() -> None:
     desk: Any = Desk(says_more=True)
-    assert composing._acceptable(desk, 8, list) == 0  # noqa: SLF001
-    assert desk.tried == [8, 4, 2, 1, 0]
+    found: Any = composing._acceptable(desk, 8, list)
+    assert found == 0
+    assert desk.tried == [8, 4, 2, 1]
 
 
 def test_a_record_that_has_room_nowhere_after_all_is_a_defect_and_no_endless_loop() -> None:
     desk: Any = Desk(says_more=False)
     with pytest.raises(TooMuch):
-        composing._acceptable(desk, 8, list)  # noqa: SLF001
+        composing._acceptable(desk, 8, list)
     assert desk.tried == [8, 4, 2, 1]
+
+
+def test_a_list_of_all_that_no_bundle_holds_is_named_and_in_nobodys_way(tmp_path: Path) -> None:
+    sites = pair(tmp_path)
+    sites.rows("alice").update({Key(str(n)): {"n": n} for n in range(130)})
+    for _ in range(3):
+        sites.round()
+    alice = sites.sites["alice"]
+    with alice.store.transaction() as transaction:
+        transaction.save_links({"bob": expire(alice.links(transaction)["bob"])})
+    bounded("objects", 120)
+    sites.rows("alice")[Key("7")] = {"n": 700}
+    report = asyncio.run(run_cycle(alice, Extent(), Report()))
+    [problem] = report.problems
+    assert "130 are more than a bundle holds" in str(problem)
+    assert "a site of their own" in problem.advice
+    assert report.exit_code is Exit.PARTLY
+    assert report.peers["bob"].sent.upserts == 1
+    sites.network.deliver_all()
+    sites.sync("bob")
+    assert {"n": 700} in sites.rows("bob").values()
+    assert not sites.sync("alice").peer("bob").sent.mails  # nor anything that lists nothing
+    with alice.store.transaction() as transaction:
+        [warned] = transaction.warnings.all()
+        assert warned.text == str(problem)
+    bounded("objects", 1_000_000)
+    for _ in range(3):
+        sites.clock.now += 8 * DAY
+        sites.round()
+    with alice.store.transaction() as transaction:
+        assert not alice.links(transaction)["bob"].stale
+        assert not transaction.warnings.all()
