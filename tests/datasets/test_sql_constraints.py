@@ -138,6 +138,14 @@ def test_what_depends_on_a_refused_record_is_refused_too(family: Database) -> No
     assert results(family.table("tree"), *writes) == [REFUSED, REFUSED, WRITTEN]
 
 
+def test_a_branch_that_nobody_cut_holds_the_tree(tmp_path: Path) -> None:
+    base = Database(tmp_path / "a.db", FAMILY.format(when="ON DELETE CASCADE"))
+    base.connection.execute("INSERT INTO tree VALUES (1, NULL), (2, 1), (3, 2), (4, 4)")
+    felled = [write(1, {"up": None}, None), write(2, {"up": 1}, None), write(4, {"up": 4}, None)]
+    assert results(base.table("tree"), *felled) == [REFUSED, REFUSED, WRITTEN]
+    assert base.rows("SELECT id FROM tree") == [(1,), (2,), (3,)]
+
+
 def test_children_deleted_by_cascade_count_as_deleted(tmp_path: Path) -> None:
     base = Database(tmp_path / "a.db", FAMILY.format(when="ON DELETE CASCADE"))
     table = base.table("tree")

@@ -82,6 +82,36 @@ def test_parents_come_before_their_children_and_go_after_them(tables: Tables) ->
     assert tables.run("SELECT count(*) FROM parent") == [(0,)]
 
 
+def test_a_parent_takes_no_child_along_that_nobody_deleted(tables: Tables) -> None:
+    parent, child = FAMILY
+    tables.run(
+        parent,
+        child.replace("REFERENCES parent (id)", "REFERENCES parent (id) ON DELETE CASCADE"),
+        "INSERT INTO parent VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+        "INSERT INTO child VALUES (1, 1, 1), (2, 2, 1), (3, 2, 1)",
+    )
+    old = [write(1, {"name": "a"}, None), write(2, {"name": "b"}, None)]
+    old.append(write(3, {"name": "c"}, None))
+    gone = [write(1, {"parent": 1, "age": 1}, None), write(2, {"parent": 2, "age": 1}, None)]
+    new = write(4, None, {"parent": 3, "age": 1})
+    outcome = tables.results(parent=old, child=[*gone, new])
+    assert outcome == [[WRITTEN, REFUSED, REFUSED], [WRITTEN] * 3]
+    assert tables.run("SELECT id FROM parent ORDER BY 1") == [(2,), (3,)]
+    assert tables.run("SELECT id FROM child ORDER BY 1") == [(3,), (4,)]
+
+
+def test_what_is_no_dataset_goes_as_the_database_says(tables: Tables) -> None:
+    parent, child = FAMILY
+    tables.run(
+        parent,
+        child.replace("REFERENCES parent (id)", "REFERENCES parent (id) ON DELETE CASCADE"),
+        "INSERT INTO parent VALUES (1, 'a')",
+        "INSERT INTO child VALUES (1, 1, 1)",
+    )
+    assert tables.results(parent=[write(1, {"name": "a"}, None)]) == [[WRITTEN]]
+    assert tables.run("SELECT id FROM child") == []
+
+
 def test_a_child_moves_to_its_new_parent_before_the_old_one_goes(tables: Tables) -> None:
     tables.run(*FAMILY, "INSERT INTO parent VALUES (1, 'a')", "INSERT INTO child VALUES (1, 1, 1)")
     outcome = tables.results(

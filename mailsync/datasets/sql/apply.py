@@ -11,13 +11,14 @@ What a chunk writes by one statement goes together, and one look proves it all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 from mailsync.core.model import Fields, Key, Value
 from mailsync.datasets.base import Outcome, Result, Write
 from mailsync.datasets.spelling import Unfit
+from mailsync.datasets.sql.bystanders import Bystanders
 from mailsync.datasets.sql.engine import Row
 from mailsync.datasets.sql.references import Name
 from mailsync.datasets.sql.rows import row_etag, unreadable
@@ -63,13 +64,16 @@ class Application:
         batches: Sequence[tuple[Shape, Sequence[Write]]],
         refused: Mapping[int, str],
         chunk: int = CHUNK,
+        datasets: Iterable[Shape] = (),
     ) -> None:
         """``batches``: of each table, parents first. ``refused``: places, counted through all
         of them, of writes not to try, with the reason. ``chunk``: writes carried out at once.
+        ``datasets``: the tables of which no row may go or change that nobody touched.
         """
         self._chunk = chunk
         self._connection = connection
         self._cursor = connection.cursor()
+        self._bystanders = Bystanders(self._cursor, datasets)
         self._engine = batches[0][0].engine
         self._targets: list[Target] = []
         self._writes: list[Write] = []
@@ -126,6 +130,10 @@ class Application:
             self._outcomes[place] = Outcome(Result.CHANGED)
             return False
         self._writes[place], self._news[place] = found
+        if present is not None and found.write.wanted is None:
+            shape, key = target.shape, found.write.key
+            row = {**dict(zip(shape.key, self._key(place), strict=True)), **present}
+            self._bystanders.leave(place, shape.name, key, row)
         return True
 
     def _carry_out(self, pending: list[int]) -> None:
@@ -166,15 +174,26 @@ class Application:
 
     def _write(self, places: Sequence[int]) -> None:
         """Carry the writes out, those of one statement together, and look what came of it."""
+        leaving = [place for place in places if place in self._bystanders]
+        self._say([place for place in places if place not in self._bystanders])
+        name = self._bystanders.of(leaving, self._is_refused)
+        if name is not None:
+            raise _NotTaken(f"rows of {name} refer to it, and would go or change with it")
+        self._say(leaving)
+        rows = self._rows(places, Target.rows)
+        for place in places:
+            self._outcomes[place] = self._proof(place, rows.get(place))
+
+    def _is_refused(self, place: int) -> bool:
+        return place in self._reasons and place not in self._outcomes
+
+    def _say(self, places: Sequence[int]) -> None:
         said: dict[Statement, list[tuple[int, Fields]]] = {}
         for place in places:
             for statement, values in self._statements(place):
                 said.setdefault(statement, []).append((place, values))
         for statement, each in said.items():
             self._execute(statement, each)
-        rows = self._rows(places, Target.rows)
-        for place in places:
-            self._outcomes[place] = self._proof(place, rows.get(place))
 
     def _statements(self, place: int) -> list[tuple[Statement, Fields]]:
         """What there is to execute for a write: one statement, or none."""

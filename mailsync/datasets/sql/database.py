@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SAWarning
 from mailsync.datasets.base import Dataset, Outcome, Write
 from mailsync.datasets.mapped import behind_mapping
 from mailsync.datasets.sql.apply import CHUNK, Application, TransactionLost
-from mailsync.datasets.sql.engine import EngineModule
+from mailsync.datasets.sql.engine import EngineModule, TableName
 from mailsync.datasets.sql.notation import ENGINES
 from mailsync.datasets.sql.reflection import Keys, reflect
 from mailsync.datasets.sql.shape import Shape
@@ -46,6 +46,8 @@ class SqlDatabase:
         self._url = _parsed(url)
         self._patience = patience
         self.engine = _engine_of(self._url)
+        self.datasets: dict[TableName, Shape] = {}
+        """The tables that are datasets, as they looked last."""
         self._look: ExitStack | None = None
         self._silence: MailsyncError | None = None
         self._pool = QueuePool(lambda: self.engine.connect(self._url, patience))
@@ -117,10 +119,11 @@ class SqlDatabase:
         refused: dict[int, str] = {}
         chunk = CHUNK
         with self.explaining(self.place), self.connection() as connection:
+            around = self.datasets.values()
             while True:
                 for shape, _ in shaped:
                     self.refuse_doubles(connection.cursor(), shape)
-                application = Application(connection, shaped, refused, chunk)
+                application = Application(connection, shaped, refused, chunk, around)
                 try:
                     outcomes = iter(application.run())
                 except TransactionLost as lost:

@@ -67,6 +67,18 @@ class TableName(NamedTuple):
 
 
 @dataclass(frozen=True)
+class ForeignKey:
+    """A foreign key: ``columns`` of ``child`` name a row of ``parent`` by ``targets``."""
+
+    child: TableName
+    columns: tuple[str, ...]
+    parent: TableName
+    targets: tuple[str, ...]
+    acts: bool = False
+    """Does the database delete or alter by itself what refers to a row that is deleted?"""
+
+
+@dataclass(frozen=True)
 class Column:
     """A column that is a field: how its values are read, spelled and written. NULL is NULL."""
 
@@ -122,8 +134,9 @@ class EngineModule(Protocol):
     @property
     def FOREIGN_KEYS(self) -> str:  # noqa: N802
         """The query, of which schema, for every column of every foreign key: table, constraint,
-        column, and the schema, table and column it refers to. SQLAlchemy takes names apart that
-        are full of commas, brackets or quotes.
+        column, the schema, table and column it refers to, and whether the engine deletes or alters
+        by itself what refers to a row that is deleted. SQLAlchemy takes names apart that are full
+        of commas, brackets or quotes.
         """
         ...
 

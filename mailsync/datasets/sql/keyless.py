@@ -70,6 +70,7 @@ class KeylessTable:
     def look(self) -> None:
         """Reflect again."""
         self.shape: Shape = self._database.reflect(self._table, None, EVERY_COLUMN)
+        self._database.datasets[self.shape.name] = self.shape
         if not self._row_name and any(one.type == "FLOAT" for one in self.shape.described):
             raise DatasetError(
                 f"{self._place}: rows with a FLOAT are not found by their content; make it DOUBLE"

@@ -64,9 +64,11 @@ _TRIGGERS: Final = (
 
 ROW_NAMES: Final = ()
 FOREIGN_KEYS: Final = (
-    "SELECT table_name, constraint_name, column_name, referenced_table_schema,"
-    " referenced_table_name, referenced_column_name FROM information_schema.key_column_usage"
-    " WHERE table_schema = coalesce(%s, database()) AND referenced_table_name IS NOT NULL"
+    "SELECT table_name, constraint_name, column_name, k.referenced_table_schema,"
+    " k.referenced_table_name, referenced_column_name, delete_rule IN ('CASCADE', 'SET NULL',"
+    " 'SET DEFAULT') FROM information_schema.key_column_usage AS k LEFT JOIN information_schema."
+    "referential_constraints USING (constraint_schema, constraint_name, table_name)"
+    " WHERE table_schema = coalesce(%s, database()) AND k.referenced_table_name IS NOT NULL"
     " ORDER BY table_name, constraint_name, ordinal_position"
 )
 

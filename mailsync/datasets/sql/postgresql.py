@@ -93,8 +93,8 @@ _INTERNAL: Final = (
 )
 ROW_NAMES: Final = ("ctid",)
 FOREIGN_KEYS: Final = (
-    "SELECT child.relname, k.oid, own.attname, there.nspname, parent.relname, target.attname"
-    " FROM pg_constraint AS k CROSS JOIN LATERAL"
+    "SELECT child.relname, k.oid, own.attname, there.nspname, parent.relname, target.attname,"
+    " k.confdeltype IN ('c', 'n', 'd') FROM pg_constraint AS k CROSS JOIN LATERAL"
     " unnest(k.conkey, k.confkey) WITH ORDINALITY AS one(own, target, place)"
     " JOIN pg_class AS child ON child.oid = k.conrelid"
     " JOIN pg_namespace AS here ON here.oid = child.relnamespace"

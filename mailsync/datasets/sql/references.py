@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, bindparam, column, exists, literal_column, select, table
 
 from mailsync.core.model import Fields, Value
-from mailsync.datasets.sql.engine import TableName
-from mailsync.datasets.sql.shape import ForeignKey, Shape
+from mailsync.datasets.sql.engine import ForeignKey, TableName
+from mailsync.datasets.sql.shape import Shape
 from mailsync.datasets.sql.statement import Statement
 
 Name = tuple[TableName, tuple[str, ...], tuple[Value, ...]]

@@ -13,9 +13,9 @@ from sqlalchemy.exc import CompileError
 
 from mailsync.datasets.base import Reference
 from mailsync.datasets.spelling import blank
-from mailsync.datasets.sql.engine import Column, EngineModule, TableName
+from mailsync.datasets.sql.engine import Column, EngineModule, ForeignKey, TableName
 from mailsync.datasets.sql.notation import EVERY_COLUMN
-from mailsync.datasets.sql.shape import ForeignKey, Shape
+from mailsync.datasets.sql.shape import Shape
 from mailsync.errors import DatasetError, DatasetMissing
 
 Keys = Literal["local", "shared"]
@@ -151,9 +151,10 @@ def _references(
     for schema in dict.fromkeys((None, name.schema)):
         rows = connection.exec_driver_sql(module.FOREIGN_KEYS, (schema,))
         for _, constraint in groupby(rows, key=itemgetter(0, 1)):
-            children, _, columns, schemas, parents, targets = zip(*constraint, strict=True)
+            children, _, columns, schemas, parents, targets, acts = zip(*constraint, strict=True)
             referred = None if schemas[0] == usual else schemas[0]
             parent = TableName(referred, parents[0])
-            found = ForeignKey(TableName(schema, children[0]), columns, parent, targets)
+            child = TableName(schema, children[0])
+            found = ForeignKey(child, columns, parent, targets, bool(acts[0]))
             if name in {found.child, parent}:
                 yield found

@@ -35,18 +35,8 @@ from mailsync.datasets.base import Field, Reference
 from mailsync.datasets.rowkeys import key_text
 from mailsync.datasets.spelling import Unfit, anything
 from mailsync.datasets.sql.conditions import Question
-from mailsync.datasets.sql.engine import LOOK, Column, EngineModule, Scan, TableName
+from mailsync.datasets.sql.engine import LOOK, Column, EngineModule, ForeignKey, Scan, TableName
 from mailsync.datasets.sql.statement import Statement, is_one_of
-
-
-@dataclass(frozen=True)
-class ForeignKey:
-    """A foreign key: ``columns`` of ``child`` name a row of ``parent`` by ``targets``."""
-
-    child: TableName
-    columns: tuple[str, ...]
-    parent: TableName
-    targets: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -287,6 +277,17 @@ class Shape:
 
     def _selectable_keys(self, condition: ColumnElement[Any]) -> Select[Any]:
         return select(*self._selected(self.key)).select_from(self._table).where(condition)
+
+    @cached_property
+    def keys_with(self) -> Callable[[tuple[str, ...]], Statement]:
+        """Of columns, the statement that gives the keys of the rows that hold certain values
+        there; parameters as ``parameters_of_values`` makes them.
+        """
+        return cache(lambda names: self._compiled(self._keys_with(names)))
+
+    def _keys_with(self, names: tuple[str, ...]) -> Select[Any]:
+        held = [self._table.c[name] == bindparam(self._parameter_names[name]) for name in names]
+        return select(*self._selected(self.key)).select_from(self._table).where(*held)
 
     @cached_property
     def removal(self) -> Statement:

@@ -74,7 +74,8 @@ _ARGUMENTS_MAX: Final = 100
 """Of a function; SQLite's own bound is 127 at least (sqlite.org/limits)."""
 ROW_NAMES: Final = ("rowid", "_rowid_", "oid")
 FOREIGN_KEYS: Final = (
-    'SELECT child.name, k.id, k."from", NULL, parent.name, target.name FROM sqlite_schema AS child'
+    'SELECT child.name, k.id, k."from", NULL, parent.name, target.name,'
+    " k.on_delete IN ('CASCADE', 'SET NULL', 'SET DEFAULT') FROM sqlite_schema AS child"
     " JOIN pragma_foreign_key_list(child.name) AS k"
     " JOIN sqlite_schema AS parent ON parent.type = 'table' AND parent.name = k.\"table\""
     " COLLATE NOCASE JOIN pragma_table_info(parent.name) AS target"

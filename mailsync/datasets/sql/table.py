@@ -75,6 +75,7 @@ class SqlTable:
 
     def _take(self, shape: Shape) -> None:
         self.shape = shape
+        self.database.datasets[shape.name] = shape
         self.references: Sequence[Reference] = shape.parents
         self.has_local_keys = shape.local
         self.fields: Mapping[str, Field] | None = shape.held
