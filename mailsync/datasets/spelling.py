@@ -3,7 +3,7 @@
 Rules
 -----
 * What travels is a plain value: an integer, a float, a text, bytes, true or false, nothing.
-  Decimals, dates, times, UUIDs and JSON travel as texts.
+  Decimals, larger integers, dates, times, UUIDs and JSON travel as texts.
 * A spelling changes the form only: ``1`` is ``1.00`` in a column of two decimals and true in
   one of booleans, ``2026-01-02T03:04`` is ``2026-01-02 03:04:00``. Nothing is rounded, cut,
   padded or guessed; what has no such form is ``Unfit``.
@@ -24,13 +24,15 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from mailsync.core.model import Value
+from mailsync.core.tokens import INTEGERS
 
 Spelling = Callable[[Value], Value]
 """From a value, never None, to the column's form of it. Raises :class:`Unfit`."""
 
 _DECIMAL: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_CLOCK: Final = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?", re.ASCII)
+# not 24:00, of which later versions of Python make 00:00
+_CLOCK: Final = re.compile(r"(?:[01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?", re.ASCII)
 _ZONE: Final = re.compile(r"[+-][0-9]{2}(:?[0-9]{2})?|Z", re.ASCII)
 _CONSTANT: Final = re.compile(
     r"\(?(?:(-?[0-9]+)|(-?[0-9]+\.[0-9]+)|'((?:[^']|'')*)'|(true|false))\)?"
@@ -53,18 +55,27 @@ def anything(value: Value) -> Value:
 
 def integer(least: int, greatest: int) -> Spelling:
     """Integers from ``least`` to ``greatest``; true and false are 1 and 0."""
+    plain = range(max(least, INTEGERS.start), min(greatest + 1, INTEGERS.stop))
 
     def spell(value: Value) -> Value:
-        if type(value) is int and least <= value <= greatest:
+        if type(value) is int and value in plain:
             return value
         exact = _number(value)
         if exact is None or exact != exact.to_integral_value():
             raise Unfit("holds integers")
         if not least <= exact <= greatest:
             raise Unfit(f"holds integers from {least} to {greatest}")
-        return int(exact)
+        return whole(exact)
 
     return spell
+
+
+def whole(number: Any) -> Value:
+    """An integer, or digits of one, as it travels: as a text of its digits where 63 bits and a sign
+    do not hold it.
+    """
+    exact = int(number)
+    return exact if exact in INTEGERS else str(exact)
 
 
 def signed(bits: int) -> Spelling:

@@ -212,6 +212,8 @@ def _form_of(declared: Any) -> _Form:
             return spelling.padded_text(declared.length), _text, None, None
         case types.VARCHAR():
             return spelling.text(declared.length), _text, None, None
+        case types.BIGINT() if declared.unsigned:
+            return _WIDE
         case Integer():
             bits = next(bits for kind, bits in _BITS if isinstance(declared, kind))
             unsigned = spelling.integer(0, 2**bits - 1)
@@ -267,18 +269,16 @@ def _as_number(there: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 _TEXT: Final[_Form] = (spelling.text(), _text, None, None)
+_WIDE: Final[_Form] = (spelling.integer(0, 2**64 - 1), spelling.whole, int, None)
 _BITS: Final = (
-    (types.TINYINT, 8),
-    (types.SMALLINT, 16),
-    (types.MEDIUMINT, 24),
-    (types.BIGINT, 64),
+    (types.TINYINT, 8), (types.SMALLINT, 16), (types.MEDIUMINT, 24), (types.BIGINT, 64),
     (types.INTEGER, 32),
-)
+)  # fmt: skip
 
 
 def _forms() -> Iterator[tuple[type | tuple[type, ...], _Form]]:
     """How values of each type are spelled, read, bound and selected."""
-    yield types.BIT, (spelling.integer(0, 2**64 - 1), int, None, _as_number)
+    yield types.BIT, (*_WIDE[:3], _as_number)
     yield types.YEAR, (spelling.integer(0, 2155), int, None, None)
     yield types.FLOAT, (_finite(spelling.single), _single, None, _as_double)
     yield types.DOUBLE, (_finite(spelling.floating), float, None, None)
