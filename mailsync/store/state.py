@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import get_ident
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
@@ -68,6 +69,8 @@ class StateStore:
         self.path = path
         self._engine = engine
         self._kept: DBAPIConnection | None = None
+        self._thread = 0
+        """Whose connection that is: SQLite's are used by one thread each."""
         self._known = Standing()
 
     @classmethod
@@ -99,12 +102,20 @@ class StateStore:
         try:
             _flock(handle, self.path, time.monotonic() + wait_seconds)
             with _plain_errors(self.path):
-                self._kept = self._engine.raw_connection()
-            with closing(self._kept):
+                kept = self._engine.raw_connection()
+            with closing(kept), self._keeping(kept):
                 yield
         finally:
-            self._kept, self._known = None, Standing()
             os.close(handle)
+
+    @contextmanager
+    def _keeping(self, connection: DBAPIConnection) -> Iterator[None]:
+        """Inside, this thread's transactions are on this connection."""
+        self._kept, self._thread = connection, get_ident()
+        try:
+            yield
+        finally:
+            self._kept, self._known = None, Standing()
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -130,7 +141,7 @@ class StateStore:
         Opening one takes longer than a transaction. But without the lock none is left open: the
         last one closed leaves a single file that is whole, and may be copied or replaced.
         """
-        kept = self._kept
+        kept = self._kept if self._thread == get_ident() else None
         try:
             connection = kept or self._engine.raw_connection()
             try:
@@ -141,14 +152,15 @@ class StateStore:
                 if kept is None:
                     connection.close()
         except BaseException as problem:
-            self._known = Standing()  # what was undone is in it
+            if kept is not None:
+                self._known = Standing()  # what was undone is in it
             if isinstance(problem, DatabaseError | sqlite3.DatabaseError):
                 raise _plain(self.path, problem) from problem
             raise
 
     def _standing(self, connection: DBAPIConnection) -> Standing:
         """What is known of before the transaction: nothing, for a connection of its own."""
-        if self._kept is None:
+        if self._kept is not connection:
             return Standing()
         cursor = connection.cursor()
         cursor.execute(DATA_VERSION)

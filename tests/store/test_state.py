@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,25 @@ def test_under_the_lock_too_it_is_undone_and_the_next_one_holds(store: StateStor
         save(store, record(1, 1))
     with store.transaction() as transaction:
         assert len(transaction.records) == 1
+
+
+def test_who_is_kept_out_takes_nothing_from_who_is_in(store: StateStore) -> None:
+    with store.lock():
+        kept = store._kept
+        with pytest.raises(Locked), store.lock():
+            pass
+        assert store._kept is kept
+
+
+def test_another_thread_works_while_one_holds_the_lock(store: StateStore) -> None:
+    def position() -> int:
+        with store.transaction() as transaction:
+            return transaction.site().position
+
+    with store.lock(), ThreadPoolExecutor(1) as threads:
+        assert position() == 0
+        assert threads.submit(position).result() == 0
+        assert position() == 0
 
 
 def test_after_the_lock_the_store_is_one_file(store: StateStore) -> None:
