@@ -148,6 +148,7 @@ def restore_all(
     from mailsync.cycle.detecting import detect_dataset  # noqa: PLC0415  slow; to list needs none
     from mailsync.cycle.materialising import materialise_datasets  # noqa: PLC0415
 
+    site.expand()  # what was open may have been replaced since, or have other columns
     with site.store.transaction() as transaction:
         chosen = choose(list_conflicts(site, transaction), choice)
     local = {one.note.record.dataset for one in chosen} & site.sections.keys()

@@ -20,6 +20,7 @@ def undo(site: Site, bundle: int, report: Report) -> list[Undone]:
 
     What was written since stays, and is named. Raises UsageError, DatasetError.
     """
+    site.expand()  # what was open may have been replaced since, or have other columns
     undone = _undo(site, bundle, report)
     local = {one.record.dataset for one in undone} & site.sections.keys()
     materialise_datasets(site, sorted(local), report)

@@ -1,9 +1,13 @@
 """The library's face, on whole sites."""
 
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from mailsync import Site
 from mailsync.core.model import Key
+from mailsync.datasets.sql.table import SqlTable
 from tests.cycle.sites import Sites, pair
 
 
@@ -54,6 +58,37 @@ async def test_a_conflict_is_restored_at_both_ends(tmp_path: Path) -> None:
     await settle()
     assert sites.contents("alice") == sites.contents("bob") == [[("age", 37), ("name", "Ada")]]
     assert await alice.conflicts() == await bob.conflicts() == []
+
+
+async def test_what_is_restored_goes_into_the_file_that_is_there(tmp_path: Path) -> None:
+    sites, path = pair(tmp_path), tmp_path / "people.sqlite"
+
+    def run(statement: str) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(path)) as user, user:
+            return user.execute(statement).fetchall()
+
+    run("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, age INTEGER)")
+    table = SqlTable(f"sqlite:///{path}", "people")
+    site = sites.sites["alice"]
+    site.datasets["people"], site.databases["people"] = table, table.database
+    alice, bob = face(sites, "alice"), face(sites, "bob")
+    with closing(table):
+        for edit in ("INSERT INTO people VALUES (1, 'Ada', 36)", "UPDATE people SET age = 37"):
+            run(edit)
+            await alice.sync()
+            for key in sites.rows("bob"):
+                sites.rows("bob")[key] = {"name": "Ada", "age": 38}
+            for _ in range(4):
+                sites.network.deliver_all()
+                await bob.sync()
+                sites.network.deliver_all()
+                await alice.sync()
+        (conflict,) = await alice.conflicts()
+        copy = path.with_suffix(".copy")
+        shutil.copyfile(path, copy)
+        copy.replace(path)
+        await alice.restore(conflict)
+        assert run("SELECT age FROM people") == [(conflict.loser,)]
 
 
 async def test_a_question_is_answered_after_later_syncs(tmp_path: Path) -> None:
