@@ -6,6 +6,7 @@ Anybody can send one, so it is read as a hint about mails we know we sent, and n
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from mailsync.carriers.base import Bounce
@@ -25,13 +26,15 @@ _MESSAGE_ID: Final = re.compile(rb"<[!-;=?-~]{1,240}@[!-;=?-~]{1,240}>")
 _HEADER_END: Final = re.compile(rb"\n\r?\n")
 
 
-def is_report(header: bytes) -> bool:
-    """Does this header say that the mail reports on another one?"""
+def is_report(header: bytes, peers: Collection[str] = ()) -> bool:
+    """Does this header say that the mail reports on another one? ``peers``: addresses of whom a
+    robot's name alone says nothing, for a peer may be called so.
+    """
     content_type = header_field(header, "content-type").lower()
     if content_type.startswith("multipart/report"):
         return True
     senders = addresses_in(header_field(header, "from"))
-    return any(sender.startswith(_ROBOTS) for sender in senders)
+    return any(one.startswith(_ROBOTS) and one not in peers for one in senders)
 
 
 def bounce_in(raw: bytes) -> Bounce | None:

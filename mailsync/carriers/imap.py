@@ -101,7 +101,7 @@ class ImapMailbox:
         """Connect, log in, open the folder for reading.
 
         Raises ``Unreachable``, ``LoginRefused``, ``BadCertificate``, and ``BadConfiguration``
-        where there is no such folder.
+        where there is no such folder. What a server declines only for now is ``Unreachable``.
         """
         self._connection = await ImapConnection.open(
             self._endpoint,
@@ -150,10 +150,15 @@ class ImapMailbox:
                 continue
             sizes = {place.number: size for place, size in places.items() if self._holds(place)}
             for batch in _batches(sorted(sizes)):
-                for glance in await glances_of(self._session, batch, self._size_cap):
+                glances = await glances_of(self._session, batch, self._size_cap)
+                # of those that the server did not show nobody knows yet whether they may be ours
+                unseen = [glance for glance in glances if not sizes[glance.number]]
+                candidates = await self._candidates(unseen)
+                candidates |= {number for number in batch if sizes[number]}
+                for glance in glances:
                     if glance.size == sizes[glance.number]:
                         continue
-                    arrival = await self._arrival(glance, {glance.number})
+                    arrival = await self._arrival(glance, candidates)
                     if arrival is not None:
                         yield arrival
                     await self._enter("EXAMINE", folder)
@@ -293,9 +298,9 @@ class ImapMailbox:
         try:
             lines = await self._session.command(command, wanted.quoted)
         except Declined as error:
-            raise BadConfiguration(
-                f"{self._endpoint}: folder {wanted.name!r} cannot be opened: {error}"
-            ) from None
+            words = f"{self._endpoint}: folder {wanted.name!r} cannot be opened: {error}"
+            kind = Unreachable if error.passes and not wanted.is_junk else BadConfiguration
+            raise kind(words) from None
         self._session.entered_folder()
         self._validity = response_code(lines, b"UIDVALIDITY") or 0
         self._entered = (command, wanted)
@@ -340,18 +345,17 @@ class ImapMailbox:
             sender=next(iter(addresses_in(header_field(glance.header, "from"))), ""),
             in_junk=self._reading.is_junk,
         )
-        if is_report(glance.header):
+        if is_report(glance.header, self._peers):
             start = await beginning(self._session, glance.number, READ_MAX)
             return None if start is None else replace(arrival, bounce=bounce_in(start))
         if glance.number not in candidates:
-            return arrival
+            return _withheld(arrival, glance.refusal) if glance.refusal else arrival
         if glance.size > self._size_cap:
             return replace(arrival, problem=f"larger than the {self._size_cap} bytes accepted")
         try:
             raw = await self._whole(glance.number)
         except Declined as error:
-            words = f"the server does not hand it out: {error}"
-            return replace(arrival, problem=words, unfinished=True)
+            return _withheld(arrival, str(error))
         if raw is None:
             return None
         contents = contents_of(raw, Limits(size=self._size_cap))
@@ -372,6 +376,12 @@ class ImapMailbox:
             await session.command("EXPUNGE", uids, prefix="UID")
         else:
             _log.warning("%s offers no safe way to remove a mail: left", self._endpoint)
+
+
+def _withheld(arrival: Arrival, words: str) -> Arrival:
+    """A mail that the server does not show now. It has no size: whatever it shows later is news."""
+    problem = f"the server does not hand it out: {words}"
+    return replace(arrival, size=0, problem=problem, unfinished=True)
 
 
 def _quoted(folder: str) -> str:

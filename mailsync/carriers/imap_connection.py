@@ -41,11 +41,20 @@ _UNTAGGED: Final = {"STORE": "FETCH", "GETQUOTAROOT": "QUOTA"}
 """Commands whose answers have another name than they."""
 _BACKOFF: Final = re.compile(r"Suggested Backoff Time: (\d{1,12}) milliseconds", re.IGNORECASE)
 """Of Microsoft's servers; they go on refusing whoever does not heed it."""
+_PASSING: Final = re.compile(
+    r"\[(?:UNAVAILABLE|INUSE|LIMIT|SERVERBUG)\]|too many|temporar|try again", re.IGNORECASE
+)
+"""Codes of RFC 5530, and what servers say that have none."""
 _NEWS: Final = re.compile(rb"\* (?:\d+ EXISTS|[1-9]\d* RECENT)\s*$", re.IGNORECASE)
 
 
 class Declined(Exception):
     """The server answered NO or BAD to one command; the connection is in order."""
+
+    @property
+    def passes(self) -> bool:
+        """Does it say that this is so only for now?"""
+        return _PASSING.search(str(self)) is not None
 
 
 class _Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  # the library is untyped
@@ -222,9 +231,8 @@ class ImapConnection:
             try:
                 await self.command("LOGIN", user, astring(password))
             except Declined as error:
-                raise LoginRefused(
-                    f"{self._endpoint}: login as {self._endpoint.user} refused: {error}"
-                ) from None
+                words = f"{self._endpoint}: login as {self._endpoint.user} refused: {error}"
+                raise (Unreachable if error.passes else LoginRefused)(words) from None
             self._protocol.state = aioimaplib.AUTH
         # what it offered before, or inside the OK, is not what it offers now
         await self._within(self._protocol.capability(), self._patience)

@@ -33,18 +33,20 @@ class Glance(NamedTuple):
     number: int
     size: int
     header: bytes
+    refusal: str = ""
+    """Why the server does not even show that much; empty: it does."""
 
 
 async def glances_of(session: ImapConnection, batch: Sequence[int], cap: int) -> list[Glance]:
     """Sizes and header fields of these mails, as far as they are there. Raises Unreachable."""
     try:
         answers = await _fetch(session, batch, f"(UID RFC822.SIZE {_HEADER_ITEM})", cap)
-    except Declined:
+    except Declined as error:
         if len(batch) == 1:
-            return [Glance(batch[0], 0, b"")]
-        middle = len(batch) // 2
-        first = await glances_of(session, batch[:middle], cap)
-        return first + await glances_of(session, batch[middle:], cap)
+            return [Glance(batch[0], 0, b"", str(error))]
+        first, second = _halves(batch)
+        glances = await glances_of(session, first, cap)
+        return glances + await glances_of(session, second, cap)
     return [
         Glance(number, _number(answers[number].get("RFC822.SIZE")), _section(answers[number]))
         for number in batch
@@ -53,11 +55,16 @@ async def glances_of(session: ImapConnection, batch: Sequence[int], cap: int) ->
 
 
 async def with_trace(session: ImapConnection, batch: Sequence[int], cap: int) -> frozenset[int]:
-    """Those whose body begins as if a container might lie in it. Raises Unreachable."""
+    """Those whose body begins as if a container might lie in it, or that the server does not show:
+    that may pass. Raises Unreachable.
+    """
     try:
         answers = await _fetch(session, batch, f"(UID BODY.PEEK[TEXT]<0.{_GLIMPSE}>)", cap)
     except Declined:
-        return frozenset()
+        if len(batch) == 1:
+            return frozenset(batch)
+        first, second = _halves(batch)
+        return await with_trace(session, first, cap) | await with_trace(session, second, cap)
     return frozenset(number for number in answers if _TRACE.search(_section(answers[number])))
 
 
@@ -74,7 +81,7 @@ async def whole(session: ImapConnection, number: int, cap: int) -> bytes | None:
             return None
         chunk = answer.get(f"BODY[]<{len(raw)}>")
         if chunk is None or len(chunk) > _CHUNK:  # the server ignored the range
-            return _section(answer)
+            return _section(answer) or bytes(raw)  # beyond the end some know no range
         raw += chunk
         if len(chunk) < _CHUNK:
             break
@@ -101,6 +108,11 @@ async def _fetch(
         if (number := _number(answer.get("UID"))) in batch:
             merged.setdefault(number, {}).update(answer)
     return merged
+
+
+def _halves(batch: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+    middle = len(batch) // 2
+    return batch[:middle], batch[middle:]
 
 
 def _number(digits: bytes | None) -> int:

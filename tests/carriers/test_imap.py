@@ -498,6 +498,19 @@ async def test_ranges_may_be_ignored(body: Callable[[int, int], bytes]) -> None:
     assert arrival.containers == (container(600_000),)
 
 
+async def test_a_mail_that_ends_with_a_chunk_is_whole() -> None:
+    raw = RAW + b" " * (-len(RAW) % 262_144)
+
+    def body(at: int, size: int) -> bytes:
+        if at == len(raw):
+            return b'* 1 FETCH (BODY[] "" UID 4)\r\n'
+        return section(b"BODY[]<%d>" % at, raw[at : at + size])
+
+    async with imap_stub(one_mail(raw, body)) as stub, opened(stub.endpoint) as mailbox:
+        (arrival,) = await all_of(mailbox)
+    assert arrival.containers == (container(600_000),)
+
+
 async def test_a_mail_larger_than_it_said_is_given_up_at_the_cap() -> None:  # F16
     def endless(at: int, size: int) -> bytes:
         return section(b"BODY[]<%d>" % at, b"x" * size)
@@ -525,6 +538,114 @@ async def test_a_mail_that_vanishes_or_cannot_be_shown_does_not_block() -> None:
         found = await all_of(mailbox)
     assert [arrival.place.number for arrival in found] == [4, 5, 6]
     assert all("SERVERBUG" in str(arrival.problem) for arrival in found)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ({"LOGIN": says("TAG NO [UNAVAILABLE] internal error\r\n")}, Unreachable),
+        ({"LOGIN": says("TAG NO [ALERT] Too many simultaneous connections\r\n")}, Unreachable),
+        ({"LOGIN": says("TAG NO [AUTHENTICATIONFAILED] no\r\n")}, LoginRefused),
+        ({"EXAMINE": says("TAG NO [INUSE] the mailbox is locked\r\n")}, Unreachable),
+        ({"EXAMINE": says("TAG NO [NONEXISTENT] no such mailbox\r\n")}, BadConfiguration),
+    ],
+)
+async def test_what_a_server_declines_for_now_is_nobodys_mistake(
+    script: dict[str, Answer], kind: type[OperatorError]
+) -> None:
+    async with imap_stub(script) as stub:
+        with pytest.raises(kind):
+            async with opened(stub.endpoint):
+                pass
+
+
+async def test_a_peer_may_be_called_as_robots_are() -> None:
+    postmaster = "postmaster@ship.example"
+    raw = our_mail(container(60), "thin", sender=postmaster)
+    header = raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+    def fetch(line: str) -> bytes:
+        label, data = b"RFC822.SIZE %d BODY[HEADER.FIELDS (FROM)]<0>" % len(raw), header
+        if "BODY.PEEK[]" in line:
+            label, data = b"BODY[]<0>", raw
+        return section(label, data) + b"TAG OK done\r\n"
+
+    script = {"SEARCH": says("* SEARCH 4\r\nTAG OK done\r\n"), "FETCH": fetch}
+    for peers, found in (([postmaster], (container(60),)), ([SHIP], ())):
+        async with imap_stub(script) as stub, opened(stub.endpoint, peers=peers) as mailbox:
+            (arrival,) = await all_of(mailbox)
+        assert arrival.containers == found
+
+
+@pytest.mark.parametrize("refused", ["BODY.PEEK[]<", "HEADER.FIELDS"])
+async def test_a_mail_that_the_server_withheld_for_a_while_is_taken_later(refused: str) -> None:
+    refusing = True
+    script = one_mail(RAW, lambda at, size: section(b"BODY[]<%d>" % at, RAW[at : at + size]))
+    shown = script["FETCH"]
+
+    def fetch(line: str) -> bytes:
+        return b"TAG NO [UNAVAILABLE] later\r\n" if refusing and refused in line else shown(line)
+
+    async with imap_stub({**script, "FETCH": fetch}) as stub, opened(stub.endpoint) as mailbox:
+        (before,) = await all_of(mailbox)
+        assert before.unfinished
+        assert "UNAVAILABLE" in str(before.problem)
+        waiting = {before.place: before.size}
+        assert all([one.unfinished async for one in mailbox.again(waiting)])
+        refusing = False
+        (after,) = [one async for one in mailbox.again(waiting)]
+    assert after.containers == (container(600_000),)
+
+
+async def test_a_mail_that_was_withheld_and_is_not_ours_is_not_fetched_whole() -> None:
+    refusing = True
+    foreign = b"From: a@b.example\r\nSubject: x\r\n\r\n"
+
+    def fetch(line: str) -> bytes:
+        assert "BODY.PEEK[]" not in line
+        if refusing:
+            return b"TAG NO [SERVERBUG] broken\r\n"
+        literal = b"{%d}\r\n%s" % (len(foreign), foreign)
+        label = b"BODY[HEADER.FIELDS (FROM SUBJECT MESSAGE-ID X-MAILSYNC CONTENT-TYPE)]<0>"
+        return b"* 1 FETCH (UID 4 RFC822.SIZE 99 %s %s)\r\nTAG OK\r\n" % (label, literal)
+
+    script = {"SEARCH": says("* SEARCH 4\r\nTAG OK done\r\n"), "FETCH": fetch}
+    async with imap_stub(script) as stub, opened(stub.endpoint) as mailbox:
+        (before,) = await all_of(mailbox)
+        refusing = False
+        (after,) = [one async for one in mailbox.again({before.place: before.size})]
+    assert (after.containers, after.problem) == ((), None)
+
+
+async def test_a_mail_whose_text_is_not_shown_does_not_hide_the_others() -> None:
+    mail = our_mail(container(60), sender="x@y.example").replace(b"[mailsync]", b"[EXT]")
+    mail = mail.replace(b"X-Mailsync", b"X-Other")
+    header, _, text = mail.partition(b"\r\n\r\n")
+
+    def fetch(line: str) -> bytes:
+        numbers = [4, 5] if "4:5" in line else [int(line.split()[2])]
+        if "TEXT" in line and 4 in numbers:
+            return b"TAG NO [SERVERBUG] broken mail\r\n"
+        answers = b""
+        for number in numbers:
+            label, data = b"BODY[]<0>", mail
+            if "HEADER.FIELDS" in line:
+                label = b"RFC822.SIZE 999 BODY[HEADER.FIELDS (FROM)]<0>"
+                data = header + b"\r\n\r\n"
+            elif "TEXT" in line:
+                label, data = b"BODY[TEXT]<0>", text
+            elif number == 4:
+                return b"TAG NO [SERVERBUG] broken mail\r\n"
+            answers += b"* %d FETCH (%s {%d}\r\n%s UID %d)\r\n" % (
+                number - 3, label, len(data), data, number
+            )  # fmt: skip
+        return answers + b"TAG OK done\r\n"
+
+    script = {"SEARCH": says("* SEARCH 4 5\r\nTAG OK done\r\n"), "FETCH": fetch}
+    async with imap_stub(script) as stub, opened(stub.endpoint) as mailbox:
+        broken, whole = await all_of(mailbox)
+    assert broken.unfinished
+    assert whole.containers == (container(60),)
 
 
 async def test_a_renumbered_folder_ends_the_look() -> None:  # F25
