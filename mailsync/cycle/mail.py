@@ -26,6 +26,10 @@ class MailCarrier:
             return ""
         return read_secret(self._mail.secret, self._settings.path.parent)
 
+    def forget(self) -> None:
+        """Fetch the password anew when it is needed next: it may have been corrected."""
+        self.__dict__.pop("password", None)
+
     def sender(self) -> Sender:
         """A new connection to the submission server. Raises BadConfiguration."""
         from mailsync.carriers.smtp import SmtpSender  # noqa: PLC0415  only when mail is sent

@@ -17,6 +17,7 @@ from mailsync.cycle.direct import by_direct, carriers_to, deliver_directly
 from mailsync.cycle.folder import FolderCarrier, tags_from
 from mailsync.cycle.holding import tell_of_held
 from mailsync.cycle.housekeeping import tidy
+from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.materialising import materialise_datasets
 from mailsync.cycle.pacing import reading
 from mailsync.cycle.receiving import (
@@ -32,7 +33,7 @@ from mailsync.cycle.report import Report
 from mailsync.cycle.sending import deliver
 from mailsync.cycle.site import Peer, Site
 from mailsync.cycle.widening import offer_widened, unjudged
-from mailsync.errors import Exit, MailsyncError, OperatorError
+from mailsync.errors import Exit, LoginRefused, MailsyncError, OperatorError
 
 
 class BundlesLeft(OperatorError):
@@ -124,6 +125,9 @@ async def run_cycle(site: Site, extent: Extent, report: Report) -> Report:
     if extent.sending:
         await _send(site, extent, report)
         _note_withheld(site, report)
+    refused = any(isinstance(problem, LoginRefused) for problem in report.problems)
+    if refused and isinstance(site.carrier, MailCarrier):
+        site.carrier.forget()
     tidy(site)
     return report
 

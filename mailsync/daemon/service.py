@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from mailsync.cycle.links import Happening
-from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
 from mailsync.cycle.sending import MailNotTaken
@@ -35,7 +34,6 @@ from mailsync.errors import (
     BadConfiguration,
     DatasetError,
     Locked,
-    LoginRefused,
     MailsyncError,
     OurError,
     PeerError,
@@ -145,8 +143,6 @@ class Daemon:
     async def _cycle(self, site: Site) -> None:
         """Everything that is due."""
         report = await self._perform(site, DUE)
-        if any(isinstance(problem, LoginRefused) for problem in report.problems):
-            _forget_password(site)
         self._note(report)
         self._goes_on_at = report.goes_on_at
         self._show(site, report)
@@ -357,14 +353,6 @@ async def _locked(site: Site) -> AsyncIterator[None]:
                     raise
             await asyncio.sleep(LOCK_POLL_SECONDS)
         yield
-
-
-def _forget_password(site: Site) -> None:
-    """Ask for it anew in the next cycle: it may have been corrected meanwhile."""
-    mail = site.settings.mail
-    if mail is not None and isinstance(site.carrier, MailCarrier):
-        addresses = [peer.address for peer in site.peers.values()]
-        site.carrier = MailCarrier(mail, site.settings, addresses)
 
 
 def _kind(problem: MailsyncError) -> tuple[type[MailsyncError], str]:

@@ -6,8 +6,11 @@ from contextlib import closing
 from pathlib import Path
 
 from mailsync import Site
+from mailsync.carriers.base import Mailbox
 from mailsync.core.model import Key
+from mailsync.cycle.mail import MailCarrier
 from mailsync.datasets.sql.table import SqlTable
+from mailsync.errors import LoginRefused
 from tests.cycle.sites import Sites, pair
 
 
@@ -89,6 +92,21 @@ async def test_what_is_restored_goes_into_the_file_that_is_there(tmp_path: Path)
         copy.replace(path)
         await alice.restore(conflict)
         assert run("SELECT age FROM people") == [(conflict.loser,)]
+
+
+async def test_a_refused_password_is_fetched_anew(tmp_path: Path) -> None:
+    site = pair(tmp_path).sites["alice"]
+    assert site.settings.mail is not None
+
+    class Refusing(MailCarrier):
+        def mailbox(self) -> Mailbox:
+            raise LoginRefused("mail.example:993: no")
+
+    site.carrier = carrier = Refusing(site.settings.mail, site.settings, [])
+    carrier.__dict__["password"] = "old"
+    result = await Site(site).sync()
+    assert [type(one) for one in result.report.problems] == [LoginRefused]
+    assert "password" not in carrier.__dict__
 
 
 async def test_a_question_is_answered_after_later_syncs(tmp_path: Path) -> None:

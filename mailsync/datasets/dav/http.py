@@ -7,6 +7,7 @@ Rules
 * A redirect is followed within the server that was named, and never from TLS to clear text. A
   login never goes anywhere else.
 * What a server sends is bounded; a connection is kept and used again.
+* A secret whose login is refused is fetched anew, once: passwords are changed, and tokens end.
 """
 
 from __future__ import annotations
@@ -92,6 +93,8 @@ class Server:
         self.path: Final = parts.path or "/"
         self._access = access
         self._client: httpx2.Client | None = None
+        self._login: Mapping[str, str] = {}
+        """As the client says it."""
 
     def ask(
         self,
@@ -108,6 +111,8 @@ class Server:
         """
         for _ in range(REDIRECTS_MAX):
             answer, target = self._once(method, path, headers or {}, body, take)
+            if answer.status == 401 and self._has_other_login():
+                answer, target = self._once(method, path, headers or {}, body, take)
             if answer.status not in _REDIRECTS or not target:
                 return answer
             path = self._within(self.base + path, target)
@@ -151,16 +156,25 @@ class Server:
                 )
                 return answer, response.headers.get("Location", "")
         except httpx2.HTTPError as error:
+            self.close()  # an authority that is put right is heard of the next time
             raise self._explained(error) from error
+
+    def _has_other_login(self) -> bool:
+        """Is the secret another one by now than that which was just refused?"""
+        refused = self._login
+        self.close()
+        self._opened()
+        return self._login != refused
 
     def _opened(self) -> httpx2.Client:
         if self._client is None:
+            self._login = self._authorization()
             self._client = httpx2.Client(
                 verify=self._trust(),
                 trust_env=False,
                 follow_redirects=False,
                 timeout=httpx2.Timeout(SILENT_SECONDS_MAX, connect=CONNECT_SECONDS_MAX),
-                headers={"User-Agent": "mailsync", **self._authorization()},
+                headers={"User-Agent": "mailsync", **self._login},
             )
         return self._client
 
