@@ -312,13 +312,13 @@ def test_what_was_refused_of_an_edit_does_not_come_in_when_it_is_shown_again(
     sites.rows("alice")[ADA] = person("ada", note=1)
     settle(sites)
     [key] = sites.rows("bob")
-    sites.rows("bob")[key] = person("ada", note=2) | {"extra": "mine"}
+    sites.rows("bob")[key] = person("ada", note=2, extra="mine")
     sites.rows("alice")[ADA] = person("ada", note=3)
     sites.sync("bob")
     sites.network.deliver_all()
     sites.sync("alice")
     sites.network.in_transit.clear()
-    sites.rows("bob")[key] = person("ada", note=4) | {"extra": "mine"}
+    sites.rows("bob")[key] = person("ada", note=4, extra="mine")
     quiet(sites)
     assert sites.rows("alice")[ADA] == person("ada", note=4)
 

@@ -11,7 +11,7 @@ import pytest
 from mailsync.datasets.base import Access
 
 pytest.importorskip("httpx2")
-from mailsync.datasets.dav.http import Server  # noqa: E402  an extra
+from mailsync.datasets.dav.http import Server
 
 
 class Book(HTTPServer):

@@ -132,8 +132,8 @@ class Application:
         self._writes[place], self._news[place] = found
         if present is not None and found.write.wanted is None:
             shape, key = target.shape, found.write.key
-            row = {**dict(zip(shape.key, self._key(place), strict=True)), **present}
-            self._bystanders.leave(place, shape.name, key, row)
+            named = zip(shape.key, self._key(place), strict=True)
+            self._bystanders.leave(place, shape.name, key, {**dict(named), **present})
         return True
 
     def _carry_out(self, pending: list[int]) -> None:
