@@ -18,7 +18,7 @@ from mailsync.core.enrolment import Enrolled
 from mailsync.core.identifiers import minted
 from mailsync.core.inbound import Verdict, receive
 from mailsync.core.ledger import Ledger, SiteState
-from mailsync.core.merge import Note
+from mailsync.core.merge import Note, dots_of_deletes
 from mailsync.core.model import (
     CONFLICTS,
     NO_MARKER,
@@ -542,6 +542,8 @@ class World:
                 if not is_alive(record.entries) and self.purging == "always":
                     raise BrokenPromise(f"{name} still has a tombstone")
                 dots = {entry.dot for entry in record.entries.values()}
+                if not is_alive(record.entries):
+                    dots |= dots_of_deletes(record)
                 if not self.scope and record.context.keys() != dots:
                     raise BrokenPromise(f"{name} keeps ancestors of {record.id}")
 
