@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import get_ident
 from typing import cast
 
 from sqlalchemy import create_engine
@@ -55,7 +56,8 @@ class SimulatedStore(StateStore):
         self, database: sqlite3.Connection, interruptions: Interruptions, watch: Watch
     ) -> None:
         super().__init__(Path("state.db"), _ENGINE)
-        self._kept = cast("DBAPIConnection", database)  # as if the lock were held, as it should be
+        # as if the lock were held, as it should be
+        self._kept, self._thread = cast("DBAPIConnection", database), get_ident()
         self.interruptions = interruptions
         self.watch = watch
         self.expired = False
