@@ -269,7 +269,7 @@ def test_what_cannot_be_written_is_held(tmp_path: Path, name: str, why: str) -> 
     sites.rows("alice")[ADA] = person("ada", 1)
     settle(sites)
     assert not sites.rows("bob")
-    [reason] = sites.sync("bob").held["people"].values()
+    [reason] = sites.sync("bob").all_held()["people"].values()
     assert reason.endswith(why) or why in reason
     assert row(sites, "carol") == person("ada", 1)
 
@@ -278,7 +278,7 @@ def test_one_peer_has_no_values_of_its_own(tmp_path: Path) -> None:
     sites = three(tmp_path, f"[datasets.people.peers.alice]\n{TIDY}")
     sites.rows("alice")[ADA] = person("ada", 1)
     settle(sites)
-    [reason] = sites.sync("bob").held["people"].values()
+    [reason] = sites.sync("bob").all_held()["people"].values()
     assert "for all peers alike" in reason
 
 
@@ -286,7 +286,7 @@ def test_one_peer_has_no_values_of_its_own(tmp_path: Path) -> None:
 def test_what_goes_out_is_not_rewritten(tmp_path: Path, name: str) -> None:
     sites = three(tmp_path, f'send = {{ routine = "rules.py:{name}" }}')
     sites.rows("bob")[ADA] = person("ada", 1)
-    [reason] = sites.sync("bob").held["people"].values()
+    [reason] = sites.sync("bob").all_held()["people"].values()
     assert "what is sent cannot be rewritten, for a write has one value at all sites" in reason
     settle(sites)
     assert not sites.rows("alice")
