@@ -2,8 +2,7 @@
 
 Rules
 -----
-* A write is what we have not seen. What the peer merely repeats needs no right. Of a record of
-  which something was refused, we may have seen a write in part: then it repeats what we hold.
+* A write is what we have not seen. What the peer merely repeats needs no right.
 * A record that is not here is inserted; whatever is done to one that is, or was, is an update or
   a delete. A withdrawal takes the record from us: it needs the right to delete.
 * What is refused counts as received, so nothing is sent again for it, and as never seen: it does
@@ -52,11 +51,10 @@ def permitted(link: Link, item: Extraction | DeleteOrder, record: Record | None)
         gone = record is None or record.withdrawn or not is_alive(record.entries)
         refused = Act.DELETE not in terms.allowed and not gone
         return Permitted(None if refused else item, denied=refused)
-    in_part = may_be_denied(link.denying, item.id)
     denied = {
         name: entry
         for name, entry in item.entries.items()
-        if _is_write(record, name, entry, in_part=in_part)
+        if _is_write(record, name, entry)
         and not _may(terms, _act(record, name, entry), name)
     }
     if not denied:
@@ -117,12 +115,8 @@ def _may(terms: Terms, act: Act, field: str) -> bool:
     return act in terms.allowed and (terms.granted is None or field in terms.granted)
 
 
-def _is_write(record: Record | None, name: str, entry: Entry, *, in_part: bool) -> bool:
-    """Is it new here? ``in_part``: other fields of the same write may have been refused."""
-    if record is None or entry.dot not in record.context or _is_kill(record, name, entry):
-        return True
-    our = record.entries.get(name)
-    return in_part and (our is None or our.dot != entry.dot)
+def _is_write(record: Record | None, name: str, entry: Entry) -> bool:
+    return record is None or entry.dot not in record.context or _is_kill(record, name, entry)
 
 
 def _is_kill(record: Record | None, name: str, entry: Entry) -> bool:

@@ -305,24 +305,6 @@ def test_an_edit_by_which_a_record_leaves_is_unseen_where_it_is_deleted(tmp_path
     assert sites.contents("alice") == sites.contents("bob")
 
 
-def test_what_was_refused_of_an_edit_does_not_come_in_when_it_is_shown_again(
-    tmp_path: Path,
-) -> None:
-    sites = sites_of(tmp_path, 'receive = { fields = ["note"] }')
-    sites.rows("alice")[ADA] = person("ada", note=1)
-    settle(sites)
-    [key] = sites.rows("bob")
-    sites.rows("bob")[key] = person("ada", note=2, extra="mine")
-    sites.rows("alice")[ADA] = person("ada", note=3)
-    sites.sync("bob")
-    sites.network.deliver_all()
-    sites.sync("alice")
-    sites.network.in_transit.clear()
-    sites.rows("bob")[key] = person("ada", note=4, extra="mine")
-    quiet(sites)
-    assert sites.rows("alice")[ADA] == person("ada", note=4)
-
-
 def test_what_lost_in_a_record_that_was_withdrawn_comes_back_where_that_is(tmp_path: Path) -> None:
     sites = sites_of(tmp_path, OPEN_ONLY)
     sites.rows("alice")[ADA] = person("ada", note=0)

@@ -192,15 +192,6 @@ FOUND = {
         sync.4.65101 deliver.0.26905 deliver.4.65592 edit.0.51109 raced.0.66068 carry.0.84290
         """,
     ),
-    "of an edit that was refused in part, the rest is shown again": (
-        200016650,
-        "rights",
-        """
-        insert.3.36232 insert.0.29734 sync.1.32627 insert.1.96973 swap.3.19920 edit.2.1445
-        carry.1.3296 sync.0.95 edit.2.19621 sync.4.95684 swap.4.38422 sync.1.46076
-        carry.0.65636 sync.4.55914 sync.1.67494 deliver.4.78598 sync.0.19217 carry.2.93437
-        """,
-    ),
     "a column comes, and a row goes before anybody looks": (
         200020822,
         "columns",
