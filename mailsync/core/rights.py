@@ -54,8 +54,7 @@ def permitted(link: Link, item: Extraction | DeleteOrder, record: Record | None)
     denied = {
         name: entry
         for name, entry in item.entries.items()
-        if _is_write(record, name, entry)
-        and not _may(terms, _act(record, name, entry), name)
+        if _is_write(record, name, entry) and not _may(terms, _act(record, name, entry), name)
     }
     if not denied:
         return Permitted(item, denied=False)
