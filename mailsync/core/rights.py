@@ -51,11 +51,7 @@ def permitted(link: Link, item: Extraction | DeleteOrder, record: Record | None)
         gone = record is None or record.withdrawn or not is_alive(record.entries)
         refused = Act.DELETE not in terms.allowed and not gone
         return Permitted(None if refused else item, denied=refused)
-    denied = {
-        name: entry
-        for name, entry in item.entries.items()
-        if _is_write(record, name, entry) and not _may(terms, _act(record, name, entry), name)
-    }
+    denied = _denied(terms, item, record)
     if not denied:
         return Permitted(item, denied=False)
     entries = {name: entry for name, entry in item.entries.items() if name not in denied}
@@ -103,11 +99,15 @@ def _of(denied: frozenset[RecordId], dataset: str) -> list[RecordId]:
     return [one for one in denied if one.dataset == dataset]
 
 
-def _act(record: Record | None, name: str, entry: Entry) -> Act:
-    """What writing the entry does to the record."""
-    if record is None:
-        return Act.INSERT
-    return Act.DELETE if _is_kill(record, name, entry) else Act.UPDATE
+def _denied(terms: Terms, item: Extraction, record: Record | None) -> dict[str, Entry]:
+    """The entries that are writes which the peer may not do."""
+    act = Act.INSERT if record is None else Act.UPDATE
+    return {
+        name: entry
+        for name, entry in item.entries.items()
+        if _is_write(record, name, entry)
+        and not _may(terms, Act.DELETE if _is_kill(record, name, entry) else act, name)
+    }
 
 
 def _may(terms: Terms, act: Act, field: str) -> bool:

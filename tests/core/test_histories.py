@@ -31,6 +31,13 @@ def test_promises_hold_when_bundles_travel_as_bytes() -> None:
         assert broken is None, f"seed {seed}: {broken}\n" + "\n".join(world.trace)
 
 
+def _let_c_decide(world: World) -> None:
+    """C has the say about every field."""
+    for name in world.sites:
+        way = Way.OURS if name == "C" else Way.ELSEWHERE
+        world.policies[name] = {TABLE: Policy({EVERY_FIELD: way})}
+
+
 def _deleted_while_away(world: World) -> None:
     """A is restored to a record that all forgot; C hears of A before B does, and tells B."""
     world.purging = "action"
@@ -197,9 +204,7 @@ def _deleted_in_doubt(world: World) -> None:
     """C has the say. A breaks off when it writes an edit of C's, and its users delete the row; B
     edits the same field, and so the record lives on.
     """
-    for name in world.sites:
-        way = Way.OURS if name == "C" else Way.ELSEWHERE
-        world.policies[name] = {TABLE: Policy({EVERY_FIELD: way})}
+    _let_c_decide(world)
     world.insert("C", Key("u0"), 1)
     world.scan("C")
     _exchange(world, "AC", "AB")
@@ -231,9 +236,7 @@ def test_a_delete_in_doubt_counts_as_one_that_saw_what_it_deleted() -> None:
 
 def _loses_two_edits(world: World) -> None:
     """C has the say. Its users edit a field twice, and A, who then edits it, too, hears of each."""
-    for name in world.sites:
-        way = Way.OURS if name == "C" else Way.ELSEWHERE
-        world.policies[name] = {TABLE: Policy({EVERY_FIELD: way})}
+    _let_c_decide(world)
     world.insert("A", Key("u0"), 1)
     world.scan("A")
     _exchange(world, "AC")
@@ -277,9 +280,7 @@ def test_what_its_own_site_has_replaced_rests_though_a_person_let_the_last_rest(
 
 def _replaced_before_it_is_noted(world: World) -> None:
     """C has the say, and hears that an edit of its users lost when they have replaced what won."""
-    for name in world.sites:
-        way = Way.OURS if name == "C" else Way.ELSEWHERE
-        world.policies[name] = {TABLE: Policy({EVERY_FIELD: way})}
+    _let_c_decide(world)
     world.insert("C", Key("u0"), 1)
     world.scan("C")
     world.post("C", "A")

@@ -69,6 +69,10 @@ FAMILY = (
         " FOREIGN KEY (parent) REFERENCES parent (id))"
     ),
 )
+CASCADING = (
+    FAMILY[0],
+    FAMILY[1].replace("REFERENCES parent (id)", "REFERENCES parent (id) ON DELETE CASCADE"),
+)
 
 
 def test_parents_come_before_their_children_and_go_after_them(tables: Tables) -> None:
@@ -83,10 +87,8 @@ def test_parents_come_before_their_children_and_go_after_them(tables: Tables) ->
 
 
 def test_a_parent_takes_no_child_along_that_nobody_deleted(tables: Tables) -> None:
-    parent, child = FAMILY
     tables.run(
-        parent,
-        child.replace("REFERENCES parent (id)", "REFERENCES parent (id) ON DELETE CASCADE"),
+        *CASCADING,
         "INSERT INTO parent VALUES (1, 'a'), (2, 'b'), (3, 'c')",
         "INSERT INTO child VALUES (1, 1, 1), (2, 2, 1), (3, 2, 1)",
     )
@@ -101,10 +103,8 @@ def test_a_parent_takes_no_child_along_that_nobody_deleted(tables: Tables) -> No
 
 
 def test_what_is_no_dataset_goes_as_the_database_says(tables: Tables) -> None:
-    parent, child = FAMILY
     tables.run(
-        parent,
-        child.replace("REFERENCES parent (id)", "REFERENCES parent (id) ON DELETE CASCADE"),
+        *CASCADING,
         "INSERT INTO parent VALUES (1, 'a')",
         "INSERT INTO child VALUES (1, 1, 1)",
     )
