@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mailsync.carriers.memory import Network
-from mailsync.config.loading import parse
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
-from mailsync.cycle.site import Peer, Site, Surroundings
-from mailsync.store.state import StateStore
-from tests.cycle.sites import Clock, MemoryCarrier, keys_of
+from tests.cycle.tables import Databases
 
 SCHEMA = """
 CREATE TABLE job (id INTEGER PRIMARY KEY, name TEXT, open INTEGER);
@@ -27,40 +21,18 @@ CREATE TABLE note (
 """
 
 
-class Pair:
+class Pair(Databases):
     """A shore and a ship, each with jobs and the notes that belong to them."""
 
     def __init__(self, directory: Path, rule: str) -> None:
-        self.network, self.clock, self.directory = Network(), Clock(), directory
+        super().__init__(directory)
         self.rule = rule
-        self.sites: dict[str, Site] = {}
 
     def open(self, section: str = "") -> None:
         """The sites; ``section``: of jobs."""
         for name, peer in (("shore", "ship"), ("ship", "shore")):
-            with closing(sqlite3.connect(self.directory / f"{name}.sqlite")) as connection:
-                connection.executescript(SCHEMA.format(rule=self.rule))
-            text = f'[site]\nname = "{name}"\nstate = "{name}.state"\n[mail]\n'
-            text += f'address = "{name}@example.org"\nimap = "imap://localhost"\n'
-            text += f'smtp = "smtp://localhost"\n[peers.{peer}]\ncard = "{peer}.card"\n'
-            for table, lines in (("job", section), ("note", "")):
-                text += f'[datasets.{table}]\nsource = "sqlite:///{name}.sqlite"\n'
-                text += f'table = "{table}"\n{lines}\n'
-            settings = parse(text.encode(), self.directory / f"{name}.toml")
-            public = keys_of(peer).public
-            accepted = {peer: Peer(peer, f"{peer}@example.org", public, settings.peers[peer])}
-            store = StateStore.create(self.directory / f"{name}.state")
-            with store.transaction() as transaction:
-                transaction.found_site(keys_of(name).public.site_number)
-            carrier = MemoryCarrier(self.network, f"{name}@example.org")
-            around = Surroundings(self.clock.read)
-            self.sites[name] = Site(settings, keys_of(name), accepted, store, carrier, around)
-
-    def run(self, name: str, statement: str) -> list[tuple[Any, ...]]:
-        """What a user does, or sees."""
-        with closing(sqlite3.connect(self.directory / f"{name}.sqlite")) as connection, connection:
-            connection.execute("PRAGMA foreign_keys = ON")
-            return connection.execute(statement).fetchall()
+            schema = SCHEMA.format(rule=self.rule)
+            self.add(name, peer, schema, {"job": section, "note": ""})
 
     def sync(self, name: str) -> Report:
         """One cycle, all mail delivered."""
@@ -85,8 +57,7 @@ class Pair:
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
     pair = Pair(tmp_path, request.param)
     yield pair
-    for site in pair.sites.values():
-        site.close()
+    pair.close()
 
 
 def test_what_leaves_a_filter_takes_no_records_along_that_are_in_theirs(pair: Pair) -> None:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mailsync.carriers.memory import Network
-from mailsync.config.loading import parse
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
-from mailsync.cycle.site import Peer, Site, Surroundings
-from mailsync.store.state import StateStore
-from tests.cycle.sites import Clock, MemoryCarrier, keys_of
+from tests.cycle.tables import Databases
 
 SCHEMA = """
 CREATE TABLE ship (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, port TEXT);
@@ -32,36 +26,13 @@ CREW = (
 )
 
 
-class Pair:
-    """Two sites, their tables and what is on its way."""
+class Pair(Databases):
+    """Two sites with ships and their crews."""
 
     def __init__(self, directory: Path, match: str) -> None:
-        self.network, self.clock, self.directory = Network(), Clock(), directory
-        self.sites = {name: self._site(name, match) for name in ("here", "there")}
-
-    def _site(self, name: str, match: str) -> Site:
-        with closing(sqlite3.connect(self.directory / f"{name}.sqlite")) as connection:
-            connection.executescript(SCHEMA)
-        peer = {"here": "there", "there": "here"}[name]
-        text = f'[site]\nname = "{name}"\nstate = "{name}.state"\n[mail]\n'
-        text += f'address = "{name}@example.org"\nimap = "imap://localhost"\n'
-        text += f'smtp = "smtp://localhost"\n[peers.{peer}]\ncard = "{peer}.card"\n'
-        for table in ("crew", "ship"):
-            text += f'[datasets.{table}]\nsource = "sqlite:///{name}.sqlite"\n'
-            text += f'table = "{table}"\n{match}\n'
-        settings = parse(text.encode(), self.directory / f"{name}.toml")
-        public = keys_of(peer).public
-        accepted = {peer: Peer(peer, f"{peer}@example.org", public, settings.peers[peer])}
-        store = StateStore.create(self.directory / f"{name}.state")
-        with store.transaction() as transaction:
-            transaction.found_site(keys_of(name).public.site_number)
-        carrier = MemoryCarrier(self.network, f"{name}@example.org")
-        around = Surroundings(self.clock.read)
-        return Site(settings, keys_of(name), accepted, store, carrier, around)
-
-    def run(self, name: str, statement: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(self.directory / f"{name}.sqlite")) as connection, connection:
-            return connection.execute(statement).fetchall()
+        super().__init__(directory)
+        for name, peer in (("here", "there"), ("there", "here")):
+            self.add(name, peer, SCHEMA, dict.fromkeys(("crew", "ship"), match))
 
     def settle(self) -> int:
         mails = 0
@@ -77,10 +48,6 @@ class Pair:
     def guids(self, name: str, table: str) -> set[bytes]:
         with self.sites[name].store.transaction() as transaction:
             return {one.guid for one in transaction.records.of(table) if one.shadow is not None}
-
-    def close(self) -> None:
-        for site in self.sites.values():
-            site.close()
 
 
 @pytest.fixture
