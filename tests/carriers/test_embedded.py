@@ -48,7 +48,8 @@ def fetched(client: imaplib.IMAP4) -> list[bytes]:
     contents = []
     for number in found[0].split():
         _, data = client.uid("FETCH", number, "(BODY.PEEK[])")
-        contents.append(data[0][1])
+        # News of other mails' flags may stand beside what was asked for, as plain lines.
+        contents += [entry[1] for entry in data if isinstance(entry, tuple)]
     return contents
 
 
