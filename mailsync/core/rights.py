@@ -2,7 +2,8 @@
 
 Rules
 -----
-* A write is what we have not seen. What the peer merely repeats needs no right.
+* A write is what we have not seen, field by field: of an edit some may have been refused. What the
+  peer merely repeats needs no right.
 * A record that is not here is inserted; whatever is done to one that is, or was, is an update or
   a delete. A withdrawal takes the record from us: it needs the right to delete.
 * What is refused counts as received, so nothing is sent again for it, and as never seen: it does
@@ -115,7 +116,11 @@ def _may(terms: Terms, act: Act, field: str) -> bool:
 
 
 def _is_write(record: Record | None, name: str, entry: Entry) -> bool:
-    return record is None or entry.dot not in record.context or _is_kill(record, name, entry)
+    """Would it be new here? A write that we know may have come without this field."""
+    our = None if record is None else record.entries.get(name)
+    if record is None or our is None or our.dot < entry.dot or entry.dot not in record.context:
+        return True
+    return _is_kill(record, name, entry)
 
 
 def _is_kill(record: Record | None, name: str, entry: Entry) -> bool:

@@ -1,11 +1,22 @@
-"""What was refused: all of it is named, or so much that any other record may be, too."""
+"""What is refused, and what is told of it: all, or so much that any other record may be, too."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mailsync.core.model import Guid, RecordId
-from mailsync.core.rights import TOLD_MAX, are_all_named, may_be_denied
+from mailsync.core.model import (
+    Dot,
+    Entry,
+    Extraction,
+    Guid,
+    Link,
+    Record,
+    RecordId,
+    Sighting,
+    Stream,
+)
+from mailsync.core.rights import TOLD_MAX, Permitted, are_all_named, may_be_denied, permitted
+from mailsync.core.terms import Terms
 
 
 class Watched(frozenset[RecordId]):
@@ -37,3 +48,37 @@ def test_what_is_named_is_counted_once_for_all_records() -> None:
     for one in (*OTHERS, *named("people", 200)):
         may_be_denied(denied, one)
     assert Watched.times == 1
+
+
+HUB = Link(
+    "hub",
+    frozenset({"people"}),
+    Stream(1, 3),
+    terms={"people": Terms(granted=frozenset({"note"}))},
+)
+FIRST, EDIT, LATER = Dot(1, 7, 1), Dot(2, 7, 2), Dot(3, 9, 3)
+"""The hub's two writes, of which the second is granted in part, and one that replaces both."""
+
+
+def held(**entries: Entry) -> Record:
+    sightings = dict.fromkeys((FIRST, EDIT, LATER), Sighting(1))
+    return Record("people", Guid(bytes(16)), entries, sightings)
+
+
+def shown(**entries: Entry) -> Extraction:
+    return Extraction(4, "people", Guid(bytes(16)), entries)
+
+
+def test_what_was_refused_of_an_edit_is_refused_when_it_is_shown_again() -> None:
+    record = held(note=Entry(EDIT, "new"), status=Entry(FIRST, "open"))
+    again = shown(note=Entry(EDIT, "new"), status=Entry(EDIT, "closed"))
+    taken, denied = permitted(HUB, again, record)
+    assert isinstance(taken, Extraction)
+    assert (taken.entries.keys(), denied) == ({"note"}, True)
+
+
+def test_what_we_hold_or_have_replaced_needs_no_right() -> None:
+    record = held(note=Entry(EDIT, "new"), status=Entry(LATER, "seen"))
+    for status in (Entry(LATER, "seen"), Entry(EDIT, "closed"), Entry(FIRST, "open")):
+        again = shown(note=Entry(EDIT, "new"), status=status)
+        assert permitted(HUB, again, record) == Permitted(again, denied=False)

@@ -22,7 +22,8 @@ def is_right(world: World, guid: Guid, here: Row | None, there: Row | None) -> b
         row = there or {}
         kept_out = not (scope.hears and _is_for(world, row) and _enters(world, row))
         deleted = any(_is_of(one, guid, there) for one in vain_deletes(world))
-        return kept_out or deleted or _is_dead_to_it(world, guid)
+        dead = _is_dead_to_it(world, guid) or _died_of_doubt(world, guid, row)
+        return kept_out or deleted or dead
     if not scope.hears:
         return all(_is_own(world, value) for value in numbers(here))
     if there is None:
@@ -35,6 +36,16 @@ def is_right(world: World, guid: Guid, here: Row | None, there: Row | None) -> b
         or not (scope.shows(name) or _is_shown_still(world, here.get(name)))
         for name in here.keys() | there.keys()
     )
+
+
+def _died_of_doubt(world: World, guid: Guid, row: Row) -> bool:
+    """Did one of the others delete it who had refused what its users wrote? They have a note of
+    that; but with whom it came in, it stands.
+    """
+    elsewhere = any(
+        one.guid == guid and one.site != world.setting.scoped for one in world.accounts.deletes
+    )
+    return elsewhere and any(own_values(world, {guid: row}))
 
 
 def own_values(world: World, rows: Rows) -> Iterator[int]:
@@ -120,8 +131,19 @@ def _stays(world: World, guid: Guid, name: str, row: Row) -> bool:
         return _is_own(world, value)
     written = numbers(row)  # whose the rest is, is not accounted for
     return (
-        guid in world.accounts.emptied or not written or any(_is_own(world, one) for one in written)
+        guid in world.accounts.emptied
+        or not written
+        or any(_is_own(world, one) for one in written)
+        or _is_by_itself(world, guid, name)
     )
+
+
+def _is_by_itself(world: World, guid: Guid, name: str) -> bool:
+    """Did it write the field itself, as its record map says?"""
+    machine = world.machines[world.setting.scoped]
+    entries = [record.entries.get(name) for record in machine.records() if record.guid == guid]
+    number = machine.site.keys.public.site_number
+    return any(entry.dot.site == number for entry in entries if entry is not None)
 
 
 def _is_shown_still(world: World, value: object) -> bool:

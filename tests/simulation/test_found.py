@@ -209,6 +209,28 @@ FOUND = {
         edit.0.99461 sync.0.51820 carry.4.64113 refilter.0.29176 sync.1.87294 carry.1.68422
         """,
     ),
+    "what was refused of an edit is shown again": (
+        200016650,
+        "rights",
+        """
+        insert.3.36232 insert.0.29734 sync.1.32627 insert.1.96973 swap.3.19920 edit.2.1445
+        carry.1.3296 sync.0.95 edit.2.19621 sync.4.95684 swap.4.38422 sync.1.46076
+        carry.0.65636 sync.4.55914 sync.1.67494 deliver.4.78598 sync.0.19217 carry.2.93437
+        """,
+    ),
+    "of a new row one field is granted, and others edit that": (
+        133,
+        "rights",
+        "insert.3.42525 sync.3.94734 carry.4.64502 sync.2.79962 raced.2.22181",
+    ),
+    "a row is deleted where an edit of it was refused, not where that came as new": (
+        350,
+        "rights",
+        """
+        insert.2.23946 sync.2.42486 deliver.3.95297 sync.3.25613 edit.2.37000 lose.1.86724
+        delete.3.90368
+        """,
+    ),
     "a record is purged that the peer still held when it looked": (
         130005362,
         "asked",
