@@ -5,6 +5,8 @@ Rules
 * From the moment a link carries a dataset that declares ``match``, its records wait until both
   sites know which of them are the same; what is said meanwhile is said again until it is heard.
 * Nothing is decided before the dataset itself was read: an empty record map says nothing.
+* What a restored site said before counts no more: ranks are of the digests that it says then, and
+  whoever knew who is who finds it out anew if the other does not.
 * The keeper answers with the ranks of the peer's records it holds alike, then gives their GUIDs;
   all else it sends as ever. The other site's records that were not named are due at once; those
   that were named wait for their GUIDs, but not for ever.
@@ -65,6 +67,24 @@ def hear(transaction: Transaction, ledger: Ledger, link: Link, bundle: Bundle, n
         under_way[word.dataset] = match
         transaction.matches.save(match)
     return link
+
+
+def say_again(transaction: Transaction, peers: Iterable[str]) -> None:
+    """This site was restored: what it said lately was of streams that are given up."""
+    for peer in peers:
+        transaction.matches.unsaid(peer)
+
+
+def forget_heard(transaction: Transaction, peer: str) -> None:
+    """The peer was restored: it may have other digests by now, in which its records have other
+    ranks, and may not remember ours.
+    """
+    for match in transaction.matches.of(peer).values():
+        if match.keeping:
+            transaction.matches.replace(match, ())
+        transaction.matches.save(
+            replace(match, heard_tag=None, heard=b"", answered_tag=None, matched_tag=None)
+        )
 
 
 def _hear_digests(match: Match, word: Digests) -> Match:

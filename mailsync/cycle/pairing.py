@@ -46,20 +46,21 @@ class Filled(NamedTuple):
     """A bundle that says everything, and which of its records are ours."""
 
     bundle: Bundle
-    link: Link
+    lacking: frozenset[RecordId]
+    """What is to be asked for whole."""
     ours: Mapping[RecordId, Alike]
     """By the peer's record."""
 
 
 def fill(
-    site: Site, transaction: Transaction, link: Link, bundle: Bundle, readable: Collection[str]
+    site: Site, transaction: Transaction, peer: str, bundle: Bundle, readable: Collection[str]
 ) -> Filled:
     """Add the values that the peer left to us. What cannot be filled is asked for whole, or comes
     again if the dataset cannot be read just now.
     """
     if all(item.like is None for item in bundle.extractions):
-        return Filled(bundle, link, {})
-    filling = _Filling(site, transaction, link.peer, bundle)
+        return Filled(bundle, frozenset(), {})
+    filling = _Filling(site, transaction, peer, bundle)
     items: list[Extraction] = []
     unfilled: dict[RecordId, int] = {}
     for item in bundle.extractions:
@@ -70,12 +71,8 @@ def fill(
             items.append(whole)
     lacking = frozenset(one for one in unfilled if one.dataset in readable)
     holes = bundle.holes | Positions.of(unfilled.values())
-    owe_since = 0 if lacking else link.owe_since
-    return Filled(
-        replace(bundle, extractions=tuple(items), holes=holes),
-        replace(link, lacking=link.lacking | lacking, owe_since=owe_since),
-        filling.ours,
-    )
+    said = replace(bundle, extractions=tuple(items), holes=holes)
+    return Filled(said, lacking, filling.ours)
 
 
 class _Filling:

@@ -19,7 +19,7 @@ from mailsync.carriers.base import Arrival, Mailbox, Place
 from mailsync.core import container, parts, sealing, wire
 from mailsync.core.delivery import owing, unread
 from mailsync.core.inbound import Received, Verdict, receive
-from mailsync.core.model import Bundle
+from mailsync.core.model import Bundle, Link
 from mailsync.core.positions import Positions
 from mailsync.core.preface import Preface
 from mailsync.core.preface import read as preface_of
@@ -275,18 +275,17 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         ledger = transaction.ledger()
         before = ledger.site.position
         transaction.records.fetch(item.id for item in bundle.items)
-        whole = pairing.fill(site, transaction, links[waiting.peer], bundle, report.read)
-        links[waiting.peer] = whole.link
+        whole = pairing.fill(site, transaction, waiting.peer, bundle, report.read)
         received = receive(
             ledger, links, waiting.peer, whole.bundle, now=now, nonce=site.surroundings.bits(64)
         )
-        if received.verdict is Verdict.RESTORED:
-            go_ahead(site, transaction, now)
-        pairing.pair(site, transaction, ledger, waiting.peer, whole.ours)
+        _notice_restore(site, transaction, links[waiting.peer], received, now)
         stripped = bundle.acknowledgement.stripped
         link = step_up(transaction, received.links[waiting.peer], stripped, now)
+        if received.verdict in {Verdict.EXPECTED, Verdict.RENEWED}:
+            pairing.pair(site, transaction, ledger, waiting.peer, whole.ours)
+            link = matching.hear(transaction, ledger, _lacking(link, whole), bundle, now)
         if received.verdict is Verdict.EXPECTED:
-            link = matching.hear(transaction, ledger, link, bundle, now)
             verifying.hear(transaction, link, bundle)
         if not waiting.before:
             link = asking.hear(transaction, link, bundle, report, now)
@@ -303,6 +302,26 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         taken = Positions.up_to(ledger.site.position) - Positions.up_to(before)
         log_received(transaction, waiting, bundle, received, conflicts, taken, now)
     _count(report, waiting.peer, received, conflicts)
+
+
+def _notice_restore(
+    site: Site, transaction: Transaction, link: Link, received: Received, now: int
+) -> None:
+    """What else follows if this site, or the peer, was restored from a backup. ``link``: as it
+    was.
+    """
+    if received.verdict is Verdict.RESTORED:
+        go_ahead(site, transaction, now)
+        matching.say_again(transaction, received.links)
+    elif link.inbound not in {None, received.links[link.peer].inbound}:
+        matching.forget_heard(transaction, link.peer)
+
+
+def _lacking(link: Link, whole: pairing.Filled) -> Link:
+    """What could not be filled is asked for."""
+    if not whole.lacking:
+        return link
+    return replace(link, lacking=link.lacking | whole.lacking, owe_since=0)
 
 
 def _decode(

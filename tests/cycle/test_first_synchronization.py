@@ -12,7 +12,9 @@ from mailsync.core.outbound import SIZE_LIMIT
 from mailsync.cycle.health import LinkHealth, examine_links
 from mailsync.cycle.planning import plan_sync
 from mailsync.cycle.run import Extent
-from tests.cycle.sites import DAY, Sites
+from mailsync.store.state import StateStore
+from tests.cycle.sites import DAY, Sites, keys_of
+from tests.cycle.test_priors import backup, restore
 from tests.cycle.test_two_sites import journal
 
 MATCH = 'match = ["name"]'
@@ -234,6 +236,76 @@ def test_lost_words_are_said_again(tmp_path: Path) -> None:
     settle(sites, 8)
     assert guids(sites, "alice") == guids(sites, "bob")
     assert len(sites.rows("alice")) == len(sites.rows("bob")) == 30
+
+
+KEEPER, OTHER = sorted(("alice", "bob"), key=lambda name: keys_of(name).public.site_number)
+"""Whose identifiers stay, where neither shares anything with others, and who takes them over."""
+
+
+def come_to_rest(sites: Sites) -> None:
+    """Everything gets there, whatever had to go again."""
+    for _ in range(20):
+        sites.round()
+        sites.clock.now += DAY
+
+
+def edit_and_rest(sites: Sites) -> None:
+    """Each edits a row, and gets the other's edit."""
+    for number, name in enumerate(sites.sites):
+        key = key_of(sites, name, f"person {number + 3}")
+        sites.rows(name)[key] = {"name": f"person {number + 3}", "note": f"edited by {name}"}
+    come_to_rest(sites)
+    assert sites.contents("alice") == sites.contents("bob")
+    notes = {row["note"] for row in sites.rows("alice").values()}
+    assert {"edited by alice", "edited by bob"} <= notes
+
+
+@pytest.mark.parametrize("name", [KEEPER, OTHER])
+def test_restored_to_when_it_waited_for_digests_it_gets_them(tmp_path: Path, name: str) -> None:
+    sites = meeting(tmp_path)
+    for each in sites.sites:
+        fill(sites, each, people(10))
+        sites.sync(each)
+    copy, rows = backup(sites, name), dict(sites.rows(name))
+    sites.network.deliver_all()
+    come_to_rest(sites)
+    restore(sites, copy)
+    sites.rows(name).clear()
+    sites.rows(name).update(rows)
+    edit_and_rest(sites)
+    assert len(sites.rows("alice")) == 10
+    assert guids(sites, "alice") == guids(sites, "bob")
+
+
+def begun_anew(sites: Sites, name: str, peer: str) -> None:
+    """The state store is lost, and the site initialised again; its rows are as they were."""
+    rows, store = sites.rows(name), sites.sites[name].store
+    assert isinstance(store, StateStore)
+    store.close()
+    for path in sites.directory.glob(f"{name}.db*"):
+        path.unlink()
+    sites.seed += 1
+    sites.add(name, {peer: ""}, section=MATCH)
+    sites.rows(name).update(rows)
+
+
+def test_what_is_alike_is_told_by_the_digests_that_a_site_has_by_now(tmp_path: Path) -> None:
+    sites = meeting(tmp_path)
+    everybody = people(9)
+    fill(sites, KEEPER, everybody[2:])
+    fill(sites, OTHER, everybody[:6])
+    sites.sync(OTHER)
+    sites.sync(KEEPER)
+    sites.network.deliver_all()
+    sites.sync(KEEPER)
+    sites.network.deliver_all()
+    sites.sync(OTHER)
+    sites.network.in_transit.clear()
+    begun_anew(sites, OTHER, KEEPER)
+    come_to_rest(sites)
+    for name in (KEEPER, OTHER):
+        assert sites.contents(name) == sorted(sorted(row.items()) for row in everybody)
+        assert not journal(sites, name)
 
 
 def test_three_sites_that_all_hold_the_same(tmp_path: Path) -> None:
