@@ -184,16 +184,19 @@ def restore(
         open_site(invocation.configuration_path()) as site,
         site.store.lock(LOCK_SECONDS),
     ):
-        found, gone = restore_all(site, choice, Report())
-    _require_dataset(invocation, dataset, [*found, *gone])
-    for conflict in found:
+        restored = restore_all(site, choice, Report())
+    _require_dataset(invocation, dataset, [*restored.back, *restored.gone])
+    for conflict in restored.back:
         what = "the delete" if conflict.field is None else _shown(conflict.loser)
         invocation.output.show(f"restored {conflict.id[:8]}: {what}")
-    for conflict in gone:
-        if not found:
+    for conflict in restored.older:
+        words = "is still open: of the same field something later came back"
+        invocation.output.show(f"{conflict.id[:8]} {words}")
+    for conflict in restored.gone:
+        if not restored.back:
             raise gone_for_good(conflict)
         invocation.output.say(str(gone_for_good(conflict)))
-    _tell(invocation.output, found, "restored")
+    _tell(invocation.output, restored.back, "restored")
 
 
 def _choice(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailsync.core import decisions
 from mailsync.core.merge import Note
-from mailsync.core.model import Absent, Record, Value
+from mailsync.core.model import Absent, Record, RecordId, Value
 from mailsync.cycle.report import Report
 from mailsync.cycle.saving import save
 from mailsync.cycle.site import Site
@@ -65,6 +66,17 @@ class Choice:
     def takes_all_of(self, dataset: str) -> bool:
         """Are all open conflicts of the dataset meant?"""
         return self.everything and self.dataset in (None, dataset)
+
+
+class Restored(NamedTuple):
+    """What came of conflicts whose losing sides were to come back."""
+
+    back: list[Conflict]
+    """Closed: what lost is back."""
+    older: list[Conflict]
+    """Open: in the same field of the same record something of a later one came back."""
+    gone: list[Conflict]
+    """Their records are gone for good."""
 
 
 def list_conflicts(site: Site, transaction: Transaction) -> list[Conflict]:
@@ -138,12 +150,10 @@ def resolve_all(site: Site, choice: Choice) -> list[Conflict]:
     return chosen
 
 
-def restore_all(
-    site: Site, choice: Choice, report: Report
-) -> tuple[list[Conflict], list[Conflict]]:
+def restore_all(site: Site, choice: Choice, report: Report) -> Restored:
     """Bring the losing sides of these conflicts back, as new edits, and close the conflicts.
 
-    Returns those, and others whose records are gone for good. Raises UsageError, DatasetError.
+    Raises UsageError, DatasetError.
     """
     from mailsync.cycle.detecting import detect_dataset  # noqa: PLC0415  slow; to list needs none
     from mailsync.cycle.materialising import materialise_datasets  # noqa: PLC0415
@@ -155,11 +165,21 @@ def restore_all(
     for name in local:
         detect_dataset(site, name, report)
     with site.store.transaction() as transaction:
-        gone = _close(site, transaction, chosen, decisions.RESTORED)
+        last = _last(chosen)
+        gone = _close(site, transaction, last, decisions.RESTORED)
     materialise_datasets(site, sorted(local), report)
     for problem in report.problems:
         raise problem
-    return [one for one in chosen if one not in gone], gone
+    back = [one for one in last if one not in gone]
+    return Restored(back, [one for one in chosen if one not in last], gone)
+
+
+def _last(chosen: Sequence[Conflict]) -> list[Conflict]:
+    """Of those about one field of a record, the one whose losing side was written last."""
+    last: dict[tuple[RecordId, str | None], Conflict] = {}
+    for conflict in sorted(chosen, key=lambda one: one.note.dot):
+        last[conflict.note.record, conflict.field] = conflict
+    return [one for one in chosen if one is last[one.note.record, one.field]]
 
 
 def resolve(site: Site, prefix: str) -> Conflict:
@@ -173,10 +193,10 @@ def restore(site: Site, prefix: str, report: Report) -> Conflict:
 
     Raises UsageError, DatasetError.
     """
-    restored, gone = restore_all(site, Choice(ids=(prefix,)), report)
-    for conflict in gone:
+    restored = restore_all(site, Choice(ids=(prefix,)), report)
+    for conflict in restored.gone:
         raise gone_for_good(conflict)
-    return restored[0]
+    return restored.back[0]
 
 
 def gone_for_good(conflict: Conflict) -> UsageError:

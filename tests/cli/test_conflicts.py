@@ -121,6 +121,21 @@ def test_many_are_restored_at_once_and_closed_at_both(pair: Pair, name: str, how
     assert [pair.open(each) for each in SITES] == [[], []]
 
 
+def test_of_what_lost_in_one_field_the_last_comes_back_and_the_rest_stays_open(pair: Pair) -> None:
+    first = {one["id"] for one in pair.open("ship")}
+    pair.disagree()
+    assert pair.parts() == [("pump", 23, "S"), ("valve", 28, "S")]
+    told = pair.run("ship", "conflicts", "restore", "--all").stdout
+    assert all(f"{one[:8]} is still open: of the same field" in told for one in first)
+    pair.exchange()
+    assert pair.parts() == [("pump", 14, "S"), ("valve", 19, "S")]
+    assert [{one["id"] for one in pair.open(name)} for name in SITES] == [first, first]
+    lines = pair.json("shore", "conflicts", "restore", *first)
+    assert (lines[-1]["conflicts"], lines[-1]["resolution"]) == (2, "restored")
+    pair.exchange()
+    assert pair.parts() == [("pump", 4, "S"), ("valve", 9, "S")]
+
+
 def test_resolved_is_resolved_at_the_other_site(pair: Pair) -> None:
     assert "closed" in pair.run("ship", "conflicts", "resolve", "--all").stdout
     pair.exchange()

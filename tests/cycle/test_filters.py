@@ -317,9 +317,9 @@ def test_what_lost_in_a_record_that_was_withdrawn_comes_back_where_that_is(tmp_p
     settle(sites)
     assert not sites.rows("bob")
     everything = Choice(everything=True)
-    assert not restore_all(sites.sites["bob"], everything, Report())[0]
+    assert not restore_all(sites.sites["bob"], everything, Report()).back
     settle(sites)
-    [restored], gone = restore_all(sites.sites["alice"], everything, Report())
+    [restored], _, gone = restore_all(sites.sites["alice"], everything, Report())
     assert (restored.loser, gone, sites.rows("alice")[ADA]["note"]) == (1, [], 1)
 
 
