@@ -71,15 +71,19 @@ class Site:
             report = await synchronize(self._site, extent, Report())
         return SyncResult(report, await self.conflicts())
 
-    async def verify(self, *peers: str, repair: bool = False) -> dict[str, Finding | None]:
+    async def verify(
+        self, *peers: str, repair: bool = False, report: Report | None = None
+    ) -> dict[str, Finding | None]:
         """Ask these peers (none: all) whether they hold the same, with one whole cycle.
 
         Answers come by mail: None as long as one is awaited; call it again after later syncs. An
-        answer is given once, then the peer is asked anew. ``repair``: mend what differs. Raises
-        Locked; problems of the cycle are as after a :meth:`sync`.
+        answer is given once, then the peer is asked anew. ``repair``: mend what differs.
+        ``report``: takes what the cycle did, and in its ``problems`` what stopped a part of it.
+        Raises Locked.
         """
+        chosen, report = self._chosen(peers), report or Report()
         with self._site.store.lock():
-            shown = await run_verification(self._site, self._chosen(peers), Report(), repair=repair)
+            shown = await run_verification(self._site, chosen, report, repair=repair)
         return {name: None if one is None else one.finding for name, one in shown.items()}
 
     async def conflicts(self) -> list[Conflict]:

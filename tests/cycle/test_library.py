@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from mailsync import Site
+from mailsync import Report, Site
 from mailsync.carriers.base import Mailbox
 from mailsync.core.model import Key
 from mailsync.cycle.mail import MailCarrier
@@ -107,6 +107,9 @@ async def test_a_refused_password_is_fetched_anew(tmp_path: Path) -> None:
     result = await Site(site).sync()
     assert [type(one) for one in result.report.problems] == [LoginRefused]
     assert "password" not in carrier.__dict__
+    report = Report()
+    assert await Site(site).verify("bob", report=report) == {"bob": None}
+    assert LoginRefused in map(type, report.problems)
 
 
 async def test_a_question_is_answered_after_later_syncs(tmp_path: Path) -> None:
