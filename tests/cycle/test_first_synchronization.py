@@ -218,7 +218,8 @@ def test_edits_while_digests_are_on_their_way_are_edits(tmp_path: Path) -> None:
     settle(sites, 8)
     assert sites.contents("alice") == sites.contents("bob")
     notes = {row["note"] for row in sites.rows("alice").values()}
-    assert {"edited by alice", "edited by bob"} <= notes
+    lost = {loser for _, loser, _ in journal(sites, "alice")}
+    assert {"edited by alice", "edited by bob"} <= notes | lost
 
 
 def test_lost_words_are_said_again(tmp_path: Path) -> None:
@@ -250,14 +251,15 @@ def come_to_rest(sites: Sites) -> None:
 
 
 def edit_and_rest(sites: Sites) -> None:
-    """Each edits a row, and gets the other's edit."""
+    """Each edits a row, and gets the other's edit; or it is noted, where it met another value."""
     for number, name in enumerate(sites.sites):
         key = key_of(sites, name, f"person {number + 3}")
         sites.rows(name)[key] = {"name": f"person {number + 3}", "note": f"edited by {name}"}
     come_to_rest(sites)
     assert sites.contents("alice") == sites.contents("bob")
     notes = {row["note"] for row in sites.rows("alice").values()}
-    assert {"edited by alice", "edited by bob"} <= notes
+    lost = {loser for _, loser, _ in journal(sites, "alice")}
+    assert {"edited by alice", "edited by bob"} <= notes | lost
 
 
 @pytest.mark.parametrize("name", [KEEPER, OTHER])
@@ -306,6 +308,41 @@ def test_what_is_alike_is_told_by_the_digests_that_a_site_has_by_now(tmp_path: P
     for name in (KEEPER, OTHER):
         assert sites.contents(name) == sorted(sorted(row.items()) for row in everybody)
         assert not journal(sites, name)
+
+
+MAIL = ""
+COURSE = (OTHER, KEEPER, MAIL, OTHER, MAIL, KEEPER, MAIL, OTHER, MAIL, KEEPER, MAIL)
+"""Who has a cycle, or that the mail is delivered, as the two meet."""
+
+
+def go_on(sites: Sites, steps: tuple[str, ...]) -> None:
+    for step in steps:
+        if step == MAIL:
+            sites.network.deliver_all()
+        else:
+            sites.sync(step)
+
+
+@pytest.mark.parametrize("rows_too", [False, True])
+@pytest.mark.parametrize("name", [KEEPER, OTHER])
+@pytest.mark.parametrize(("copied", "restored"), [(1, 4), (2, 6), (4, 8)])
+def test_restored_in_the_course_of_it_everybody_is_there_once(
+    tmp_path: Path, copied: int, restored: int, name: str, *, rows_too: bool
+) -> None:
+    sites = meeting(tmp_path)
+    fill(sites, KEEPER, people(7)[1:])
+    fill(sites, OTHER, people(7)[:6])
+    go_on(sites, COURSE[:copied])
+    copy, rows = backup(sites, name), dict(sites.rows(name))
+    go_on(sites, COURSE[copied:restored])
+    restore(sites, copy)
+    if rows_too:
+        sites.rows(name).clear()
+        sites.rows(name).update(rows)
+    edit_and_rest(sites)
+    assert sorted(guids(sites, "alice")) == [f"person {number}" for number in range(7)]
+    assert len(sites.rows("alice")) == 7
+    assert guids(sites, "alice") == guids(sites, "bob")
 
 
 def test_three_sites_that_all_hold_the_same(tmp_path: Path) -> None:
