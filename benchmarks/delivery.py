@@ -90,7 +90,7 @@ def many_changes(sites: Sites, meter: Meter) -> None:
 
 
 def lossy(sites: Sites, meter: Meter) -> None:
-    """10 edits a day at both sites for two weeks while 30 % of the mails are lost."""
+    """10 and 20 edits a day at the two sites for two weeks while 30 % of the mails are lost."""
     meter.loss = 0.3
     for day in range(14):
         change(sites, "alice", 10, 2 * day)

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import apply as apply_benchmark
 from benchmarks import bytes as bytes_benchmark
-from benchmarks import csvfiles, handheld, joining, load, two_sites
+from benchmarks import csvfiles, delivery, handheld, joining, load, two_sites
 from benchmarks import detect as detect_benchmark
 from benchmarks import verify as verify_benchmark
 from benchmarks.material import KINDS, Edit, Material, carry_out, generated, legislators
@@ -253,3 +253,13 @@ def test_a_small_device_is_measured_by_processes_of_its_own(
     assert found["--version: x python -c pass"] < found["status: x python -c pass"]
     assert found["--version: MiB"] < found["status: MiB"]
     assert "daemon at rest: MiB" in found
+
+
+def test_a_change_and_a_thousand_take_a_mail_and_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "ROWS", 50)
+    monkeypatch.setattr(delivery, "WEEK", 24)
+    found = [delivery.measure(name) for name in ("nothing", "one change", "1,000 changes")]
+    assert [one["mails"] for one in found] == [0, 2, 2]
+    assert all(one["equal"] for one in found)

@@ -388,3 +388,20 @@ def test_the_list_of_all_goes_to_a_peer_that_was_given_up_once_at_a_time(
     assert sites.contents("bob") == sites.contents("alice")
     with alice.store.transaction() as transaction:
         assert not alice.links(transaction)["bob"].stale
+
+
+def test_what_one_says_arrives_though_it_never_hears_an_answer(sites: Sites) -> None:
+    rows = sites.rows("alice")
+    for day in range(45):  # beyond the retention time
+        rows[Key(str(day))] = {"name": f"row {day}"}
+        rows[Key(str(day // 2))] = {"name": f"edited on day {day}"}
+        if day % 3 == 2:
+            del rows[Key(str(day - 1))]
+        for name in ("alice", "bob"):
+            sent = sites.sync(name).peers
+            assert all(peer.sent.mails <= 1 for peer in sent.values())
+            to_bob = [one for one in sites.network.in_transit if one.recipient.startswith("bob")]
+            sites.network.in_transit[:] = to_bob
+            sites.network.deliver_all()
+        assert sites.contents("bob") == sites.contents("alice")
+        sites.clock.now += DAY
