@@ -14,9 +14,10 @@ Rules
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from mailsync.core.model import (
     CONFLICTS,
@@ -24,12 +25,15 @@ from mailsync.core.model import (
     Entry,
     Extraction,
     Link,
+    Reason,
     Record,
     RecordId,
     is_alive,
 )
 from mailsync.core.scope import terms_of
 from mailsync.core.terms import EVERY_ACT, Act, Terms
+
+_Item = TypeVar("_Item", Extraction, DeleteOrder)
 
 TOLD_MAX: Final = 100
 """Records of a dataset that a peer is told it may not write so."""
@@ -49,18 +53,41 @@ def permitted(link: Link, item: Extraction | DeleteOrder, record: Record | None)
     if is_open or item.dataset == CONFLICTS:
         return Permitted(item, denied=False)
     if isinstance(item, DeleteOrder):
-        gone = record is None or record.withdrawn or not is_alive(record.entries)
-        refused = Act.DELETE not in terms.allowed and not gone
-        return Permitted(None if refused else item, denied=refused)
+        return _delete_permitted(terms, item, record)
     denied = _denied(terms, item, record)
     if not denied:
         return Permitted(item, denied=False)
-    entries = {name: entry for name, entry in item.entries.items() if name not in denied}
-    if record is None and not entries:
+    taken = _without(item, denied)
+    if record is None and not taken.entries:
         return Permitted(None, denied=True)
+    return Permitted(replace(taken, whole=item.whole and record is None), denied=True)
+
+
+def _delete_permitted(terms: Terms, order: DeleteOrder, record: Record | None) -> Permitted:
+    """A delete, without what it brings of writes that the peer may not do: where it is overruled,
+    these would stand.
+    """
+    gone = record is None or record.withdrawn or not is_alive(record.entries)
+    if Act.DELETE not in terms.allowed and not gone:
+        return Permitted(None, denied=True)
+    if order.reason is Reason.WITHDRAWN:
+        return Permitted(order, denied=False)
+    act = Act.INSERT if record is None else Act.UPDATE
+    brought = {
+        name: entry
+        for name, entry in order.entries.items()
+        if _is_new(record, name, entry) and not _may(terms, act, name)
+    }
+    return Permitted(_without(order, brought), denied=False)
+
+
+def _without(item: _Item, denied: Mapping[str, Entry]) -> _Item:
+    """The item as if its sender had not done these writes."""
+    if not denied:
+        return item
+    entries = {name: entry for name, entry in item.entries.items() if name not in denied}
     context = item.context - {entry.dot for entry in denied.values()}
-    whole = item.whole and record is None
-    return Permitted(replace(item, entries=entries, context=context, whole=whole), denied=True)
+    return replace(item, entries=entries, context=context)
 
 
 def may_update(link: Link, dataset: str, field: str | None) -> bool:
@@ -116,11 +143,13 @@ def _may(terms: Terms, act: Act, field: str) -> bool:
 
 
 def _is_write(record: Record | None, name: str, entry: Entry) -> bool:
-    """Would it be new here? A write that we know may have come without this field."""
+    return _is_new(record, name, entry) or _is_kill(record, name, entry)
+
+
+def _is_new(record: Record | None, name: str, entry: Entry) -> bool:
+    """Was it not here yet? A write that we know may have come without this field."""
     our = None if record is None else record.entries.get(name)
-    if record is None or our is None or our.dot < entry.dot or entry.dot not in record.context:
-        return True
-    return _is_kill(record, name, entry)
+    return record is None or our is None or our.dot < entry.dot or entry.dot not in record.context
 
 
 def _is_kill(record: Record | None, name: str, entry: Entry) -> bool:

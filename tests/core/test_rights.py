@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mailsync.core.model import (
+    DeleteOrder,
     Dot,
     Entry,
     Extraction,
     Guid,
     Link,
+    Reason,
     Record,
     RecordId,
     Sighting,
@@ -82,3 +84,22 @@ def test_what_we_hold_or_have_replaced_needs_no_right() -> None:
     for status in (Entry(LATER, "seen"), Entry(EDIT, "closed"), Entry(FIRST, "open")):
         again = shown(note=Entry(EDIT, "new"), status=status)
         assert permitted(HUB, again, record) == Permitted(again, denied=False)
+
+
+def test_a_delete_brings_no_write_that_was_refused_or_would_be() -> None:
+    record = held(note=Entry(LATER, "edited here"), status=Entry(FIRST, "open"))
+    order = DeleteOrder(
+        position=4,
+        dataset="people",
+        guid=Guid(bytes(16)),
+        reason=Reason.DELETED,
+        newest=EDIT,
+        entries={
+            "note": Entry(EDIT, "new", killed=True),
+            "status": Entry(EDIT, "closed", killed=True),
+        },
+        context=frozenset({FIRST}),
+    )
+    taken, denied = permitted(HUB, order, record)
+    assert isinstance(taken, DeleteOrder)
+    assert (taken.entries.keys(), taken.context, denied) == ({"note"}, {FIRST}, False)
