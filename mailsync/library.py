@@ -63,8 +63,8 @@ class Site:
     async def sync(self, *peers: str) -> SyncResult:
         """One whole cycle; sends to these peers (none: to all).
 
-        Raises Locked if another process is at work. What stopped only a part of the cycle is in
-        ``result.report.problems``.
+        Raises UsageError, and Locked if another process is at work. What stopped only a part of
+        the cycle is in ``result.report.problems``.
         """
         extent = Extent(peers=self._chosen(peers))
         with self._site.store.lock():
@@ -78,12 +78,14 @@ class Site:
 
         Answers come by mail: None as long as one is awaited; call it again after later syncs. An
         answer is given once, then the peer is asked anew. ``repair``: mend what differs.
-        ``report``: takes what the cycle did, and in its ``problems`` what stopped a part of it.
-        Raises Locked.
+        ``report``: gets added what the cycle did, and to its ``problems`` what stopped a part of
+        it. Raises UsageError, Locked.
         """
-        chosen, report = self._chosen(peers), report or Report()
+        chosen, done = self._chosen(peers), Report()
         with self._site.store.lock():
-            shown = await run_verification(self._site, chosen, report, repair=repair)
+            shown = await run_verification(self._site, chosen, done, repair=repair)
+        if report is not None:
+            report.add(done)
         return {name: None if one is None else one.finding for name, one in shown.items()}
 
     async def conflicts(self) -> list[Conflict]:

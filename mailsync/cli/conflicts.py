@@ -190,13 +190,13 @@ def restore(
         what = "the delete" if conflict.field is None else _shown(conflict.loser)
         invocation.output.show(f"restored {conflict.id[:8]}: {what}")
     for conflict in restored.older:
-        words = "is still open: of the same field something later came back"
+        words = "is still open: something that was written later came back instead"
         invocation.output.show(f"{conflict.id[:8]} {words}")
     for conflict in restored.gone:
         if not restored.back:
             raise gone_for_good(conflict)
         invocation.output.say(str(gone_for_good(conflict)))
-    _tell(invocation.output, restored.back, "restored")
+    _tell(invocation.output, restored.back, "restored", open=len(restored.older))
 
 
 def _choice(
@@ -222,13 +222,13 @@ def _require_dataset(
         raise UsageError(f"there is no dataset {dataset} in {settings.path}; datasets: {known}")
 
 
-def _tell(output: Output, found: Sequence[Conflict], resolution: str) -> None:
+def _tell(output: Output, found: Sequence[Conflict], resolution: str, **counts: int) -> None:
     for conflict in found:
         output.line("conflict", **_columns(conflict))
     if not found:
         output.show("no conflicts")
     only = _columns(found[0]) if len(found) == 1 else {}
-    output.line("summary", **only, conflicts=len(found), resolution=resolution)
+    output.line("summary", **only, conflicts=len(found), **counts, resolution=resolution)
 
 
 def _all(invocation: Invocation) -> list[Conflict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -74,7 +75,7 @@ class Restored(NamedTuple):
     back: list[Conflict]
     """Closed: what lost is back."""
     older: list[Conflict]
-    """Open: in the same field of the same record something of a later one came back."""
+    """Open: of the same record something that was written later came back instead."""
     gone: list[Conflict]
     """Their records are gone for good."""
 
@@ -151,7 +152,7 @@ def resolve_all(site: Site, choice: Choice) -> list[Conflict]:
 
 
 def restore_all(site: Site, choice: Choice, report: Report) -> Restored:
-    """Bring the losing sides of these conflicts back, as new edits, and close the conflicts.
+    """Bring the losing sides of these conflicts back, as new edits, and close those that stand.
 
     Raises UsageError, DatasetError.
     """
@@ -170,16 +171,26 @@ def restore_all(site: Site, choice: Choice, report: Report) -> Restored:
     materialise_datasets(site, sorted(local), report)
     for problem in report.problems:
         raise problem
-    back = [one for one in last if one not in gone]
-    return Restored(back, [one for one in chosen if one not in last], gone)
+    lost, kept = {one.note.record for one in gone}, {one.id for one in last}
+    back = [one for one in last if one.note.record not in lost]
+    rest = [one for one in chosen if one.id not in kept and one.closed is None]
+    older = [one for one in rest if one.note.record not in lost]
+    return Restored(back, older, [*gone, *(one for one in rest if one.note.record in lost)])
 
 
 def _last(chosen: Sequence[Conflict]) -> list[Conflict]:
-    """Of those about one field of a record, the one whose losing side was written last."""
-    last: dict[tuple[RecordId, str | None], Conflict] = {}
+    """Of those about one record its deletes, if one was the last; otherwise of each field the one
+    whose losing side was written last.
+    """
+    by_record: dict[RecordId, list[Conflict]] = defaultdict(list)
     for conflict in sorted(chosen, key=lambda one: one.note.dot):
-        last[conflict.note.record, conflict.field] = conflict
-    return [one for one in chosen if one is last[one.note.record, one.field]]
+        by_record[conflict.note.record].append(conflict)
+    last: set[str] = set()
+    for alike in by_record.values():
+        deletes = [one for one in alike if one.field is None]
+        edits = {one.field: one for one in alike if one.field is not None}
+        last.update(one.id for one in (deletes if alike[-1].field is None else edits.values()))
+    return [one for one in chosen if one.id in last]
 
 
 def resolve(site: Site, prefix: str) -> Conflict:

@@ -5,8 +5,9 @@ Rules
 * From the moment a link carries a dataset that declares ``match``, its records wait until both
   sites know which of them are the same; what is said meanwhile is said again until it is heard.
 * Nothing is decided before the dataset itself was read: an empty record map says nothing.
-* What a restored site said before counts no more: ranks are of the digests that it says then, and
-  whoever knew who is who finds it out anew if the other does not.
+* What was heard before one of both was restored counts no more: ranks are of the digests that are
+  said then, and whoever knew who is who finds it out anew if the other does not.
+* Digests that come late, when all is settled, begin nothing: ranks on their way are of the earlier.
 * The keeper answers with the ranks of the peer's records it holds alike, then gives their GUIDs;
   all else it sends as ever. The other site's records that were not named are due at once; those
   that were named wait for their GUIDs, but not for ever.
@@ -70,28 +71,40 @@ def hear(transaction: Transaction, ledger: Ledger, link: Link, bundle: Bundle, n
 
 
 def say_again(transaction: Transaction, peers: Iterable[str]) -> None:
-    """This site was restored: what it said lately was of streams that are given up."""
+    """This site was restored: what it said lately was of streams that are given up, and what it
+    heard may have been replaced.
+    """
     for peer in peers:
+        forget_heard(transaction, peer)
         transaction.matches.unsaid(peer)
 
 
 def forget_heard(transaction: Transaction, peer: str) -> None:
-    """The peer was restored: it may have other digests by now, in which its records have other
-    ranks, and may not remember ours.
+    """One of both was restored: the peer may have other digests by now, in which its records have
+    other ranks, and may not remember ours. Where all is settled, we begin anew if it does.
     """
     for match in transaction.matches.of(peer).values():
         if match.keeping:
             transaction.matches.replace(match, ())
+        wanted = match.wanted if match.waiting else 0
         transaction.matches.save(
-            replace(match, heard_tag=None, heard=b"", answered_tag=None, matched_tag=None)
+            replace(
+                match,
+                keeping=False,
+                wanted=wanted,
+                heard_tag=None,
+                heard=b"",
+                answered_tag=None,
+                matched_tag=None,
+            )
         )
 
 
 def _hear_digests(match: Match, word: Digests) -> Match:
     if word.tag != match.heard_tag:
-        match = replace(match, heard_tag=word.tag, heard=b"")
-        if not match.waiting:  # the peer begins anew: it was restored
-            match = replace(match, waiting=True, wanted=0)
+        if not match.waiting and match.wanted:
+            return match  # late: it is settled already which of them are the same
+        match = replace(match, heard_tag=word.tag, heard=b"", waiting=True)
     known = match.heard[: word.start * SYMBOL_SIZE]
     heard = known + word.symbols if len(known) == word.start * SYMBOL_SIZE else b""
     if len(match.heard) < len(heard) <= HEARD_MAX:
@@ -302,6 +315,8 @@ def _answer(match: Match) -> list[Word]:
         return []
     if match.heard_tag == match.matched_tag:
         return [Matched(match.dataset, match.heard_tag, match.ranks)]
+    if not match.waiting:
+        return []
     return [MoreDigests(match.dataset, match.heard_tag, len(match.heard) // SYMBOL_SIZE)]
 
 

@@ -33,6 +33,7 @@ from mailsync.core.model import (
     RecordId,
     is_alive,
     merged_fields,
+    values_of,
 )
 from mailsync.core.positions import Positions
 from mailsync.core.unifying import renamed, unify
@@ -85,22 +86,50 @@ class _Filling:
         self._coming = {item.id for item in bundle.extractions}
         self._ledger = transaction.ledger()
         self._contents = Contents(site, self._ledger)
+        under_way = transaction.matches.of(peer).items()
+        self._keeping = {name for name, match in under_way if match.keeping}
         self.ours: dict[RecordId, Alike] = {}
 
     def filled(self, item: Extraction, readable: Collection[str]) -> Extraction | None:
         """The item with all its values, and noted whose record it is; None: not now."""
         if item.like is None or item.dataset not in readable or self._refers_to_nothing(item):
             return None
-        alike = self._transaction.matches.at(self._peer, item.dataset, item.like.rank)
-        own = None if alike is None else self._ledger.get(RecordId(item.dataset, alike.guid))
-        if alike is None or own is None or not is_alive(own.entries):
-            return None if item.like.is_equal else replace(item, like=None)
-        self.ours[item.id] = alike
+        alike = self._alike(item.dataset, item.like.rank)
+        if alike is not None:
+            self.ours[item.id] = alike
         if not item.like.is_equal:
             return replace(item, like=None)
-        if self._contents.digest(own).to_bytes(8) != alike.digest:
+        fields = self._as_it_came(item)
+        if fields is None and alike is not None:
+            fields = self._as_it_was(item.dataset, alike)
+        return None if fields is None else filled(item, fields)
+
+    def _as_it_came(self, item: Extraction) -> Fields | None:
+        """What the peer's record holds here already: that it came was not confirmed to the peer."""
+        record = self._ledger.get(item.id)
+        if record is None:
             return None
-        return filled(item, merged_fields(own) or {})
+        ours = (record.entries.get(name) for name in item.entries)
+        dots = [None if one is None else one.dot for one in ours]
+        same = dots == [entry.dot for entry in item.entries.values()]
+        return values_of(record.entries) if same else None
+
+    def _alike(self, dataset: str, rank: int) -> Alike | None:
+        """Our record that the peer calls so, if it is there still. A keeper's ranks are of the
+        peer's digests, not its own.
+        """
+        if dataset in self._keeping:
+            return None
+        alike = self._transaction.matches.at(self._peer, dataset, rank)
+        own = None if alike is None else self._ledger.get(RecordId(dataset, alike.guid))
+        return None if own is None or not is_alive(own.entries) else alike
+
+    def _as_it_was(self, dataset: str, alike: Alike) -> Fields | None:
+        """What our record holds, if that has not changed since its digest was made."""
+        own = self._ledger.get(RecordId(dataset, alike.guid))
+        if own is None or self._contents.digest(own).to_bytes(8) != alike.digest:
+            return None
+        return merged_fields(own)
 
     def _refers_to_nothing(self, item: Extraction) -> bool:
         for field, parent in self._site.references(item.dataset).items():

@@ -284,7 +284,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         link = step_up(transaction, received.links[waiting.peer], stripped, now)
         if received.verdict in {Verdict.EXPECTED, Verdict.RENEWED}:
             pairing.pair(site, transaction, ledger, waiting.peer, whole.ours)
-            link = matching.hear(transaction, ledger, _lacking(link, whole), bundle, now)
+            link = matching.hear(transaction, ledger, _asking_for_rest(link, whole), bundle, now)
         if received.verdict is Verdict.EXPECTED:
             verifying.hear(transaction, link, bundle)
         if not waiting.before:
@@ -317,7 +317,7 @@ def _notice_restore(
         matching.forget_heard(transaction, link.peer)
 
 
-def _lacking(link: Link, whole: pairing.Filled) -> Link:
+def _asking_for_rest(link: Link, whole: pairing.Filled) -> Link:
     """What could not be filled is asked for."""
     if not whole.lacking:
         return link

@@ -15,6 +15,7 @@ from mailsync.carriers.base import Kind, Letter, Place, SendResult
 from mailsync.carriers.memory import MemoryMailbox, MemorySender, Network
 from mailsync.config import Settings
 from mailsync.config.loading import parse
+from mailsync.core.decisions import note_of
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import Note
 from mailsync.core.model import (
@@ -278,6 +279,12 @@ class Machine:
         """The record map."""
         with self.store.peek() as transaction:
             return transaction.records.all()
+
+    def notes(self) -> set[Note]:
+        """The conflicts in its journal."""
+        with self.store.peek() as transaction:
+            entries = [note_of(entry.note) for entry in transaction.journal.entries()]
+        return {note for note in entries if note is not None}
 
     def record_under(self, dataset: str, key: Key) -> Record | None:
         """The record whose row this is, as far as the site knows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mailsync.core.decisions import note_of
 from mailsync.core.merge import Note
 from mailsync.core.model import ABSENT, CONFLICTS, NO_MARKER, Guid, dots_of, is_alive
 from mailsync.core.policies import Way
@@ -18,7 +17,7 @@ def check(world: World) -> None:
     if not world.is_rough:
         for suspicion in world.suspicions:
             raise BrokenPromise(suspicion)
-    notes = {name: notes_at(world, name) for name in world.machines}
+    notes = {name: machine.notes() for name, machine in world.machines.items()}
     shown: set[int] = set()
     for dataset in world.setting.datasets:
         for group in world.components(dataset):
@@ -33,13 +32,6 @@ def check(world: World) -> None:
     _check_identities(world)
     for name in world.machines:
         _check_rest(world, name)
-
-
-def notes_at(world: World, name: str) -> set[Note]:
-    """The conflicts in the journal of a site."""
-    with world.machines[name].store.peek() as transaction:
-        entries = [note_of(entry.note) for entry in transaction.journal.entries()]
-    return {note for note in entries if note is not None}
 
 
 def _check_convergence(world: World, dataset: str, group: list[str]) -> dict[Guid, Row]:

@@ -9,7 +9,7 @@ from mailsync.core.expressions import parse
 from mailsync.core.merge import Note
 from mailsync.core.model import Entry, Guid
 from tests.simulation.accounts import Delete
-from tests.simulation.machine import Row, numbers
+from tests.simulation.machine import Machine, Row, numbers
 from tests.simulation.world import World
 
 Rows = Mapping[Guid, Row]
@@ -22,7 +22,7 @@ def is_right(world: World, guid: Guid, here: Row | None, there: Row | None) -> b
         row = there or {}
         kept_out = not (scope.hears and _is_for(world, row) and _enters(world, row))
         deleted = any(_is_of(one, guid, there) for one in vain_deletes(world))
-        dead = _is_dead_to_it(world, guid) or _died_of_doubt(world, guid, row)
+        dead = _is_dead_to_it(world, guid) or _died_of_doubt(world, guid)
         return kept_out or deleted or dead
     if not scope.hears:
         return all(_is_own(world, value) for value in numbers(here))
@@ -38,14 +38,23 @@ def is_right(world: World, guid: Guid, here: Row | None, there: Row | None) -> b
     )
 
 
-def _died_of_doubt(world: World, guid: Guid, row: Row) -> bool:
-    """Did one of the others delete it who had refused what its users wrote? They have a note of
-    that; but with whom it came in, it stands.
+def _died_of_doubt(world: World, guid: Guid) -> bool:
+    """Did one of the others delete it who had refused what its users wrote, and what of that came
+    in elsewhere as new stands there? That it is gone with them is noted.
     """
     elsewhere = any(
         one.guid == guid and one.site != world.setting.scoped for one in world.accounts.deletes
     )
-    return elsewhere and any(own_values(world, {guid: row}))
+    number = _number(world)
+    return elsewhere and any(
+        note.record.guid == guid and note.field is not None and note.dot.site == number
+        for note in _another(world).notes()
+    )
+
+
+def _number(world: World) -> int:
+    """By which it signs its writes."""
+    return world.machines[world.setting.scoped].site.keys.public.site_number
 
 
 def own_values(world: World, rows: Rows) -> Iterator[int]:
@@ -103,8 +112,7 @@ def _is_dead_to_it(world: World, guid: Guid) -> bool:
 
 def _entries(world: World, guid: Guid) -> Iterator[Entry]:
     """Of the fields that come to it, what the others hold."""
-    machine = next(one for one in world.machines.values() if one.name != world.setting.scoped)
-    for record in machine.records():
+    for record in _another(world).records():
         if record.guid == guid:
             yield from (one for name, one in record.entries.items() if world.scope.shows(name))
 
@@ -139,11 +147,18 @@ def _stays(world: World, guid: Guid, name: str, row: Row) -> bool:
 
 
 def _is_by_itself(world: World, guid: Guid, name: str) -> bool:
-    """Did it write the field itself, as its record map says?"""
-    machine = world.machines[world.setting.scoped]
-    entries = [record.entries.get(name) for record in machine.records() if record.guid == guid]
-    number = machine.site.keys.public.site_number
-    return any(entry.dot.site == number for entry in entries if entry is not None)
+    """Did it write the field itself, as its record map says, and none of the others later?"""
+    here, there = (
+        next((one.entries.get(name) for one in machine.records() if one.guid == guid), None)
+        for machine in (world.machines[world.setting.scoped], _another(world))
+    )
+    if here is None or here.dot.site != _number(world):
+        return False
+    return there is None or there.dot < here.dot
+
+
+def _another(world: World) -> Machine:
+    return next(one for one in world.machines.values() if one.name != world.setting.scoped)
 
 
 def _is_shown_still(world: World, value: object) -> bool:

@@ -14,7 +14,7 @@ from mailsync.core import record_map
 from tests.simulation import playing, users
 from tests.simulation.interruptions import Crash, Point
 from tests.simulation.machine import Machine, numbers
-from tests.simulation.promises import check, notes_at
+from tests.simulation.promises import check
 from tests.simulation.setting import Setting
 from tests.simulation.world import BrokenPromise, World
 
@@ -60,7 +60,7 @@ def _edit(world: World, machine: Machine, names: tuple[str, ...]) -> None:
 def _noted(world: World) -> set[object]:
     playing.rest(world)
     check(world)
-    return {note.value for note in notes_at(world, "b")}
+    return {note.value for note in world.machines["b"].notes()}
 
 
 @pytest.mark.parametrize("point", [Point.WRITING, Point.WRITTEN])
