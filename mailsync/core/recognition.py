@@ -173,11 +173,12 @@ def _written(record: Record, states: Sequence[Fields], current: Fields, columns:
     }
 
 
-def is_foreign(record: Record, current: Fields | None) -> bool:
+def is_foreign(record: Record, current: Fields | None, keyed: int) -> bool:
     """Is the row found under the key of an interrupted insert a user's own row instead?
 
     Taken so if it agrees with what was to be inserted in less than half of the fields; a row
-    that landed and was edited since agrees in more.
+    that landed and was edited since agrees in more. ``keyed``: how many fields are the key, in
+    which any row under it agrees.
     """
     marker = record.marker
     if record.shadow is not None or isinstance(marker, NoMarker) or marker is None:
@@ -186,7 +187,7 @@ def is_foreign(record: Record, current: Fields | None) -> bool:
         return False
     names = marker.keys() | current.keys()
     equal = [one for one in names if same_value(current.get(one, ABSENT), marker.get(one, ABSENT))]
-    return len(equal) * 2 < len(names)
+    return (len(equal) - keyed) * 2 < len(names) - keyed
 
 
 def value_in(fields: Fields | None, name: str) -> Value | Absent:

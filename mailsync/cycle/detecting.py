@@ -110,6 +110,7 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         keyed = transaction.records.by_key(name, keys)
         columns = _columns(dataset, transaction.layouts.renewed(name))
         new = [key for key in keys if dataset.has_local_keys and key not in keyed]
+        shared = 0 if dataset.has_local_keys else 1
         wholes = [one.fields for one in dataset.references if len(one.fields) > 1]
         reserved = transaction.reservations.take(name, new)
         enrolled = []
@@ -119,7 +120,7 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
                 record, fields = recognition.unrewritten(record, fields, dataset.spelled)
             if record is not None:
                 record, fields = recognition.as_known(record, fields, behind.spelled, columns)
-                if recognition.is_foreign(record, fields):
+                if recognition.is_foreign(record, fields, shared):
                     record_map.unpair(ledger, record)
                     record, fields = None, each.fields
             if record is not None:

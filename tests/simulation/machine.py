@@ -298,11 +298,11 @@ class Machine:
         who were quicker than it and users who came after it leave the same behind.
         ``record``: as the killed process left it.
         """
-        if record is None or record.key is None or record.shadow is None:
+        if record is None or record.key is None or isinstance(record.marker, NoMarker):
             return False
-        if isinstance(record.marker, NoMarker):
+        if record.shadow is None and self.datasets[record.dataset].has_local_keys:
             return False
-        written = set(numbers(record.marker or {})) - set(numbers(record.shadow))
+        written = set(numbers(record.marker or {})) - set(numbers(record.shadow or {}))
         row = self.rows(record.dataset).get(record.key, {})
         return note.value in written and written.isdisjoint(numbers(row))
 

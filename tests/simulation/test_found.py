@@ -231,6 +231,11 @@ FOUND = {
         delete.3.90368
         """,
     ),
+    "a row is inserted under the key of one whose writing was cut off": (
+        220057125,
+        "keys",
+        "insert.4.93113 sync.4.29023 carry.4.36893 killed.3.86637 insert.0.91114",
+    ),
     "a record is purged that the peer still held when it looked": (
         130005362,
         "asked",
