@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from mailsync.carriers.base import (
     Arrival,
@@ -39,9 +39,30 @@ def as_it_is(raw: bytes) -> Iterable[bytes]:
     return [raw]
 
 
+class Box(Protocol):
+    """The mails of one address."""
+
+    @property
+    def mails(self) -> Mapping[int, bytes]:
+        """What lies in it, by number."""
+
+    @property
+    def downloads(self) -> int:
+        """How many mails its owner fetched."""
+
+    def put(self, raw: bytes) -> object:
+        """Deliver this mail; it has the next number."""
+
+    def remove(self, number: int) -> object:
+        """Another program deletes this mail."""
+
+    def renumber(self) -> None:
+        """The server builds it anew: another validity, numbers from 1."""
+
+
 @dataclass
-class Box:
-    """The mails of one address by their number."""
+class MemoryBox:
+    """A box in memory."""
 
     mails: dict[int, bytes] = field(default_factory=dict)
     validity: int = 1
@@ -53,8 +74,10 @@ class Box:
         self.mails[self.last] = raw
         return self.last
 
+    def remove(self, number: int) -> None:
+        self.mails.pop(number, None)
+
     def renumber(self) -> None:
-        """Rebuilt by the server: a new validity, numbers from 1."""
         mails = list(self.mails.values())
         self.validity, self.last, self.mails = self.validity + 1, 0, {}
         for raw in mails:
@@ -74,13 +97,13 @@ class Post:
     """Nothing is delivered by itself."""
 
     def box(self, name: str) -> Box:
-        return self.boxes.setdefault(f"{name}@example.org", Box())
+        return self.boxes.setdefault(f"{name}@example.org", MemoryBox())
 
     def deliver(self, raw: bytes) -> None:
         header = raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
         (address,) = addresses_in(header_field(header, "to"))
         for altered in self.alter(raw):
-            self.boxes.setdefault(address, Box()).put(altered)
+            self.boxes.setdefault(address, MemoryBox()).put(altered)
 
 
 @dataclass
@@ -124,8 +147,10 @@ class PostMailbox:
         pass
 
     @property
-    def box(self) -> Box:
-        return self.post.boxes.setdefault(self.address, Box())
+    def box(self) -> MemoryBox:
+        box = self.post.boxes.setdefault(self.address, MemoryBox())
+        assert isinstance(box, MemoryBox)
+        return box
 
     async def arrivals(self, settled: Collection[Place]) -> AsyncIterator[Arrival]:
         for number, raw in list(self.box.mails.items()):
@@ -139,7 +164,7 @@ class PostMailbox:
 
     async def dispose(self, places: Collection[Place], folder: str | None) -> frozenset[Place]:
         for place in places:
-            self.box.mails.pop(place.number, None)
+            self.box.remove(place.number)
         return frozenset(places)
 
     async def quota(self) -> Quota | None:
@@ -175,14 +200,20 @@ class Carrier:
 
 def by_post(directory: Path, lines: str = "") -> tuple[Sites, Post]:
     """Alice and Bob, whose mails travel as bytes."""
-    sites, post = pair(directory, lines), Post()
+    sites = pair(directory, lines)
+    return sites, posted(sites)
+
+
+def posted(sites: Sites) -> Post:
+    """From now on the mails of these sites travel as bytes."""
+    post = Post()
     for name, site in sites.sites.items():
         address = f"{name}@example.org"
         site.carrier = Carrier(
             lambda address=address: PostSender(post, address),  # type: ignore[misc]
             lambda address=address: PostMailbox(post, address),  # type: ignore[misc]
         )
-    return sites, post
+    return post
 
 
 def submit_to(sites: Sites, post: Post, endpoint: Endpoint, timeout: float = 5) -> None:
@@ -222,20 +253,22 @@ def message_id(raw: bytes) -> str:
     return header_field(raw.partition(b"\r\n\r\n")[0] + b"\r\n", "message-id")
 
 
-@contextlib.asynccontextmanager
-async def slowly(endpoint: Endpoint, rate: int) -> AsyncIterator[Endpoint]:
-    """The same server behind an uplink of ``rate`` bytes/s."""
+Pump = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""Moves what comes from one end of a connection to the other."""
 
-    async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, pace: int) -> None:
+
+@contextlib.asynccontextmanager
+async def relayed(endpoint: Endpoint, out: Pump, back: Pump) -> AsyncIterator[Endpoint]:
+    """The same server behind a line that does this to what goes out and comes back."""
+
+    async def pump(move: Pump, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
-            while data := await source.read(16_384):
-                await asyncio.sleep(len(data) / pace)
-                target.write(data)
+            await move(source, target)
         target.close()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(endpoint.host, endpoint.port)
-        await asyncio.gather(pump(reader, far_writer, rate), pump(far_reader, writer, 10**9))
+        await asyncio.gather(pump(out, reader, far_writer), pump(back, far_reader, writer))
 
     server = await asyncio.start_server(relay, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -243,6 +276,25 @@ async def slowly(endpoint: Endpoint, rate: int) -> AsyncIterator[Endpoint]:
         yield replace(endpoint, port=port)
     finally:
         server.close()
+
+
+def at(rate: float) -> Pump:
+    """So many bytes/s."""
+
+    async def move(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(16_384):
+            await asyncio.sleep(len(data) / rate)
+            target.write(data)
+
+    return move
+
+
+async def until_a_mail_is_taken(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    """The server's answers up to the one after the final dot, which is lost."""
+    taking = False
+    while (line := await source.readline()) and not taking:
+        target.write(line)
+        taking = line.startswith(b"354")
 
 
 def unstuffed(raw: bytes) -> bytes:

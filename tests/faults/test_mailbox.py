@@ -1,12 +1,11 @@
-"""Faults of mailboxes: on Dovecot and Postfix where they can be made there, scripted elsewhere."""
+"""Faults of mailboxes that no real server makes on request, scripted."""
 
 from __future__ import annotations
 
 import asyncio
-import imaplib
+import random
 import re
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,148 +13,20 @@ import pytest
 from mailsync.carriers.base import Quota, Throttled
 from mailsync.carriers.endpoint import Endpoint
 from mailsync.carriers.imap import ImapMailbox
-from mailsync.carriers.smtp import SmtpSender
 from mailsync.core.model import Key
 from mailsync.cycle.report import Report
 from mailsync.errors import Exit, Unreachable
-from tests.carriers.letters import foreign_mail
-from tests.cycle.sites import DAY, Sites, pair
-from tests.faults.post import Carrier, Post, by_post, cycle, logged, read_from
-from tests.servers.mail import PASSWORD, MailServer
+from tests.cycle.sites import Sites
+from tests.faults.post import Post, by_post, cycle, logged, read_from
 from tests.servers.stub import Answer, Hangup, imap_stub
 
+MINUTE = 60_000
 PATIENCE = 30
 """Seconds a mail may take on loopback."""
 
 
 def edited(sites: Sites, **fields: int | str) -> None:
     sites.rows("alice")[Key("1")] = {"name": "Ada", **fields}
-
-
-# --- on real servers -----------------------------------------------------------------------
-
-
-def on_servers(directory: Path, server: MailServer) -> tuple[Sites, dict[str, str]]:
-    """Alice and Bob with mailboxes of their own; their addresses."""
-    sites = pair(directory)
-    number = len(server.users)
-    users = {name: server.add_user(f"{name}{number}@mail.example").lower() for name in sites.sites}
-    for name, site in sites.sites.items():
-        others = [user for other, user in users.items() if other != name]
-        site.peers = {peer: replace(one, address=users[peer]) for peer, one in site.peers.items()}
-        site.carrier = Carrier(
-            lambda user=users[name], name=name: SmtpSender(  # type: ignore[misc]
-                server.endpoint("smtps", user), PASSWORD, address=user, site=name
-            ),
-            lambda user=users[name], others=others: ImapMailbox(  # type: ignore[misc]
-                server.endpoint("imaps", user), PASSWORD, peers=others, timeout=20
-            ),
-        )
-    return sites, users
-
-
-def change(server: MailServer, user: str, do: Callable[[imaplib.IMAP4_SSL], object]) -> None:
-    """What another mail program does to the mailbox."""
-    with server.imap(user) as client:
-        client.select("INBOX")
-        do(client)
-
-
-def uids(server: MailServer, user: str, folder: str = "INBOX") -> list[bytes]:
-    with server.imap(user, folder) as client:
-        return bytes(client.uid("SEARCH", "ALL")[1][0]).split()
-
-
-async def until(work: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not await work():
-            await asyncio.sleep(0.05)
-
-
-async def test_f11_the_spam_filter_takes_our_mail(tmp_path: Path, mail_server: MailServer) -> None:
-    sites, users = on_servers(tmp_path, mail_server)
-    edited(sites)
-    await cycle(sites, "alice")
-    await until(lambda: _is(len(uids(mail_server, users["bob"])) == 1))
-
-    def to_junk(client: imaplib.IMAP4_SSL) -> None:
-        client.create("Junk")
-        client.append("Junk", None, None, foreign_mail("Win a prize", bytes(300_000)))
-        client.uid("MOVE", "1", "Junk")
-
-    change(mail_server, users["bob"], to_junk)
-    report = await cycle(sites, "bob")
-    assert sites.contents("bob") == sites.contents("alice") != []
-    (warning,) = report.warnings
-    assert warning.startswith("mail from alice is being sorted into Junk")
-    with sites.sites["bob"].store.transaction() as transaction:
-        assert transaction.mailbox.counts() == {"ours": 1, "foreign": 1}
-        assert [one.name for one in transaction.warnings.all()] == ["junk alice"]
-    sites.clock.now += 8 * DAY
-    await cycle(sites, "bob")  # disposed of there, and nothing else is
-    assert len(uids(mail_server, users["bob"], "Junk")) == 1
-
-
-async def _is(fact: bool) -> bool:  # noqa: FBT001  the answer of until
-    return fact
-
-
-async def test_f24_copies_in_two_folders(tmp_path: Path, mail_server: MailServer) -> None:
-    sites, users = on_servers(tmp_path, mail_server)
-    edited(sites)
-    await cycle(sites, "alice")
-    await until(lambda: _is(len(uids(mail_server, users["bob"])) == 1))
-
-    def copy(client: imaplib.IMAP4_SSL) -> None:
-        client.create("Junk")
-        client.uid("COPY", "1", "Junk")
-        client.uid("COPY", "1", "INBOX")
-
-    change(mail_server, users["bob"], copy)
-    report = await cycle(sites, "bob")
-    assert report.peer("alice").received.mails == 3
-    assert report.peer("alice").received.upserts == 1
-
-
-async def test_f26_another_program_reads_and_moves(tmp_path: Path, mail_server: MailServer) -> None:
-    sites, users = on_servers(tmp_path, mail_server)
-    edited(sites)
-    await cycle(sites, "alice")
-    await until(lambda: _is(len(uids(mail_server, users["bob"])) == 1))
-
-    def away(client: imaplib.IMAP4_SSL) -> None:
-        client.create("Elsewhere")
-        client.uid("MOVE", "1", "Elsewhere")
-
-    change(mail_server, users["bob"], away)
-    await cycle(sites, "bob")
-    assert sites.contents("bob") == []
-    sites.clock.now += 2 * DAY
-    await cycle(sites, "alice")
-    await until(lambda: _is(len(uids(mail_server, users["bob"])) == 1))
-    change(mail_server, users["bob"], lambda client: client.uid("STORE", "2", "+FLAGS", r"(\Seen)"))
-    await cycle(sites, "bob")
-    assert sites.contents("bob") == sites.contents("alice")
-
-
-async def test_f27_foreign_deleted_mail_survives_our_disposal(
-    tmp_path: Path, mail_server: MailServer
-) -> None:
-    sites, users = on_servers(tmp_path, mail_server)
-    mail_server.deliver(users["bob"], [foreign_mail()])
-    change(
-        mail_server, users["bob"], lambda client: client.uid("STORE", "1", "+FLAGS", r"(\Deleted)")
-    )
-    edited(sites)
-    await cycle(sites, "alice")
-    await until(lambda: _is(len(uids(mail_server, users["bob"])) == 2))
-    await cycle(sites, "bob")
-    sites.clock.now += 8 * DAY
-    await cycle(sites, "bob")
-    assert uids(mail_server, users["bob"]) == [b"1"]
-
-
-# --- scripted ------------------------------------------------------------------------------
 
 
 def says(text: str) -> Answer:
@@ -265,10 +136,52 @@ async def test_f29_idle_is_dead() -> None:
                 await mailbox.wait(0.1)
 
 
-@pytest.mark.parametrize("ranges", [honest, whole])
+def more_than_asked(raw: bytes, at: int, _size: int) -> bytes:
+    return b"BODY[]<%d> " % at + literal(raw[at:])
+
+
+def from_the_start(raw: bytes, _at: int, size: int) -> bytes:
+    return b"BODY[]<0> " + literal(raw[:size])
+
+
+def another_place(raw: bytes, at: int, size: int) -> bytes:
+    """What is said to be the end is another piece of the mail."""
+    return b"BODY[]<%d> " % at + literal(raw[:size] if at == 0 else raw[at - 99 : at - 99 + size])
+
+
+def enlarged(sent: tuple[Sites, Post, bytes]) -> tuple[Sites, Post, bytes]:
+    """The same two, and a mail that is fetched in several ranges."""
+    sites, post, _ = sent
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "photo": random.Random(1).randbytes(300_000)}
+    sites.sync("alice")
+    assert len(post.sent[-1]) > 400_000
+    return sites, post, post.sent[-1]
+
+
+@pytest.mark.parametrize("ranges", [honest, whole, more_than_asked])
 async def test_f30_ranges_are_ignored(sent: tuple[Sites, Post, bytes], ranges: Ranges) -> None:
     await read(sent, server_with(sent[2], len(sent[2]), ranges))
     assert same(sent)
+
+
+@pytest.mark.parametrize("ranges", [honest, whole, more_than_asked])
+def test_f30_ranges_of_a_large_mail_are_ignored(
+    sent: tuple[Sites, Post, bytes], ranges: Ranges
+) -> None:
+    large = enlarged(sent)
+    asyncio.run(read(large, server_with(large[2], len(large[2]), ranges)))
+    assert same(large)
+
+
+@pytest.mark.parametrize("ranges", [from_the_start, another_place])
+def test_f30_a_wrong_tail_costs_one_look(sent: tuple[Sites, Post, bytes], ranges: Ranges) -> None:
+    sites, _, raw = large = enlarged(sent)
+    report = asyncio.run(read(large, server_with(raw, len(raw), ranges)))
+    assert len(report.rejected) == 1
+    assert sites.contents("bob") == []
+    sites.clock.now += 11 * MINUTE
+    asyncio.run(read(large, server_with(raw, len(raw))))
+    assert same(large)
 
 
 def hang_up(_line: str) -> bytes:

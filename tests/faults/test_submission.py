@@ -1,4 +1,4 @@
-"""Faults between a site and its submission server, most of them scripted."""
+"""Faults between a site and its submission server that no real one makes on request, scripted."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 import mailsync
-from mailsync.carriers.base import Letter, Profile, Sent
+from mailsync.carriers.base import Letter, Profile
 from mailsync.carriers.endpoint import Security
 from mailsync.carriers.message import compose_message
-from mailsync.carriers.smtp import SmtpSender
 from mailsync.config.quantities import parse_rates
 from mailsync.core.container import Kind, frame
 from mailsync.core.model import Key
@@ -25,7 +24,7 @@ from mailsync.cycle.packing import BASE64_GROWTH, MAIL_OVERHEAD
 from mailsync.cycle.run import Extent
 from mailsync.cycle.sending import RETRY_AFTER_MS
 from mailsync.errors import BadCertificate, Exit, LoginRefused
-from tests.carriers.letters import NOW, container, letter
+from tests.carriers.letters import NOW, container
 from tests.cycle.sites import DAY, HOUR, Sites
 from tests.faults.post import (
     Post,
@@ -33,7 +32,6 @@ from tests.faults.post import (
     cycle,
     logged,
     message_id,
-    slowly,
     submit_to,
     unstuffed,
 )
@@ -102,14 +100,6 @@ async def test_f01_no_answer_after_the_final_dot(sites: tuple[Sites, Post]) -> N
     assert await arrives(world, post, [first, second])
     assert len(logged(world, "bob", "repeated")) == 1
     assert waiting(world) == 0
-
-
-async def test_f02_an_uplink_slower_than_the_timeout() -> None:
-    async with smtp_stub() as stub, slowly(stub.endpoint, 700_000) as endpoint:
-        sender = SmtpSender(endpoint, "x", address="a@x.example", site="x", timeout=5)
-        async with sender:
-            result = await sender.send(letter("b@hub.example", container(3_000_000)))
-    assert isinstance(result, Sent)
 
 
 async def test_f03_a_known_message_id_is_swallowed(sites: tuple[Sites, Post]) -> None:

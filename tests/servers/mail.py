@@ -31,6 +31,10 @@ HOST = "localhost"
 """The one name in the certificate; ``127.0.0.1`` is a wrong one."""
 SMALL_LIMIT = 200_000
 """Bytes taken by the port that takes little."""
+QUOTA = 2**30
+"""Bytes of mail that each mailbox takes."""
+NARROW_HOST = "127.0.0.2"
+"""Where Dovecot takes one connection of each user at a time."""
 PASSWORD = "secret"
 
 _POSTFIX_DAEMONS = "/usr/lib/postfix/sbin"
@@ -42,7 +46,7 @@ _DOVECOT = """\
 base_dir = {root}/run
 state_dir = {root}/run
 log_path = {root}/dovecot.log
-listen = 127.0.0.1
+listen = 127.0.0.1, {narrow}
 protocols = imap lmtp
 ssl = yes
 ssl_cert = <{root}/server.pem
@@ -55,6 +59,9 @@ recipient_delimiter = +
 first_valid_uid = 1
 mail_location = maildir:{root}/mail/%u
 mail_max_userip_connections = 200
+local {narrow} {{
+  mail_max_userip_connections = 1
+}}
 mail_plugins = quota
 mail_fsync = never
 namespace inbox {{
@@ -76,7 +83,7 @@ protocol imap {{
 }}
 plugin {{
   quota = maildir:User quota
-  quota_rule = *:storage=1G
+  quota_rule = *:bytes={quota}
 }}
 service anvil {{
   unix_listener anvil-auth-penalty {{
@@ -150,6 +157,8 @@ postlog   unix-dgram n - n - 1 postlogd
 127.0.0.1:{smtps}      inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
 127.0.0.1:{small}      inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
   -o message_size_limit={small_limit}
+127.0.0.1:{seldom}     inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
+  -o smtpd_client_message_rate_limit=1 -o smtpd_client_event_limit_exceptions=
 cleanup   unix n - n - 0 cleanup
 qmgr      unix n - n 300 1 qmgr
 tlsmgr    unix - - n 1000? 1 tlsmgr
@@ -169,7 +178,7 @@ anvil     unix - - n - 1 anvil
 scache    unix - - n - 1 scache
 """
 
-_PORTS = ("imap", "imaps", "lmtp", "sasl", "smtp", "submission", "smtps", "small")
+_PORTS = ("imap", "imaps", "lmtp", "sasl", "smtp", "submission", "smtps", "small", "seldom")
 
 
 @dataclass
@@ -194,7 +203,10 @@ class MailServer:
         return address
 
     def endpoint(self, service: str, user: str) -> Endpoint:
-        """Where ``imaps``, ``imap``, ``smtps``, ``submission``, ``smtp`` or ``small`` listens."""
+        """Where ``imaps``, ``imap``, ``smtps``, ``submission``, ``smtp`` or ``small`` listens.
+
+        ``seldom`` is another ``smtps``, which takes one mail a minute.
+        """
         security = {
             "imap": Security.CLEAR,
             "smtp": Security.CLEAR,
@@ -243,7 +255,7 @@ class MailServer:
         subprocess.run([_program("postfix"), "-c", settings, "check"], check=True)
         # not "postfix start-fg": a shell in between would not pass the signal on
         self._launch("postfix", "-c", settings, "-s", program=f"{_POSTFIX_DAEMONS}/master")
-        self._await("smtp", "submission", "smtps", "small")
+        self._await("smtp", "submission", "smtps", "small", "seldom")
 
     def stop(self) -> None:
         """Stop both servers at once and wait until they are gone. Mailboxes and queue stay."""
@@ -345,7 +357,9 @@ def _write(root: Path) -> MailServer:
         (root / name).mkdir()
         shutil.chown(root / name, owner)
     write_certificates(root, HOST)
-    (root / "dovecot.conf").write_text(_DOVECOT.format(root=root, **ports))
+    (root / "dovecot.conf").write_text(
+        _DOVECOT.format(root=root, narrow=NARROW_HOST, quota=QUOTA, **ports)
+    )
     postfix = root / "postfix"
     postfix.mkdir()
     (postfix / "main.cf").write_text(_MAIN_CF.format(root=root, **ports))
