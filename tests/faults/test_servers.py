@@ -182,21 +182,22 @@ async def test_f25_a_listed_mail_is_not_there(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sites, _, bob = served
-    await cycle(sites, "alice")
-    await bob.has(1)
     bob.server.deliver(bob.user, [foreign_mail()])
+    await cycle(sites, "alice")
+    await bob.has(2)
     search = ImapMailbox._search
 
     async def slow(mailbox: ImapMailbox, criteria: str) -> list[int]:
         found = await search(mailbox, criteria)
         bob.change(
-            lambda client: (client.uid("STORE", "2", "+FLAGS", r"(\Deleted)"), client.expunge())
+            lambda client: (client.uid("STORE", "1", "+FLAGS", r"(\Deleted)"), client.expunge())
         )
         return found
 
     monkeypatch.setattr(ImapMailbox, "_search", slow)
     report = await cycle(sites, "bob")
     assert report.exit_code == Exit.OK
+    assert bob.uids() == [b"2"]
     assert same(sites)
 
 
