@@ -140,7 +140,7 @@ def _datasets(output: Output, site: Site, transaction: Transaction) -> None:
 
 def _peers(output: Output, site: Site, transaction: Transaction) -> None:
     from mailsync.cycle.budget import day_of  # noqa: PLC0415  slow
-    from mailsync.cycle.health import clock_ahead, examine_links  # noqa: PLC0415
+    from mailsync.cycle.health import examine_links  # noqa: PLC0415
 
     today = day_of(site.surroundings.now(), site.surroundings.zone)
     days = traffic(transaction)
@@ -160,6 +160,7 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
             lacking={name: share._asdict() for name, share in link.lacking.items()},
             received=link.received,
             missing=len(link.missing),
+            missing_since=None if link.missing_since is None else moment(link.missing_since),
             queued=link.queued,
             sent_today=spent["sent"],
             received_today=spent["received"],
@@ -195,14 +196,24 @@ def _peers(output: Output, site: Site, transaction: Transaction) -> None:
         amounts = (sum(total(days, link.peer, one).values()) for one in (today, today[:7]))
         day, month = (in_words(site, link.peer, amount) for amount in amounts)
         output.show(f"  Mail to and from {link.peer}: {day} today, {month} this month.")
-    _clock(output, clock_ahead(site, transaction))
+    _clock(output, site, transaction)
 
 
-def _clock(output: Output, ahead: int) -> None:
-    """``ahead``: by how many milliseconds some site's clock is."""
-    if ahead:
-        output.show(f"! Some site's clock is {ahead // 60_000} minutes ahead: its edits win.")
-        output.line("clock", ahead_seconds=ahead // 1000)
+def _clock(output: Output, site: Site, transaction: Transaction) -> None:
+    from mailsync.cycle.clocks import AHEAD, was_ours  # noqa: PLC0415  slow
+    from mailsync.cycle.health import clock_ahead  # noqa: PLC0415
+
+    ahead = clock_ahead(site, transaction)
+    if not ahead:
+        return
+    ours = was_ours(site, transaction)
+    minutes, since = ahead // 60_000, transaction.warnings.since(AHEAD)
+    if ours:
+        output.show(f"! This site's clock was {minutes} minutes ahead: edits made then win.")
+    else:
+        output.show(f"! Some site's clock is {minutes} minutes ahead: its edits win.")
+    known = None if since is None else moment(since)
+    output.line("clock", ahead_seconds=ahead // 1000, ours=ours, since=known)
 
 
 def _proof(found: Finding | None) -> dict[str, object] | None:

@@ -18,9 +18,9 @@ from mailsync.core.merge import subject_of
 from mailsync.core.model import Bundle, Link
 from mailsync.core.positions import Positions
 from mailsync.core.requests import Request
-from mailsync.cycle.health import moment
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Site
+from mailsync.cycle.wording import moment
 from mailsync.errors import UsageError
 from mailsync.store.history import Event
 from mailsync.store.transaction import Transaction

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from mailsync.core.agreement import Difference
@@ -15,9 +14,11 @@ from mailsync.core.positions import Gathering, Positions
 from mailsync.core.proving import Finding
 from mailsync.core.requests import Asked
 from mailsync.core.rights import TOLD_MAX
+from mailsync.cycle.gaps import missing, missing_since
 from mailsync.cycle.presence import is_linked
 from mailsync.cycle.site import Site
 from mailsync.cycle.verifying import in_words, last_proof
+from mailsync.cycle.wording import moment, shown
 from mailsync.store.transaction import Transaction
 
 SILENT_FACTOR = 4
@@ -62,6 +63,8 @@ class LinkHealth:
     """Up to this position of the peer's we have everything."""
     missing: Positions
     """Positions of the peer's, below the newest one known, that have not come."""
+    missing_since: int | None
+    """Since when the first of them is missing, as far as a cycle has found it so."""
     queued: int
     refusal: str
     """Why the last attempt to hand a mail over failed."""
@@ -100,9 +103,8 @@ class LinkHealth:
     def sentences(self) -> Iterator[str]:
         """What there is to say, one thing a sentence."""
         yield f"{self.peer} holds our changes up to {self.confirmed}{self._open()}."
-        gaps = f", but {shown(self.missing)} did not come" if self.missing.intervals else ""
         yield from loads(self)
-        yield f"We hold those of {self.peer} up to {self.received}{gaps}."
+        yield f"We hold those of {self.peer} up to {self.received}{self._gaps()}."
         if self.silent:
             since = "never" if self.heard_at is None else f"last at {moment(self.heard_at)}"
             yield f"{self.peer} is silent for longer than usual; heard {since}."
@@ -162,6 +164,14 @@ class LinkHealth:
         if self.oldest_unconfirmed is None:
             return ""
         return f"; {shown(self.unconfirmed)} on the way since {moment(self.oldest_unconfirmed)}"
+
+    def _gaps(self) -> str:
+        if not self.missing.intervals:
+            return ""
+        since = ""
+        if self.missing_since is not None:
+            since = f" (missing since {moment(self.missing_since)})"
+        return f", but {shown(self.missing)} did not come{since}"
 
 
 def _by_dataset(records: frozenset[RecordId]) -> list[tuple[str, int]]:
@@ -223,19 +233,19 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
     unconfirmed = Positions()
     for flight in link.flights:
         unconfirmed = unconfirmed | flight.positions
-    top = link.last.top if link.last is not None else 0
     return LinkHealth(
         peer=link.peer,
         carriers=site.peers[link.peer].settings.carrier,
         linked=is_linked(site.settings.site.state, link.peer),
         heard_at=link.heard_at,
-        silent=_is_silent(site, link, now),
+        silent=_is_overdue(site, link, now),
         confirmed=link.acked.contiguous,
         unconfirmed=unconfirmed,
         oldest_unconfirmed=min((flight.since for flight in link.flights), default=None),
         lacking=lacking,
         received=link.cover.contiguous,
-        missing=Positions.up_to(top) - link.cover,
+        missing=missing(link),
+        missing_since=missing_since(transaction, link),
         queued=len(queued),
         refusal=next((item.reason for item in queued if item.reason), ""),
         stale=link.stale,
@@ -252,8 +262,15 @@ def _examine(site: Site, transaction: Transaction, link: Link, now: int) -> Link
     )
 
 
-def _is_silent(site: Site, link: Link, now: int) -> bool:
+def is_silent(site: Site, transaction: Transaction, link: Link) -> bool:
     """Has the peer left something unconfirmed for several times as long as it usually takes?"""
+    now = site.surroundings.now()
+    # what it has from elsewhere is looked up only where it matters
+    return _is_overdue(site, link, now) and _is_overdue(site, _lacking(transaction, link)[0], now)
+
+
+def _is_overdue(site: Site, link: Link, now: int) -> bool:
+    """``link``: without the flights of what the peer has from elsewhere."""
     oldest = min((flight.unconfirmed_since for flight in link.flights), default=None)
     if oldest is None:
         return False
@@ -279,15 +296,3 @@ def _told(inquiry: Asked) -> str:
     if inquiry.answered_at is not None:
         answer = f"answered at {moment(inquiry.answered_at)}"
     return f"at {moment(inquiry.at)} {inquiry.request.words}; {answer}"
-
-
-def shown(positions: Positions) -> str:
-    """Positions as people write them: ``3-5, 9``; long lists are cut."""
-    pieces = [str(low) if low == high else f"{low}-{high}" for low, high in positions.intervals[:4]]
-    more = len(positions.intervals) - len(pieces)
-    return ", ".join(pieces) + (f" and {more} more" if more > 0 else "")
-
-
-def moment(milliseconds: int) -> str:
-    """A time in ISO 8601, UTC, to the minute."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="minutes")

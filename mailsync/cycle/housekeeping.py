@@ -10,7 +10,10 @@ from mailsync.core.delivery import is_pending
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link, Record
 from mailsync.core.positions import Positions
+from mailsync.cycle.clocks import warn_of_clocks
+from mailsync.cycle.gaps import warn_of_gaps
 from mailsync.cycle.minting import warn_if_ahead
+from mailsync.cycle.silence import warn_of_silence
 from mailsync.cycle.site import Site
 from mailsync.cycle.strangers import warn_of_unknown_sites
 from mailsync.store.history import Event
@@ -38,8 +41,8 @@ RETENTION_ALONE = 30 * 24 * 3600
 
 
 def tidy(site: Site) -> None:
-    """Prune ancestors, expire silent peers, purge tombstones past their retention time, and drop
-    what was kept for peers that are no more.
+    """Prune ancestors, expire silent peers, purge tombstones past their retention time, drop what
+    was kept for peers that are no more; and say what is wrong with links and clocks.
     """
     now = site.surroundings.now()
     with site.store.transaction() as transaction:
@@ -49,6 +52,9 @@ def tidy(site: Site) -> None:
         transaction.save_links(
             {name: _expired(site, transaction, link, now) for name, link in links}
         )
+        warn_of_gaps(site, transaction)
+        warn_of_silence(site, transaction)
+        warn_of_clocks(site, transaction)
         transaction.records.age(now)
         transaction.forget(now - KEPT_MS)
         _drop_set_aside(transaction, now)

@@ -16,8 +16,8 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from mailsync.carriers.base import Mailbox, Sender, Throttled
-from mailsync.cycle.health import moment
 from mailsync.cycle.site import Carrier, Site
+from mailsync.cycle.wording import moment
 from mailsync.errors import Unreachable
 from mailsync.store.outbox import Queued
 from mailsync.store.pauses import Pause

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select
 from sqlalchemy.dialects import postgresql
 
 from mailsync.core.positions import NOWHERE, Positions
@@ -20,6 +20,7 @@ _events = select(_event.at, _event.kind, _event.peer, _event.guid, _event.text).
 )
 _EVENTS = Statement(_events)
 _PASSAGES = Statement(_events.add_columns(_event.positions).where(_event.positions.is_not(None)))
+_LATEST = Statement(select(func.max(_event.at)))
 _EVENTS_OF = Statement(_events.where(_event.guid == bindparam("guid")))
 
 _held = schema.held.c
@@ -102,6 +103,11 @@ class History:
             rows = self._session.rows(_EVENTS_OF, guid=guid)
         events = [Event(*row) for row in rows]
         return [event for event in events if peer is None or event.peer == peer]
+
+    def latest(self) -> int | None:
+        """The latest time that any line of the log has; None if there is none."""
+        ((at,),) = self._session.rows(_LATEST)
+        return None if at is None else int(at)
 
     def about(self, positions: Positions) -> list[Event]:
         """What the log says of many records, among them one at some of these positions."""

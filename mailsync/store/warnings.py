@@ -43,6 +43,10 @@ class Warnings:
         """It is not so any more."""
         self._session.run(_DROP, name=name)
 
+    def since(self, name: str) -> int | None:
+        """Since when it is so (milliseconds since 1970); None if it is not."""
+        return next((one.since for one in self.all() if one.name == name), None)
+
     def all(self) -> list[Warned]:
         """What is so now."""
         return [Warned(*row) for row in self._session.rows(_ALL)]
