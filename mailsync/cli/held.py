@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
     from mailsync.cli.output import Output
     from mailsync.cycle.site import Site
+    from mailsync.store.mailbox import Look
     from mailsync.store.stops import Stop
 
 LOCK_SECONDS = 30
 """How long a decision waits for a cycle under way."""
+
+INCOMPLETE_SHOWN = 5
+"""So many mails that are not complete are told one by one."""
 
 
 @click.group()
@@ -30,7 +34,7 @@ def held() -> None:
 @held.command("list")
 @click.pass_obj
 def show_list(invocation: Invocation) -> None:
-    """List what the guards stopped, held records and files, and bundles set aside."""
+    """List what the guards stopped, held records and files, bundles set aside, incomplete mails."""
     from mailsync.cycle.site import open_site  # noqa: PLC0415  slow
 
     with (
@@ -40,6 +44,7 @@ def show_list(invocation: Invocation) -> None:
         stops = transaction.stops.all()
         records = transaction.history.held()
         bundles = transaction.inbox.quarantined()
+        mails = transaction.mailbox.waiting()
     output = invocation.output
     show_stops(output, stops)
     for item in records:
@@ -50,11 +55,14 @@ def show_list(invocation: Invocation) -> None:
     rows += [(f"bundle {number} of {peer}", moment(at), why) for number, peer, why, at in bundles]
     if rows:
         output.table(("what", "since", "why"), rows)
-    elif not stops:
+    elif not stops and not mails:
         output.show("nothing is held")
+    show_incomplete(output, mails)
     if bundles:
         output.say("Bundles: mailsync held release NUMBER tries again, held discard NUMBER drops.")
-    output.line("summary", stopped=len(stops), held=len(records), bundles=len(bundles))
+    output.line(
+        "summary", stopped=len(stops), held=len(records), bundles=len(bundles), mails=len(mails)
+    )
 
 
 @held.command()
@@ -111,6 +119,27 @@ def show_stops(output: Output, stops: Iterable[Stop]) -> None:
             released=bool(stop.meant),
             since=moment(stop.since),
             release=command,
+        )
+
+
+def show_incomplete(output: Output, mails: Iterable[Look]) -> None:
+    """Mails that seem to be ours and of which nothing can be used yet: why, and since when."""
+    listed = sorted(mails, key=lambda look: look.since)
+    for mail in listed[:INCOMPLETE_SHOWN]:
+        output.show(
+            f"incomplete: mail {mail.place.number} in {mail.place.folder}: {mail.note} "
+            f"(since {moment(mail.since)}; looked at again {moment(mail.look_at)})"
+        )
+    if len(listed) > INCOMPLETE_SHOWN:
+        output.show(f"incomplete: and {len(listed) - INCOMPLETE_SHOWN} more mails")
+    for mail in listed:
+        output.line(
+            "incomplete",
+            folder=mail.place.folder,
+            number=mail.place.number,
+            reason=mail.note,
+            since=moment(mail.since),
+            look_at=moment(mail.look_at),
         )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mailsync.cli.held import show_stops
+from mailsync.cli.held import show_incomplete, show_stops
 from mailsync.cli.invocation import Invocation
 from mailsync.cli.meter import in_words, show_traffic, show_waiting, total, traffic
 from mailsync.cli.meter import price as price_of
@@ -41,12 +41,15 @@ def status(invocation: Invocation) -> None:
             show_waiting(output, held_back)
             _mailbox(output, site, transaction)
             waiting = _waiting(output, transaction)
+            show_incomplete(output, transaction.mailbox.waiting())
             mails = transaction.mailbox.counts()
     open_conflicts = sum(conflict.closed is None for conflict in found)
     undecided = sum(conflict.waits for conflict in found)
     if undecided:
         output.show(f"! {undecided} conflicts wait for you: see mailsync conflicts list")
-    output.show(f"{open_conflicts} open conflicts, {mails.get('rejected', 0)} mails rejected")
+    rejected = mails.get("rejected", 0)
+    where = ": see mailsync log" if rejected else ""
+    output.show(f"{open_conflicts} open conflicts, {rejected} mails rejected{where}")
     output.line(
         "summary",
         site=site.name,

@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mailsync.cli import main
+from mailsync.core.letters import Place
+from mailsync.store.mailbox import Look
 from mailsync.store.pauses import Pause
 from mailsync.store.state import StateStore
 
@@ -43,7 +45,34 @@ def test_the_list_names_what_is_held_and_why(directory: Path) -> None:
     lines = [
         json.loads(line) for line in run(directory, "--json", "held", "list").stdout.splitlines()
     ]
-    assert lines[-1] == {"v": 1, "type": "summary", "stopped": 0, "held": 1, "bundles": 1}
+    assert lines[-1] == {
+        "v": 1,
+        "type": "summary",
+        "stopped": 0,
+        "held": 1,
+        "bundles": 1,
+        "mails": 0,
+    }
+
+
+def test_status_names_what_was_set_aside_and_why(directory: Path) -> None:
+    shown = run(directory, "status")
+    at = "2026-09-21T14:13:20+00:00"
+    assert f"set aside: bundle 1 of hub: it makes no sense ({at})" in shown.stdout.splitlines()
+    assert f"held: crew anna.vcf: line 3: no colon (since {at})" in shown.stdout.splitlines()
+    lines = [json.loads(line) for line in run(directory, "--json", "status").stdout.splitlines()]
+    (told,) = [line for line in lines if line["type"] == "quarantined"]
+    assert told == {
+        "v": 1,
+        "type": "quarantined",
+        "number": 1,
+        "peer": "hub",
+        "reason": "it makes no sense",
+        "since": at,
+    }
+    assert lines[-1]["held"] == 2
+    assert run(directory, "held", "discard", "1").exit_code == 0
+    assert "set aside" not in run(directory, "status").stdout
 
 
 def test_a_released_bundle_waits_again(directory: Path) -> None:
@@ -72,6 +101,62 @@ def test_status_says_until_when_the_mailbox_is_left_alone(directory: Path) -> No
     lines = map(json.loads, run(directory, "--json", "status").stdout.splitlines())
     (said,) = (line["reason"] for line in lines if line["type"] == "mailbox")
     assert said.endswith(": Suggested Backoff Time: 3600")
+
+
+# --- mails that are not complete -------------------------------------------------------------
+
+
+def put_waiting(directory: Path, count: int) -> None:
+    """So many mails of which only a placeholder is there, the latest first."""
+    with StateStore.open(directory / "state.db").transaction() as transaction:
+        for number in range(count, 0, -1):
+            since = 1_790_000_000_000 + number * 60_000
+            place = Place("ship@mail.example", "INBOX", 1, number)
+            note = f"its content {number} was removed"
+            transaction.mailbox.wait(Look(place, since, 0, since + 600_000, 300, note))
+
+
+@pytest.mark.parametrize("command", [["status"], ["held", "list"]])
+def test_mails_that_are_not_complete_are_listed(directory: Path, command: list[str]) -> None:
+    assert "incomplete" not in run(directory, *command).stdout
+    put_waiting(directory, 7)
+    done = run(directory, *command)
+    shown = [line for line in done.stdout.splitlines() if line.startswith("incomplete: ")]
+    assert done.exit_code == 0
+    assert shown[0] == (
+        "incomplete: mail 1 in INBOX: its content 1 was removed "
+        "(since 2026-09-21T14:14:20+00:00; looked at again 2026-09-21T14:24:20+00:00)"
+    )
+    assert [line.split()[2] for line in shown] == ["1", "2", "3", "4", "5", "2"]
+    assert shown[-1] == "incomplete: and 2 more mails"
+    lines = [json.loads(line) for line in run(directory, "--json", *command).stdout.splitlines()]
+    told = [line for line in lines if line["type"] == "incomplete"]
+    assert [line["number"] for line in told] == [1, 2, 3, 4, 5, 6, 7]
+    assert told[0] == {
+        "v": 1,
+        "type": "incomplete",
+        "folder": "INBOX",
+        "number": 1,
+        "reason": "its content 1 was removed",
+        "since": "2026-09-21T14:14:20+00:00",
+        "look_at": "2026-09-21T14:24:20+00:00",
+    }
+    assert lines[-1]["held"] == {"status": 2, "held": 1}[command[0]]
+
+
+def test_mails_that_are_not_complete_are_not_nothing(tmp_path: Path) -> None:
+    assert run(tmp_path, "init", "--site", "ship", "--address", "ship@mail.example").exit_code == 0
+    assert run(tmp_path, "held", "list").stdout == "nothing is held\n"
+    put_waiting(tmp_path, 1)
+    assert run(tmp_path, "held", "list").stdout.startswith("incomplete: mail 1 in INBOX")
+
+
+def test_status_tells_where_rejected_mails_are_told(directory: Path) -> None:
+    assert run(directory, "status").stdout.endswith(" 0 mails rejected\n")
+    with StateStore.open(directory / "state.db").transaction() as transaction:
+        place = Place("ship@mail.example", "INBOX", 1, 1)
+        transaction.mailbox.settle(place, "rejected", "ValueError: a defect", 1_790_000_000_000)
+    assert run(directory, "status").stdout.endswith(" 1 mails rejected: see mailsync log\n")
 
 
 # --- what the guards stopped ---------------------------------------------------------------
