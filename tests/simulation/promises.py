@@ -177,11 +177,20 @@ def _check_rest(world: World, name: str) -> None:
             raise BrokenPromise(f"tombstone: {what}")
         if record.context.keys() != dots_of(record.entries):
             raise BrokenPromise(f"ancestors: {what} with its ancestors")
+    _check_links(world, name)
+
+
+def _check_links(world: World, name: str) -> None:
+    """Nothing is on its way, nothing waits, and nothing is said to be missing."""
+    machine = world.machines[name]
     with machine.store.peek() as transaction:
         if transaction.outbox.items():
             raise BrokenPromise(f"outbox: {name} still has mail to send")
         if transaction.inbox.waiting() or transaction.inbox.quarantined():
             raise BrokenPromise(f"inbox: {name} still has bundles to apply")
+        for warned in transaction.warnings.all():
+            if warned.name.startswith(("missing ", "silent ")):
+                raise BrokenPromise(f"warned: {name} still says that {warned.text}")
         links = machine.site.links(transaction)
         for peer, link in links.items():
             if link.stale or link.rejoin:
