@@ -195,11 +195,14 @@ def test_silence_is_logged_when_it_begins_and_when_it_ends(sites: Sites) -> None
 
 
 def test_silence_that_is_given_up_is_silence_still(sites: Sites) -> None:
-    silent(sites)
-    for _ in range(40):
-        sites.clock.now += DAY
-        sites.network.in_transit.clear()
+    """Even where all that went to it is forgotten since: a delete."""
+    edit(sites, 0)
+    exchange(sites)
+    del sites.rows("alice")[Key("0")]
+    for _ in range(45):
         sites.sync("alice")
+        sites.network.in_transit.clear()
+        sites.clock.now += DAY
     assert health(sites, "alice").stale
     assert len(warnings(sites, "alice")) == len(texts(sites, "alice", "silent")) == 1
     assert texts(sites, "alice", "not silent") == []
