@@ -6,10 +6,15 @@ Those that are noticed only after thousands of schedules are left to
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
+
 import pytest
 
+from mailsync.core.ledger import Ledger
 from tests.simulation.ablate import hunt
-from tests.simulation.ablations import ABLATIONS
+from tests.simulation.ablations import ABLATIONS, Ablation
 from tests.simulation.playing import play
 from tests.simulation.setting import setting_of, steps_of
 from tests.simulation.shrinking import shrink
@@ -31,7 +36,24 @@ SCHEDULES = 1000
 
 @pytest.mark.parametrize("rule", sorted(ABLATIONS.keys() - LATE))
 def test_without_a_rule_a_promise_breaks(rule: str) -> None:
-    assert hunt(ABLATIONS[rule], SCHEDULES).broken is not None
+    found = hunt(ABLATIONS[rule], SCHEDULES)
+    assert found.broken is not None
+    assert not found.is_misfit, found.broken
+
+
+def _misfits() -> list[AbstractContextManager[object]]:
+    """A function that takes less than its callers say."""
+
+    def note() -> None: ...
+
+    return [mock.patch.object(Ledger, "note", note)]
+
+
+@pytest.mark.parametrize(
+    "level", [{"cycle": ("plain",)}, {"core": (frozenset[str](),)}, {"side": (frozenset[str](),)}]
+)
+def test_a_patch_that_fits_no_more_proves_nothing(level: dict[str, Any]) -> None:
+    assert hunt(Ablation("nothing", _misfits, **level), SCHEDULES).is_misfit
 
 
 def test_a_failing_schedule_shrinks_to_steps_that_all_matter() -> None:
