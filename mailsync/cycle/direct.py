@@ -16,6 +16,7 @@ from typing import Final
 
 from mailsync.carriers.base import CONTAINER_MAX, Kind, Letter, Retry, Sender, Sent
 from mailsync.core import delivery
+from mailsync.cycle.partly import keep_part
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
 from mailsync.store.history import Event
@@ -106,7 +107,7 @@ def begin_attempt(transaction: Transaction, peer: Peer, item: Queued) -> Letter:
 def note_taken(transaction: Transaction, item: Queued, what: str, size: int, now: int) -> None:
     """A carrier took one part: it is on its way."""
     if item.parts > 1:
-        transaction.outbox.keep(item.number, now)
+        keep_part(transaction, item, now)
     else:
         transaction.outbox.remove([item.number])
     text = f"{what} part {item.part} of {item.parts}, {size} bytes"

@@ -20,6 +20,7 @@ from mailsync.core.parts import Receipt, sign_receipt
 from mailsync.core.positions import Positions
 from mailsync.cycle.site import Peer, Site
 from mailsync.store.history import Event
+from mailsync.store.outbox import Queued
 from mailsync.store.transaction import Transaction
 
 RECEIPTS_MAX = 4
@@ -66,6 +67,17 @@ def send_missing(
     transaction.save_links({peer: renewed(link, positions, now)})
     words = f"{len(missing)} of {receipt.count} parts of {label} did not arrive; they go again"
     transaction.history.log(Event(now, "missing", peer, None, words))
+
+
+def keep_part(transaction: Transaction, item: Queued, now: int) -> None:
+    """A carrier took one of several parts: it is kept as long as the peer may ask for it. Not one
+    that went once more while the confirmation came, which nobody asks for any more.
+    """
+    link = transaction.links().get(item.peer)
+    if link is not None and (item.positions & link.acked).intervals:
+        transaction.outbox.remove([item.number])
+    else:
+        transaction.outbox.keep(item.number, now)
 
 
 def forget_parts(transaction: Transaction, peer: str, positions: Positions) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mailsync.cycle.housekeeping import KEPT_MS
 from tests.cycle.sites import DAY
 from tests.simulation import carrying, faults, peering, persons, post, proofs, scoping, users
 from tests.simulation.machine import Machine
-from tests.simulation.promises import check
+from tests.simulation.promises import check, check_parts, incomplete
 from tests.simulation.scopes import EVERYTHING
 from tests.simulation.setting import Setting, Step
 from tests.simulation.watching import watched
@@ -106,6 +107,7 @@ def play(setting: Setting, steps: Sequence[Step]) -> Outcome:
                 _replay_everything(world)
             elif setting.scoped:
                 _open(world)
+            _outlive_parts(world)
         except BrokenPromise as problem:
             broken = str(problem)
         except Exception as problem:  # noqa: BLE001  whatever it is, it is found and can be shrunk
@@ -184,6 +186,15 @@ def _replay_everything(world: World) -> None:
     shows = world.rescoped and world.counts["lost"] > 0
     if world.counts["data"] != data and not world.is_rough and not ages and not shows:
         raise BrokenPromise("replayed: old letters caused mails with data")
+
+
+def _outlive_parts(world: World) -> None:
+    """What never became whole goes when nobody waits for it any more. Few schedules leave any."""
+    if any(incomplete(world)):
+        world.counts["outlived"] += 1
+        world.time += KEPT_MS + DAY
+        _round(world)
+        check_parts(world)
 
 
 def _contents(world: World) -> dict[tuple[str, str], object]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from mailsync.core.merge import Note
 from mailsync.core.model import ABSENT, CONFLICTS, NO_MARKER, Guid, dots_of, is_alive
 from mailsync.core.policies import Way
 from tests.simulation import scoping
-from tests.simulation.machine import Row, numbers
+from tests.simulation.machine import Machine, Row, numbers
 from tests.simulation.world import BrokenPromise, World
 
 
@@ -177,12 +179,13 @@ def _check_rest(world: World, name: str) -> None:
             raise BrokenPromise(f"tombstone: {what}")
         if record.context.keys() != dots_of(record.entries):
             raise BrokenPromise(f"ancestors: {what} with its ancestors")
-    _check_links(world, name)
+    _check_links(name, machine)
 
 
-def _check_links(world: World, name: str) -> None:
-    """Nothing is on its way, nothing waits, and nothing is said to be missing."""
-    machine = world.machines[name]
+def _check_links(name: str, machine: Machine) -> None:
+    """Nothing is on its way, nothing waits or is kept for a peer that has it, and nothing is said
+    to be missing.
+    """
     with machine.store.peek() as transaction:
         if transaction.outbox.items():
             raise BrokenPromise(f"outbox: {name} still has mail to send")
@@ -191,7 +194,24 @@ def _check_links(world: World, name: str) -> None:
         for warned in transaction.warnings.all():
             if warned.name.startswith(("missing ", "silent ")):
                 raise BrokenPromise(f"warned: {name} still says that {warned.text}")
+        if kept := [part for peer in machine.peers for part in transaction.outbox.kept(peer)]:
+            raise BrokenPromise(f"kept: {name} keeps {len(kept)} parts that were confirmed")
         links = machine.site.links(transaction)
         for peer, link in links.items():
             if link.stale or link.rejoin:
                 raise BrokenPromise(f"unreconciled: {name} still waits for {peer}")
+
+
+def check_parts(world: World) -> None:
+    """Promise 6: of what never became whole nothing is left, in the end."""
+    for name, peer in incomplete(world):
+        raise BrokenPromise(f"parts: {name} keeps parts of what {peer} never sent whole")
+
+
+def incomplete(world: World) -> Iterator[tuple[str, str]]:
+    """Sites that keep parts of bundles, and their senders."""
+    for name, machine in sorted(world.machines.items()):
+        with machine.store.peek() as transaction:
+            for peer in sorted(transaction.links()):
+                if transaction.inbox.incomplete(peer, 0):
+                    yield name, peer

@@ -244,6 +244,15 @@ FOUND = {
         sync.4.33286 carry.1.84748 carry.2.81742 insert.3.41221 sync.1.99066 carry.3.69396
         """,
     ),
+    "a part goes once more, and is taken when the whole was confirmed": (
+        22,
+        "busy",
+        """
+        insert.1.27881 sync.4.52398 sync.3.69666 carry.4.78108 trouble.2.15656 sync.2.24783
+        edit.3.89596 sync.1.40091 sync.2.75141 sync.2.76503 edit.2.38961 sync.3.52966
+        carry.3.21567 trouble.0.26676 sync.2.23057
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
