@@ -51,6 +51,7 @@ HANDLERS: Final[dict[str, Handler]] = {
         post.carry,
         post.deliver,
         post.lose,
+        post.spoil,
         post.replay,
         post.trouble,
         post.calm,

@@ -54,6 +54,15 @@ def lose(world: World, machine: Machine, chance: random.Random) -> None:
             _lose(world, letter)
 
 
+def spoil(world: World, machine: Machine, chance: random.Random) -> None:
+    """One letter arrives cut short or altered, and never as it was sent: a loss, and rubbish."""
+    if world.network.in_transit:
+        letter = chance.choice(world.network.in_transit)
+        _lose(world, letter)
+        world.counts["spoilt"] += 1
+        world.network.deliver(replace(letter, container=_altered(letter.container, chance)))
+
+
 def replay(world: World, machine: Machine, chance: random.Random) -> None:
     """Letters of long ago arrive once more."""
     for letter in chance.sample(world.archive, min(3, len(world.archive))):
