@@ -12,6 +12,7 @@ from typing import Any, Final
 from unittest import mock
 
 from mailsync.core import (
+    decisions,
     delivery,
     forgetting,
     inbound,
@@ -34,12 +35,14 @@ from mailsync.core.model import (
     Bundle,
     DeleteOrder,
     Dot,
+    Entry,
     Extraction,
     Fields,
     Link,
     Reason,
     Record,
     RecordId,
+    Sighting,
     dots_of,
     is_alive,
 )
@@ -288,6 +291,15 @@ def _spare_what_has_no_column() -> list[Patch]:
     return [_swap(record_map, "_deleted", deleted)]
 
 
+def _decide_at_home() -> list[Patch]:
+    def close(ledger: Ledger, note: Record, how: str, stroke: Dot) -> None:
+        entries = {**note.entries, decisions.RESOLUTION: Entry(stroke, how)}
+        context = {**note.context, stroke: Sighting(note.position)}
+        ledger.keep(replace(note, entries=entries, context=context))
+
+    return [_swap(decisions, "close", close)]
+
+
 PLAIN: Final = frozenset[str]()
 EXPIRE: Final = (frozenset({"expire", "purge", "increment"}), frozenset({"expire", "purge"}))
 FILTER: Final = (frozenset({"filter"}), frozenset({"filter", "increment", "crash"}))
@@ -495,6 +507,16 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "a delete spares the fields that the dataset does not hold",
         _spare_what_has_no_column,
         ("columns",),
+    ),
+    "restored_in_name": Ablation(
+        "what a person brings back is noted as such, and not written",
+        lambda: [_swap(decisions, "restore", lambda *_: True)],
+        ("decided",),
+    ),
+    "decided_at_home": Ablation(
+        "what a person decides stays at that site",
+        _decide_at_home,
+        ("decided",),
     ),
     "no_landed": Ablation(
         "after a crash, every write is taken to have landed",

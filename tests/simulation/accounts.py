@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mailsync.core.merge import Note
 from mailsync.core.model import Guid
 
 
@@ -51,6 +52,11 @@ class Accounts:
     """Gone, but they may come back: a restore undid the delete, or nobody can tell."""
     lost: set[int] = field(default_factory=set)
     """Taken away by a restore before any other site had them."""
+    decided: dict[Note, str] = field(default_factory=dict)
+    """Conflicts that a person closed -> a site that knows."""
+    brought_back: dict[int, set[int]] = field(default_factory=dict)
+    """A value that a person brought back -> what it replaced then. Two writes made it, and nobody
+    can tell which of them the author of another value saw."""
     ambiguous: set[int] = field(default_factory=set)
     emptied: set[Guid] = field(default_factory=set)
     """Records of which a user emptied a column, or changed what is not accounted for: an edit that
@@ -80,9 +86,18 @@ class Accounts:
             return False
         if not isinstance(standing, int):
             return guid in self.emptied
-        return standing in self.ambiguous or not self.history.get(standing, frozenset()).isdisjoint(
-            winners
-        )
+        return standing in self.ambiguous or not self._seen_by(standing).isdisjoint(winners)
+
+    def _seen_by(self, value: int) -> set[int]:
+        """What the author of a value had seen, and who brought that or the value itself back."""
+        found, new = set[int](), {value}
+        while new:
+            found |= new
+            before = (
+                self.brought_back.get(one, set()) | self.history.get(one, set()) for one in new
+            )
+            new = set[int]().union(*before) - found
+        return found - {value}
 
     def by(self, site: str) -> set[int]:
         """What users of a site wrote."""
@@ -97,6 +112,18 @@ class Accounts:
         if in_doubt:
             self.undone |= delete.values
         self.deletes.append(delete)
+
+    def bring_back(
+        self, site: str, dataset: str, key: str, row: Mapping[str, object], seen: set[int]
+    ) -> None:
+        """A person who has ``seen`` these wrote into the fields of ``row`` what had lost there."""
+        values = {value for value in row.values() if isinstance(value, int)}
+        self.wrote(site, dataset, key, row)
+        self.overwritten |= seen
+        for stands_again in (self.overwritten, self.gone, self.replaced):
+            stands_again.difference_update(values)
+        for value in values:
+            self.brought_back.setdefault(value, set()).update(seen - values)
 
     def put_back(self, site: str, guid: Guid) -> None:
         """The row is back under its key before anybody noticed the delete: it was an edit."""

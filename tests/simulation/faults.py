@@ -19,6 +19,13 @@ def sync(world: World, machine: Machine, chance: random.Random) -> None:
     world.cycle(machine)
 
 
+def exchange(world: World, machine: Machine, chance: random.Random) -> None:
+    """A calm hour: all synchronize in turn, and everything arrives."""
+    for _, each in sorted(world.machines.items()):
+        world.cycle(each)
+        world.network.deliver_all()
+
+
 def killed(world: World, machine: Machine, chance: random.Random) -> None:
     """A cycle during which the process is killed, if it comes that far."""
     machine.interruptions.kill_after(chance.randint(1, BUSY))

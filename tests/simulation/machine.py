@@ -15,7 +15,7 @@ from mailsync.carriers.base import Kind, Letter, Place, SendResult
 from mailsync.carriers.memory import MemoryMailbox, MemorySender, Network
 from mailsync.config import Settings
 from mailsync.config.loading import parse
-from mailsync.core.decisions import note_of
+from mailsync.core.decisions import note_of, resolution
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import Note
 from mailsync.core.model import (
@@ -280,11 +280,16 @@ class Machine:
         with self.store.peek() as transaction:
             return transaction.records.all()
 
-    def notes(self) -> set[Note]:
-        """The conflicts in its journal."""
+    def journal(self) -> dict[Note, str | None]:
+        """Its conflicts, and how each was closed, if so."""
         with self.store.peek() as transaction:
-            entries = [note_of(entry.note) for entry in transaction.journal.entries()]
-        return {note for note in entries if note is not None}
+            entries = [entry.note for entry in transaction.journal.entries()]
+        found = {note_of(entry): resolution(entry) for entry in entries}
+        return {note: closed for note, closed in found.items() if note is not None}
+
+    def notes(self) -> set[Note]:
+        """Its conflicts."""
+        return set(self.journal())
 
     def record_under(self, dataset: str, key: Key) -> Record | None:
         """The record whose row this is, as far as the site knows."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from mailsync.core.decisions import RESTORED
 from mailsync.core.merge import Note
 from mailsync.core.model import ABSENT, CONFLICTS, NO_MARKER, Guid, dots_of, is_alive
 from mailsync.core.policies import Way
@@ -19,7 +20,8 @@ def check(world: World) -> None:
     if not world.is_rough:
         for suspicion in world.suspicions:
             raise BrokenPromise(suspicion)
-    notes = {name: machine.notes() for name, machine in world.machines.items()}
+    journals = {name: machine.journal() for name, machine in world.machines.items()}
+    notes = {name: set(journal) for name, journal in journals.items()}
     shown: set[int] = set()
     for dataset in world.setting.datasets:
         for group in world.components(dataset):
@@ -28,12 +30,23 @@ def check(world: World) -> None:
             if world.setting.scoped in group:
                 shown |= set(scoping.own_values(world, world.rows(world.setting.scoped, dataset)))
             here = _check_journals(world, dataset, group, notes)
+            _check_decisions(world, dataset, group, journals)
             _check_deletes(world, dataset, group, rows, here)
             _check_policies(world, rows, here)
-    _check_losses(world, shown, {note.value for each in notes.values() for note in each})
+    _check_losses(world, shown, _lost_for_good(journals))
     _check_identities(world)
     for name in world.machines:
         _check_rest(world, name)
+
+
+def _lost_for_good(journals: Mapping[str, Mapping[Note, str | None]]) -> set[object]:
+    """Values that lost and were not brought back: if they lose again, that is another note."""
+    return {
+        note.value
+        for journal in journals.values()
+        for note, closed in journal.items()
+        if closed != RESTORED
+    }
 
 
 def _check_convergence(world: World, dataset: str, group: list[str]) -> dict[Guid, Row]:
@@ -76,6 +89,25 @@ def _check_journals(
     return of[other]
 
 
+def _check_decisions(
+    world: World, dataset: str, group: list[str], journals: dict[str, dict[Note, str | None]]
+) -> None:
+    """What is closed at one site is closed at all, in the same way; and what a person closed is."""
+    whole = [name for name in group if name != world.setting.scoped]
+    for name in whole:
+        here, there = journals[name], journals[whole[0]]
+        for note in here:
+            if note.record.dataset == dataset and here[note] != there.get(note):
+                raise BrokenPromise(
+                    f"decided apart: {note} is {here[note]} at {name}, "
+                    f"{there.get(note)} at {whole[0]}"
+                )
+    for note, name in world.accounts.decided.items():
+        mine = note.record.dataset == dataset and name in whole
+        if mine and journals[name].get(note) is None and not world.is_rough:
+            raise BrokenPromise(f"reopened: {note}, which was decided at {name}")
+
+
 def _check_losses(world: World, shown: set[int], noted: set[object]) -> None:
     """Promise 2: no value vanishes in silence. But where a field came to go to a site that wrote
     into it before, that may have overwritten a value by whose write it knew other fields.
@@ -109,6 +141,9 @@ def _check_deletes(
         )
         # the delete was of one of two rows that others had made one by then
         forced = forced or (world.setting.natural and guid in noted)
+        # it saw what had lost, and not that somebody brought it back
+        again = not values.isdisjoint(world.accounts.brought_back)
+        forced = forced or (again and guid in overruled)
         if values <= gone and not values & world.accounts.ambiguous and not forced:
             raise BrokenPromise(f"resurrected: {guid.hex()} {row}")
         if guid in deleted and guid not in noted:
@@ -127,7 +162,7 @@ def _check_policies(world: World, rows: dict[Guid, Row], notes: set[Note]) -> No
         policies = machine.site.policies
         for note in notes:
             policy, row = policies.get(note.record.dataset), rows.get(note.record.guid)
-            if policy is None or row is None or note.field is None:
+            if policy is None or row is None or note.field is None or note in accounts.decided:
                 continue
             is_ours = note.dot.site == machine.site.keys.public.site_number
             has_say = is_ours and policy.of(note.field) is Way.OURS

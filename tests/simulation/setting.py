@@ -138,6 +138,7 @@ MIXES: Final[dict[str, dict[str, float]]] = {
     "damage": {"damage": 2, "ask": 3, "lose": 0.5, "killed": 1, "raced": 0.5},
     "policies": {"edit": 6, "delete": 1, "killed": 2, "raced": 1, "lose": 0.5, "replay": 0.5},
     "policies-restore": {"edit": 6, "backup": 2, "restore": 1, "killed": 1, "lose": 0.5},
+    "decided": {"exchange": 8, "differ": 12, "decide": 12, "sync": 6, "killed": 2, "lose": 0.5},
     "requests": {"request": 8, "lose": 1, "restore": 0.5, "backup": 1, "killed": 1},
     "short": {"jump": 1, "killed": 2, "raced": 1, "replay": 1},
     "guards": {"delete": 6, "insert": 6, "release": 2, "killed": 2, "raced": 1, "lose": 1},
@@ -208,11 +209,17 @@ def setting_of(seed: int, mix: str) -> Setting:
         columns=mix == "columns",
         scoped=scoped,
         scope=chance.choice(SCOPES[mix]) if mix in LASTING else EVERYTHING,
-        policy=chance.choice(POLICIES) if mix.startswith("policies") else "",
+        policy=_policy(mix, chance),
         short=mix == "short",
         guards=mix == "guards",
         echoed=chance.randrange(100) < ECHOED_PERCENT,
     )
+
+
+def _policy(mix: str, chance: random.Random) -> str:
+    if mix == "decided":
+        return chance.choice(["", *POLICIES])
+    return chance.choice(POLICIES) if mix.startswith("policies") else ""
 
 
 def _scoped_site(

@@ -270,6 +270,31 @@ def same(world: World, machine: Machine, chance: random.Random) -> None:
         world.accounts.wrote(site.name, dataset, key, {name: value})
 
 
+def differ(world: World, machine: Machine, chance: random.Random) -> None:
+    """Users at two sites write into the same field of a row, or those at one delete it."""
+    dataset = _dataset(machine, chance)
+    other = chance.choice(list(world.machines.values()))
+    here, there = _keys(machine, dataset), _keys(other, dataset)
+    shared = sorted(here.keys() & there.keys())
+    if other is machine or not shared:
+        return
+    guid = chance.choice(shared)
+    name = chance.choice([*sorted(machine.rows(dataset)[here[guid]]), "extra"])
+    _write(world, other, dataset, there[guid], name)
+    if chance.random() < 0.3:
+        remove(world, machine, dataset, here[guid])
+    else:
+        _write(world, machine, dataset, here[guid], name)
+
+
+def _write(world: World, machine: Machine, dataset: str, key: Key, name: str) -> None:
+    _touch(world, machine, dataset, key)
+    row = machine.rows(dataset)[key]
+    value = world.accounts.value(*(numbers(row, name) if name in row else ()))
+    machine.rows(dataset)[key] = {**row, name: value}
+    world.accounts.wrote(machine.name, dataset, key, {name: value})
+
+
 def _touch(world: World, machine: Machine, dataset: str, key: Key) -> None:
     """A row that was inserted by a process killed before it could note so is changed: it may
     be taken for the user's own, and the record be inserted a second time.

@@ -273,6 +273,8 @@ class World:
             known = known and not machine.is_undecidable(note, record)
             known = known and not self._may_have_forgotten(machine)
             known = known and not self._is_of_hidden(note)
+            # what a person brought back was seen, perhaps, when it was first written
+            known = known and value not in self.accounts.brought_back
             # what a policy brought back was seen when it was first written
             if known and value not in self.accounts.ambiguous and not self.setting.policy:
                 self.suspicions.append(
