@@ -383,11 +383,13 @@ def _sign_delete(ledger: Ledger, record_id: RecordId, stroke: Dot) -> None:
 
 
 def _carry_out(ledger: Ledger, record_id: RecordId) -> None:
-    """The delete takes effect after all; what it had not seen is noted instead of it."""
+    """The delete wins after all; what it had not seen is noted instead, unless peers note it."""
     record = ledger.get(record_id)
     assert record is not None  # noqa: S101 - see due
     for own, note in list(ledger.notes.items()):
-        if note.field is None and note.record == record_id:
+        noted = ledger.get(own)
+        is_elsewhere = noted is None or bool(noted.known) or resolution(noted) is not None
+        if note.field is None and note.record == record_id and not is_elsewhere:
             del ledger.notes[own]
             ledger.drop(own)
     ledger.note(

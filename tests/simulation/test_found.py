@@ -253,6 +253,26 @@ FOUND = {
         carry.3.21567 trouble.0.26676 sync.2.23057
         """,
     ),
+    "a delete wins over what a person brought back, whose note comes with it": (
+        5004,
+        "decided",
+        """
+        insert.2.57159 insert.0.14319 exchange.1.20259 exchange.2.16141 decide.2.34686
+        differ.3.19473 exchange.1.7931 differ.0.35102 differ.0.74258 differ.1.70079
+        edit.3.87619 delete.0.92154 wait.0.19197 edit.1.8935 decide.3.50917 differ.4.79085
+        differ.3.97949 exchange.1.31248 exchange.4.46791 differ.0.30764 delete.0.6355
+        decide.4.50691 differ.2.99243 killed.2.17333 edit.3.21905 decide.0.13304
+        decide.2.84112 insert.1.40382 killed.2.37181 exchange.4.44879 differ.4.52988
+        exchange.3.68904 differ.2.58089 decide.0.9338 decide.4.97263 decide.3.89536
+        differ.1.98519 exchange.4.56449 same.1.90046 decide.0.33801 exchange.3.63432
+        sync.2.49500 edit.1.10857 same.0.71506 sync.3.17355 exchange.0.62479 same.3.93722
+        differ.3.29034 exchange.4.94727 edit.2.9246 delete.0.61064 decide.4.75117
+        carry.2.99965 decide.0.15014 exchange.2.34830 decide.3.50182 decide.2.31740
+        decide.1.43202 decide.2.43612 decide.1.92202 carry.3.52532 exchange.2.77240
+        differ.4.97195 differ.2.9872 decide.2.39931 decide.0.48824 decide.4.41919
+        decide.1.27863 carry.3.90679 carry.3.9667
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
