@@ -81,11 +81,19 @@ async def whole(session: ImapConnection, number: int, cap: int) -> bytes | None:
             return None
         chunk = answer.get(f"BODY[]<{len(raw)}>")
         if chunk is None or len(chunk) > _CHUNK:  # the server ignored the range
+            if raw and "BODY[]" not in answer and _section(answer):
+                return await _undivided(session, number, cap)  # it gave another one
             return _section(answer) or bytes(raw)  # beyond the end some know no range
         raw += chunk
         if len(chunk) < _CHUNK:
             break
     return bytes(raw)
+
+
+async def _undivided(session: ImapConnection, number: int, cap: int) -> bytes | None:
+    """A mail in one piece, from a server that cannot cut it."""
+    answer = (await _fetch(session, [number], "(UID BODY.PEEK[])", cap)).get(number)
+    return None if answer is None else _section(answer)
 
 
 async def beginning(session: ImapConnection, number: int, size: int) -> bytes | None:
