@@ -13,7 +13,7 @@ from tests.simulation.campaign import campaign, tasks
 from tests.simulation.playing import play
 from tests.simulation.setting import MIXES, Setting, Step, setting_of, steps_of
 
-SCHEDULES_PER_MIX = 150
+SCHEDULES_PER_MIX = 100
 
 
 @pytest.mark.parametrize("mix", MIXES)
