@@ -166,31 +166,32 @@ def restore_all(site: Site, choice: Choice, report: Report) -> Restored:
     for name in local:
         detect_dataset(site, name, report)
     with site.store.transaction() as transaction:
-        last = _last(chosen)
+        stand = _standing(chosen)
+        last = [one for one in chosen if one.id in stand]
         gone = _close(site, transaction, last, decisions.RESTORED)
     materialise_datasets(site, sorted(local), report)
     for problem in report.problems:
         raise problem
-    lost, kept = {one.note.record for one in gone}, {one.id for one in last}
+    lost = {one.note.record for one in gone}
     back = [one for one in last if one.note.record not in lost]
-    rest = [one for one in chosen if one.id not in kept and one.closed is None]
+    rest = [one for one in chosen if one.id not in stand and one.closed is None]
     older = [one for one in rest if one.note.record not in lost]
     return Restored(back, older, [*gone, *(one for one in rest if one.note.record in lost)])
 
 
-def _last(chosen: Sequence[Conflict]) -> list[Conflict]:
-    """Of those about one record its deletes, if one was the last; otherwise of each field the one
-    whose losing side was written last.
+def _standing(chosen: Sequence[Conflict]) -> set[str]:
+    """Whose losing sides can stand: of those about one record its deletes, if one was the last;
+    otherwise of each field the one whose losing side was written last.
     """
     by_record: dict[RecordId, list[Conflict]] = defaultdict(list)
     for conflict in sorted(chosen, key=lambda one: one.note.dot):
         by_record[conflict.note.record].append(conflict)
-    last: set[str] = set()
+    standing: set[str] = set()
     for alike in by_record.values():
         deletes = [one for one in alike if one.field is None]
         edits = {one.field: one for one in alike if one.field is not None}
-        last.update(one.id for one in (deletes if alike[-1].field is None else edits.values()))
-    return [one for one in chosen if one.id in last]
+        standing.update(one.id for one in (deletes if alike[-1].field is None else edits.values()))
+    return standing
 
 
 def resolve(site: Site, prefix: str) -> Conflict:

@@ -94,14 +94,14 @@ class _Filling:
         """The item with all its values, and noted whose record it is; None: not now."""
         if item.like is None or item.dataset not in readable or self._refers_to_nothing(item):
             return None
-        alike = self._alike(item.dataset, item.like.rank)
+        alike, own = self._alike(item.dataset, item.like.rank)
         if alike is not None:
             self.ours[item.id] = alike
         if not item.like.is_equal:
             return replace(item, like=None)
         fields = self._as_it_came(item)
-        if fields is None and alike is not None:
-            fields = self._as_it_was(item.dataset, alike)
+        if fields is None and alike is not None and own is not None:
+            fields = self._as_it_was(alike, own)
         return None if fields is None else filled(item, fields)
 
     def _as_it_came(self, item: Extraction) -> Fields | None:
@@ -114,22 +114,22 @@ class _Filling:
         same = dots == [entry.dot for entry in item.entries.values()]
         return values_of(record.entries) if same else None
 
-    def _alike(self, dataset: str, rank: int) -> Alike | None:
+    def _alike(self, dataset: str, rank: int) -> tuple[Alike, Record] | tuple[None, None]:
         """Our record that the peer calls so, if it is there still. A keeper's ranks are of the
         peer's digests, not its own.
         """
         if dataset in self._keeping:
-            return None
+            return None, None
         alike = self._transaction.matches.at(self._peer, dataset, rank)
         own = None if alike is None else self._ledger.get(RecordId(dataset, alike.guid))
-        return None if own is None or not is_alive(own.entries) else alike
+        if alike is None or own is None or not is_alive(own.entries):
+            return None, None
+        return alike, own
 
-    def _as_it_was(self, dataset: str, alike: Alike) -> Fields | None:
+    def _as_it_was(self, alike: Alike, own: Record) -> Fields | None:
         """What our record holds, if that has not changed since its digest was made."""
-        own = self._ledger.get(RecordId(dataset, alike.guid))
-        if own is None or self._contents.digest(own).to_bytes(8) != alike.digest:
-            return None
-        return merged_fields(own)
+        is_same = self._contents.digest(own).to_bytes(8) == alike.digest
+        return merged_fields(own) if is_same else None
 
     def _refers_to_nothing(self, item: Extraction) -> bool:
         for field, parent in self._site.references(item.dataset).items():

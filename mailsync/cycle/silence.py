@@ -24,12 +24,10 @@ _SILENT: Final = "silent "
 def warn_of_silence(site: Site, transaction: Transaction) -> None:
     """Say so as long as it is so; and in the log when it begins, and when it is over."""
     links = site.links(transaction)
-    known = {_SILENT + peer for peer in links}
-    for warned in transaction.warnings.all():
-        if warned.name.startswith(_SILENT) and warned.name not in known:
-            transaction.warnings.drop(warned.name)
+    transaction.warnings.drop_others(_SILENT, links)
+    begun = {one.name: one.since for one in transaction.warnings.all()}
     for link in links.values():
-        since = transaction.warnings.since(_SILENT + link.peer)
+        since = begun.get(_SILENT + link.peer)
         if is_silent(site, transaction, link):
             _begin(site, transaction, link)
         elif since is not None:

@@ -48,9 +48,7 @@ def warn_of_unknown_sites(site: Site, transaction: Transaction) -> None:
     """Say so as long as it is so, and once in the log."""
     now = site.surroundings.now()
     found = unknown_sites(site.settings, site.peers.values())
-    for warned in transaction.warnings.all():
-        if warned.name.startswith(_WARNING) and warned.name[len(_WARNING) :] not in found:
-            transaction.warnings.drop(warned.name)
+    transaction.warnings.drop_others(_WARNING, found)
     for section, words in found.items():
         text = f"{section}: {words}"
         if transaction.warnings.note(f"{_WARNING}{section}", text, now):

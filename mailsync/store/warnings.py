@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, select
@@ -42,6 +43,12 @@ class Warnings:
     def drop(self, name: str) -> None:
         """It is not so any more."""
         self._session.run(_DROP, name=name)
+
+    def drop_others(self, prefix: str, known: Collection[str]) -> None:
+        """Of those called so and something more, only what is about these is so still."""
+        for name in (one.name for one in self.all()):
+            if name.startswith(prefix) and name.removeprefix(prefix) not in known:
+                self.drop(name)
 
     def since(self, name: str) -> int | None:
         """Since when it is so (milliseconds since 1970); None if it is not."""

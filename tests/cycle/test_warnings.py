@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mailsync.carriers.base import Letter
 from mailsync.core.model import Key
 from mailsync.cycle.health import LinkHealth, examine_links
 from mailsync.store.warnings import Warned
@@ -42,13 +43,15 @@ def edit(sites: Sites, number: int) -> None:
     sites.sync("alice")
 
 
-def lose(sites: Sites, number: int) -> None:
-    """A mail with these changes is lost, and a later one comes to Bob."""
+def lose(sites: Sites, number: int) -> Letter:
+    """A mail with these changes, which is lost or late: a later one comes to Bob."""
     edit(sites, number)
+    (early,) = sites.network.in_transit
     sites.network.in_transit.clear()
     edit(sites, number + 1)
     sites.network.deliver_all()
     sites.sync("bob")
+    return early
 
 
 def exchange(sites: Sites, rounds: int = 3) -> None:
@@ -61,14 +64,10 @@ def exchange(sites: Sites, rounds: int = 3) -> None:
 
 
 def test_what_is_late_is_shown_and_is_no_line_of_the_log(sites: Sites) -> None:
-    edit(sites, 1)
-    [early] = sites.network.in_transit
-    sites.network.in_transit.clear()
-    edit(sites, 2)
-    sites.network.deliver_all()
+    early = lose(sites, 1)
     for _ in range(2):
-        sites.sync("bob")
         assert [one.text for one in warnings(sites, "bob")] == [LATE]
+        sites.sync("bob")
     sites.network.in_transit.append(early)
     sites.network.deliver_all()
     sites.sync("bob")
@@ -125,12 +124,7 @@ def test_what_was_missing_and_comes_ends_the_warning_and_is_logged(sites: Sites)
 
 def test_another_hole_is_missing_since_another_time(sites: Sites) -> None:
     """The first one is filled in the same look in which the second one shows."""
-    edit(sites, 1)
-    [first] = sites.network.in_transit
-    sites.network.in_transit.clear()
-    edit(sites, 2)
-    sites.network.deliver_all()
-    sites.sync("bob")
+    first = lose(sites, 1)
     sites.clock.now += 2 * HOUR
     edit(sites, 3)
     sites.network.in_transit.clear()

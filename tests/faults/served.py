@@ -93,7 +93,12 @@ def change(server: MailServer, user: str, do: Callable[[imaplib.IMAP4_SSL], obje
 
 def uids(server: MailServer, user: str, folder: str = "INBOX") -> list[bytes]:
     with server.imap(user, folder) as client:
-        return bytes(client.uid("SEARCH", "ALL")[1][0]).split()
+        return numbers(client)
+
+
+def numbers(client: imaplib.IMAP4_SSL) -> list[bytes]:
+    """Of the mails in the folder that is open."""
+    return bytes(client.uid("SEARCH", "ALL")[1][0]).split()
 
 
 @contextlib.contextmanager
@@ -129,8 +134,10 @@ class DovecotBox:
     @property
     def mails(self) -> dict[int, bytes]:
         with self.server.imap(self.user) as client:
-            numbers = bytes(client.uid("SEARCH", "ALL")[1][0]).split()
-            found = {int(uid): client.uid("FETCH", uid.decode(), "(BODY[])")[1] for uid in numbers}
+            found = {
+                int(uid): client.uid("FETCH", uid.decode(), "(BODY[])")[1]
+                for uid in numbers(client)
+            }
         return {uid: answer[0][1] for uid, answer in found.items()}
 
     def put(self, raw: bytes) -> None:

@@ -48,6 +48,13 @@ def same(sites: Sites) -> bool:
     return sites.contents("bob") == sites.contents("alice") != []
 
 
+async def comes_to_hold_the_same(sites: Sites, bob: Account, mails: int) -> None:
+    """So many mails reach Bob, who then holds what Alice does."""
+    await bob.has(mails)
+    await cycle(sites, "bob")
+    assert same(sites)
+
+
 # --- the way there -------------------------------------------------------------------------
 
 
@@ -61,9 +68,7 @@ async def test_f01_no_answer_after_the_final_dot(served: Served) -> None:
     sites.clock.now += RETRY_AFTER_MS
     await cycle(sites, "alice", Extent(due_by=sites.clock.now))
     assert waiting(sites) == []
-    await bob.has(2)
-    await cycle(sites, "bob")
-    assert same(sites)
+    await comes_to_hold_the_same(sites, bob, 2)
     assert len(logged(sites, "bob", "repeated")) == 1
 
 
@@ -87,9 +92,7 @@ async def test_f05_a_mail_is_too_large(tmp_path: Path, mail_server: MailServer) 
     assert waiting(sites) == []
     mails = sum(report.peer("bob").sent.mails for report in reports)
     assert mails >= 3
-    await bob.has(mails)
-    await cycle(sites, "bob")
-    assert same(sites)
+    await comes_to_hold_the_same(sites, bob, mails)
 
 
 async def test_f07_no_more_mails_than_the_provider_takes(served: Served) -> None:
@@ -105,9 +108,7 @@ async def test_f07_no_more_mails_than_the_provider_takes(served: Served) -> None
     alice.submission = usual
     sites.clock.now += HOUR
     assert (await cycle(sites, "alice")).exit_code == Exit.OK
-    await bob.has(3)
-    await cycle(sites, "bob")
-    assert same(sites)
+    await comes_to_hold_the_same(sites, bob, 3)
 
 
 async def test_f23_a_final_refusal_may_pass(served: Served) -> None:
@@ -119,9 +120,7 @@ async def test_f23_a_final_refusal_may_pass(served: Served) -> None:
     readdress(sites, "alice", "bob", bob.user)
     sites.clock.now += 6 * HOUR
     assert (await cycle(sites, "alice")).exit_code == Exit.OK
-    await bob.has(1)
-    await cycle(sites, "bob")
-    assert same(sites)
+    await comes_to_hold_the_same(sites, bob, 1)
 
 
 async def test_f20_f28_the_peers_mailbox_is_full_and_a_bounce_tells(served: Served) -> None:
@@ -161,9 +160,7 @@ async def test_f34_a_login_rots(served: Served) -> None:
     assert len(waiting(sites)) == 1
     alice.password = PASSWORD
     assert (await cycle(sites, "alice")).exit_code == Exit.OK
-    await bob.has(1)
-    await cycle(sites, "bob")
-    assert same(sites)
+    await comes_to_hold_the_same(sites, bob, 1)
 
 
 async def test_f37_the_server_offers_no_starttls(served: Served) -> None:

@@ -245,13 +245,9 @@ def swap(world: World, machine: Machine, chance: random.Random) -> None:
 def same(world: World, machine: Machine, chance: random.Random) -> None:
     """Users at two sites write the same into the same field."""
     dataset = _dataset(machine, chance)
-    other = chance.choice(list(world.machines.values()))
-    here, there = _keys(machine, dataset), _keys(other, dataset)
-    shared = sorted(here.keys() & there.keys())
-    if other is machine or not shared:
+    places = _shared(world, machine, dataset, chance)
+    if not places:
         return
-    guid = chance.choice(shared)
-    places = [(machine, here[guid]), (other, there[guid])]
     for site, key in places:
         _touch(world, site, dataset, key)
     rows = [site.rows(dataset)[key] for site, key in places]
@@ -273,18 +269,29 @@ def same(world: World, machine: Machine, chance: random.Random) -> None:
 def differ(world: World, machine: Machine, chance: random.Random) -> None:
     """Users at two sites write into the same field of a row, or those at one delete it."""
     dataset = _dataset(machine, chance)
+    places = _shared(world, machine, dataset, chance)
+    if not places:
+        return
+    (_, key), (other, there) = places
+    name = chance.choice([*sorted(machine.rows(dataset)[key]), "extra"])
+    _write(world, other, dataset, there, name)
+    if chance.random() < 0.3:
+        remove(world, machine, dataset, key)
+    else:
+        _write(world, machine, dataset, key, name)
+
+
+def _shared(
+    world: World, machine: Machine, dataset: str, chance: random.Random
+) -> list[tuple[Machine, Key]]:
+    """Some row at this site and at another one; nothing if they share none."""
     other = chance.choice(list(world.machines.values()))
     here, there = _keys(machine, dataset), _keys(other, dataset)
     shared = sorted(here.keys() & there.keys())
     if other is machine or not shared:
-        return
+        return []
     guid = chance.choice(shared)
-    name = chance.choice([*sorted(machine.rows(dataset)[here[guid]]), "extra"])
-    _write(world, other, dataset, there[guid], name)
-    if chance.random() < 0.3:
-        remove(world, machine, dataset, here[guid])
-    else:
-        _write(world, machine, dataset, here[guid], name)
+    return [(machine, here[guid]), (other, there[guid])]
 
 
 def _write(world: World, machine: Machine, dataset: str, key: Key, name: str) -> None:
