@@ -72,7 +72,7 @@ async def _demonstrate(output: Output, directory: Path, loss: int, *, once: bool
         output.show(
             f"Mail servers of our own on 127.0.0.1: IMAP port {ports.imap}, SMTP port {ports.smtp}."
         )
-        found(places, ports, _command)
+        found(places, ports, _command, loss)
         output.show("Two sites, ship and office, each with its keys, have exchanged their cards.")
         equal = await _tell(output, places)
         if not once:

@@ -25,7 +25,7 @@ from mailsync.files import PRIVATE_FILE, create_file
 Command = Callable[..., None]
 """Carries out one command of mailsync: the configuration file, then the words typed."""
 
-TIMERS: Final = {"poll": "5s", "acknowledge_after": "1s", "resend_after": "2s"}
+TIMERS: Final = {"poll": "5s", "acknowledge_after": "1s"}
 """A demonstration has less time than a ship."""
 
 _TABLES: Final = """
@@ -110,14 +110,19 @@ class Places:
         return {place.address: place.password for place in (self.ship, self.office)}
 
 
-def found(places: Places, ports: Ports, command: Command) -> None:
-    """Make both sites and pair them with each other."""
+def _resend_after(loss: int) -> str:
+    """Soon where mails are lost; where none is, later than the slowest machine takes."""
+    return "2s" if loss else "1m"
+
+
+def found(places: Places, ports: Ports, command: Command, loss: int) -> None:
+    """Make both sites and pair them with each other; ``loss`` percent of the mails get lost."""
     for place in (places.ship, places.office):
         _initialise(place, ports, command)
         command(place.configuration, "pair", "card", "-o", str(place.card))
     for place, peer in ((places.ship, places.office), (places.office, places.ship)):
         command(place.configuration, "pair", "add", str(peer.card))
-        _hurry(place, peer)
+        _hurry(place, peer, _resend_after(loss))
     _fill(places.ship)
     _prepare(places.office)
 
@@ -139,9 +144,9 @@ def _initialise(place: Place, ports: Ports, command: Command) -> None:
     place.configuration.write_text(text, "utf-8")
 
 
-def _hurry(place: Place, peer: Place) -> None:
+def _hurry(place: Place, peer: Place, patience: str) -> None:
     document = tomlkit.parse(place.configuration.read_text("utf-8"))
-    document["peers"][peer.name].update(TIMERS)
+    document["peers"][peer.name].update(TIMERS | {"resend_after": patience})
     place.configuration.write_text(tomlkit.dumps(document), "utf-8")
 
 

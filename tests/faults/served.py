@@ -151,9 +151,14 @@ class DovecotBox:
         change(self.server, self.user, delete)
 
     def renumber(self) -> None:
-        """All that Dovecot knew of the box is lost, as after a repair."""
+        """All that Dovecot knew of the mails is lost, as after a repair.
+
+        The validities that were given stay known: else the next is the second of the clock,
+        which may be that of the first.
+        """
         for path in (self.server.root / "mail" / self.user).glob("dovecot*"):
-            path.unlink()
+            if not path.name.startswith("dovecot-uidvalidity"):
+                path.unlink()
 
 
 class WatchedMailbox(ImapMailbox):
