@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import multiprocessing
 import sys
 import time
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from tests.core import histories, side_by_side
 from tests.simulation.ablations import ABLATIONS, Ablation
@@ -47,39 +49,31 @@ class Defects(logging.Handler):
             self.found.append(f"{type(error).__name__}: {error}")
 
 
-def hunt(ablation: Ablation, schedules: int, seconds: float = 1e9, seed: int = 0) -> Hunt:
+def hunt(
+    ablation: Ablation, level: str, schedules: int, seconds: float = 1e9, seed: int = 0
+) -> Hunt:
     """Play until a promise breaks, at most so many schedules, or so long."""
-    started, played = time.monotonic(), 0
+    started, played, mixes = time.monotonic(), 0, getattr(ablation, level)
     while played < schedules and time.monotonic() - started < seconds:
+        chosen = seed + played, mixes[(seed + played) % len(mixes)]
         with ablation.applied():
-            broken = _play(ablation, seed + played)
+            broken = _PLAY[level](*chosen)
         # only the missing rule may be what broke the promise
-        blamed = broken is not None and _play(ablation, seed + played) is None
+        blamed = broken is not None and _PLAY[level](*chosen) is None
         played += 1
         if blamed:
             return Hunt(played, broken, time.monotonic() - started)
     return Hunt(played, None, time.monotonic() - started)
 
 
-def _play(ablation: Ablation, seed: int) -> str | None:
-    if ablation.cycle:
-        return _perform(Task(seed, ablation.cycle[seed % len(ablation.cycle)]))
-    try:
-        if ablation.side:
-            return side_by_side.compare(seed, ablation.side[seed % len(ablation.side)])[1]
-        return histories.run(seed, ablation.core[seed % len(ablation.core)])[1]
-    except Exception as problem:  # noqa: BLE001  a broken rule may break anything
-        return f"{type(problem).__name__}: {problem}"
-
-
-def _perform(task: Task) -> str | None:
+def _play_sites(seed: int, mix: str) -> str | None:
     """What broke; a defect of the patch first, which the product would hide: it sets the bundle
     aside, and some promise breaks for that.
     """
     log, defects = logging.getLogger("mailsync"), Defects()
     log.addHandler(defects)
     try:
-        broken = perform(task).broken
+        broken = perform(Task(seed, mix)).broken
     finally:
         log.removeHandler(defects)
     return next(filter(_is_misfit, defects.found), broken)
@@ -89,23 +83,66 @@ def _is_misfit(broken: str) -> bool:
     return broken.partition(":")[0] in MISFITS
 
 
+def _play_core(seed: int, features: frozenset[str]) -> str | None:
+    try:
+        return histories.run(seed, features)[1]
+    except Exception as problem:  # noqa: BLE001  a broken rule may break anything
+        return f"{type(problem).__name__}: {problem}"
+
+
+def _play_side(seed: int, features: frozenset[str]) -> str | None:
+    try:
+        return side_by_side.compare(seed, features)[1]
+    except Exception as problem:  # noqa: BLE001  as above
+        return f"{type(problem).__name__}: {problem}"
+
+
+_PLAY: Final[dict[str, Callable[[int, Any], str | None]]] = {
+    "core": _play_core,
+    "side": _play_side,
+    "sites": _play_sites,
+}
+"""By the level: plays one schedule by its seed and its mix, and says what broke."""
+
+
+class Search(NamedTuple):
+    """Where a rule is missing, and how long is looked for what breaks."""
+
+    rule: str
+    level: str
+    schedules: int
+    seconds: float
+
+
+def look(search: Search) -> Hunt:
+    """Hunt for a rule by its name."""
+    return hunt(ABLATIONS[search.rule], search.level, search.schedules, search.seconds)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.ablate", description=__doc__)
     parser.add_argument("rules", nargs="*", choices=[*ABLATIONS, []], default=[])
+    parser.add_argument("--level", choices=list(_PLAY), help="default: all")
     parser.add_argument("--schedules", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
+    searches = [
+        Search(rule, level, options.schedules, options.seconds)
+        for rule in options.rules or ABLATIONS
+        for level in ABLATIONS[rule].levels
+        if options.level in (None, level)
+    ]
     survivors = 0
-    for rule in options.rules or ABLATIONS:
-        ablation = ABLATIONS[rule]
-        found = hunt(ablation, options.schedules, options.seconds)
-        survivors += found.broken is None or found.is_misfit
-        level = "sites" if ablation.cycle else "side" if ablation.side else "core"
-        sys.stdout.write(
-            f"{rule:20} {level:5} {found.schedules:6} schedules {found.seconds:6.1f} s  "
-            f"{'MISFIT ' * found.is_misfit}{found.broken or 'SURVIVED'}  [{ablation.claim}]\n"
-        )
-        sys.stdout.flush()
+    with multiprocessing.Pool(options.jobs) as pool:
+        for search, found in zip(searches, pool.imap(look, searches), strict=True):
+            survivors += found.broken is None or found.is_misfit
+            sys.stdout.write(
+                f"{search.rule:20} {search.level:5} {found.schedules:6} schedules "
+                f"{found.seconds:6.1f} s  {'MISFIT ' * found.is_misfit}"
+                f"{found.broken or 'SURVIVED'}  [{ABLATIONS[search.rule].claim}]\n"
+            )
+            sys.stdout.flush()
     return bool(survivors)
 
 

@@ -63,13 +63,18 @@ class Ablation:
     claim: str
     """What is done wrong."""
     broken: Callable[[], Sequence[Patch]]
-    cycle: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
     """Mixes of whole sites ..."""
     core: tuple[frozenset[str], ...] = ()
-    """... or features of histories of the core alone, which are played much faster ..."""
+    """... and features of histories of the core alone, which are played much faster ..."""
     side: tuple[frozenset[str], ...] = ()
     """... or of histories of the core side by side with the reference, for rules about what is
     noted where no promise says it."""
+
+    @property
+    def levels(self) -> list[str]:
+        """Where the rule is broken, the fastest first."""
+        return [level for level in ("core", "side", "sites") if getattr(self, level)]
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -332,6 +337,7 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "writes are numbered by a counter that a restore rolls back, and taken by their numbers",
         _reuse_dots,
         core=RESTORE,
+        sites=("restore",),
     ),
     "no_known": Ablation(
         "it is forgotten which peer showed a record", _forget_who_showed, ("plain",)
@@ -340,6 +346,7 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "records at positions already covered are taken again",
         _take_covered,
         core=(frozenset({"increment"}), PLAIN),
+        sites=("mail", "plain"),
     ),
     "range_holes": Ablation(
         "a bundle settles only what came since the one before",
@@ -347,33 +354,46 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         ("mail", "plain"),
     ),
     "purge_at_once": Ablation(
-        "tombstones go before all peers confirmed", _purge_at_once, core=(PLAIN,)
+        "tombstones go before all peers confirmed",
+        _purge_at_once,
+        core=(PLAIN,),
+        sites=("plain", "mail"),
     ),
     "no_fork_check": Ablation(
         "a sender may forget what it sent",
         lambda: _judge_leniently(Verdict.FORKED),
         core=RESTORE,
+        sites=("restore-state", "clone"),
     ),
-    "no_tag_check": Ablation("marks are positions without tags", _ignore_tags, core=RESTORE),
+    "no_tag_check": Ablation(
+        "marks are positions without tags",
+        _ignore_tags,
+        core=RESTORE,
+        sites=("restore", "restore-state"),
+    ),
     "trust_old_cover": Ablation(
         "after a restore, bundles are taken from senders that do not know of it",
         lambda: _judge_leniently(Verdict.UNAWARE),
         core=RESTORE,
+        sites=("restore",),
     ),
     "no_rejoin": Ablation(
         "after a restore, records are sent on before their other holders answered",
         lambda: [_swap(outbound, "is_held_back", lambda *_: False)],
         core=(frozenset({"restore", "purge", "silence"}),),
+        sites=("restore", "all"),
     ),
     "no_heal": Ablation(
         "what a peer's newest word shows to be missing is not sent again",
         _heal_nothing,
         core=(frozenset({"restore", "filter"}),),
+        sites=("filters-restore", "restore"),
     ),
     "no_shadow": Ablation(
         "the dataset is compared with the merged record",
         broken_rules.compare_with_the_merged_record,
         core=(PLAIN,),
+        sites=("plain",),
     ),
     "no_marker": Ablation("writes are not announced by a marker", _set_no_marker, ("crash",)),
     "blind_write": Ablation("the dataset is written without comparing", _write_blindly, ("crash",)),
@@ -381,34 +401,50 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "the last writer wins, nothing is noted",
         lambda: [_swap(Ledger, "note", lambda *_: None)],
         core=(PLAIN,),
+        sites=("plain",),
     ),
     "no_notes": Ablation("conflicts are noted at home only", _keep_notes_at_home, ("plain",)),
     "early_prune": Ablation(
-        "ancestors are forgotten before all peers confirmed", _prune_early, core=(PLAIN,)
+        "ancestors are forgotten before all peers confirmed",
+        _prune_early,
+        core=(PLAIN,),
+        sites=("plain",),
     ),
     "no_gate": Ablation(
         "unknown records are taken from a peer behind the horizon",
         _take_unknown_from_stale,
         core=EXPIRE,
+        sites=("silence",),
     ),
     "no_manifest": Ablation(
         "manifests are ignored",
         lambda: [_swap(inbound, "take_manifest", lambda *_: None)],
         core=EXPIRE,
+        sites=("silence",),
     ),
     "keep_fulls": Ablation(
-        "a purge leaves full bundles under way in force", _keep_fulls, core=EXPIRE
+        "a purge leaves full bundles under way in force",
+        _keep_fulls,
+        core=EXPIRE,
+        sites=("silence",),
     ),
     "manifest_trusts_all": Ablation(
-        "what a manifest does not list was always deleted", _trust_manifests_blindly, core=EXPIRE
+        "what a manifest does not list was always deleted",
+        _trust_manifests_blindly,
+        core=EXPIRE,
+        sites=("silence",),
     ),
     "purge_known_only": Ablation(
         "tombstones go in spite of a silent peer, and it is not marked",
         _purge_without_a_mark,
         core=EXPIRE,
+        sites=("silence",),
     ),
     "withdraw_as_delete": Ablation(
-        "leaving a filter is sent as a delete", _withdraw_by_deleting, core=(frozenset({"filter"}),)
+        "leaving a filter is sent as a delete",
+        _withdraw_by_deleting,
+        core=(frozenset({"filter"}),),
+        sites=("filters",),
     ),
     "core_blind_write": Ablation(
         "rows are written without comparing",
@@ -422,56 +458,67 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "writes left out of a bundle are settled by it",
         broken_rules.settle_what_was_left_out,
         core=(frozenset({"increment"}),),
+        sites=("mail", "crash"),
     ),
     "no_whole_for": Ablation(
         "what a peer has forgotten is not sent whole again",
         broken_rules.send_nothing_whole_again,
         core=(*RESTORE, *FILTER, *EXPIRE, RESTORE_FILTER),
+        sites=("filters-restore", "silence", "again"),
     ),
     "no_blind_to": Ablation(
         "a peer that withdrew a record is told only what is new",
         broken_rules.trust_what_a_withdrawer_covered,
         core=(*FILTER, RESTORE_FILTER),
+        sites=("filters", "filters-restore"),
     ),
     "no_complete": Ablation(
         "a sender that says it cannot know is taken to know",
         broken_rules.infer_from_cover_always,
         core=(*FILTER, RESTORE_FILTER, *EXPIRE),
+        sites=("filters", "silence"),
     ),
     "no_see": Ablation(
         "the clock does not follow what was received",
         broken_rules.let_the_clock_stand,
         core=(frozenset({"crash", "skew"}),),
+        sites=("clock",),
     ),
     "no_doubt": Ablation(
         "after a crash, a user's edit is never in doubt",
         broken_rules.overlook_doubt,
         side=(frozenset({"crash", "skew"}),),
+        sites=("crash",),
     ),
     "no_say": Ablation(
         "nobody brings back the value of the site that has the say",
         lambda: [_swap(policies, "_is_ours", lambda *_: False)],
         core=(frozenset({"site"}),),
+        sites=("policies",),
     ),
     "late_say": Ablation(
         "notes do not say which write won",
         lambda: [_swap(policies, "_name_winners", lambda *_: None)],
         core=(frozenset({"site", "increment", "crash", "skew"}),),
+        sites=("policies",),
     ),
     "overrule_in_silence": Ablation(
         "what a policy's decision overrules is not noted",
         _overrule_in_silence,
         core=(frozenset({"site"}),),
+        sites=("policies",),
     ),
     "undead": Ablation(
         "where deletes win, edits that had not seen one bring the record back",
         lambda: [_swap(policies, "_carry_out", lambda *_: None)],
         core=(frozenset({"delete-wins"}),),
+        sites=("policies",),
     ),
     "kill_in_silence": Ablation(
         "where deletes win, what they had not seen is not noted",
         _kill_in_silence,
         core=(frozenset({"delete-wins"}),),
+        sites=("policies",),
     ),
     "no_unifying": Ablation(
         "two records that need one key stay two",
@@ -522,6 +569,7 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "after a crash, every write is taken to have landed",
         broken_rules.take_every_marker_for_landed,
         core=(frozenset({"crash", "skew"}),),
+        sites=("crash",),
     ),
 }
 """By the name of the rule."""
