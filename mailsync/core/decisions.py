@@ -10,8 +10,9 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Final
 
 from mailsync.core.ledger import Ledger
@@ -52,6 +53,17 @@ def note_of(record: Record) -> Note | None:
         return None
     dot = record.entries["guid"].dot
     return Note(RecordId(dataset, Guid(guid)), field, dot, values.get("value", ABSENT))
+
+
+def own_notes(ledger: Ledger, record: Record, fields: Iterable[str]) -> Iterator[Record]:
+    """The notes here of writes of this site that the record descends from, and that lost in one of
+    these fields.
+    """
+    ours = [dot for dot in record.context if dot.site == ledger.site.number]
+    for dot, field in product(ours, fields):
+        noted = ledger.get(note_id(Note(record.id, field, dot)))
+        if noted is not None:
+            yield noted
 
 
 def resolution(record: Record) -> str | None:

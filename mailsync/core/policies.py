@@ -11,7 +11,8 @@ Rules
 * Only a value that stood until it lost comes back: not one that its own site has replaced since,
   nor one whose winner was replaced by those who knew both. That is told by the record as it was
   before the bundle, or by the winner's dot, which notes under such a policy have as an ancestor.
-* What we wrote, if we no longer know, is believed of a peer who may write there itself.
+* What we wrote, if we no longer know, is believed of a peer who may write there itself. Of a
+  record that comes after the note we decide then.
 * What a decision overrules is noted in its turn, so that nothing is lost.
 * ``ask`` decides nothing: the newest stands, and the note waits for a person.
 * Where deletes win, a record of which a delete has killed some write is dead, whatever is written
@@ -25,6 +26,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Final, NamedTuple
 
 from mailsync.core.ancestry import Before
@@ -35,10 +37,12 @@ from mailsync.core.decisions import (
     WAITS,
     close,
     note_of,
+    own_notes,
     resolution,
     waits,
     write,
 )
+from mailsync.core.disputes import Decide, Dispute, Side, Undecided
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import Loss, Note, dots_of_deletes, field_note, killed, note_id
 from mailsync.core.model import (
@@ -47,7 +51,6 @@ from mailsync.core.model import (
     Absent,
     Dot,
     Entry,
-    Fields,
     Link,
     Record,
     RecordId,
@@ -80,39 +83,6 @@ class Deletes(enum.Enum):
     EDIT_WINS = "edit-wins"
     DELETE_WINS = "delete-wins"
     ASK = "ask"
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One value of a conflict: what, and who wrote it when (a 64-bit number, milliseconds)."""
-
-    value: Value | Absent
-    site: int
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Dispute:
-    """A conflict as a user's routine sees it."""
-
-    dataset: str
-    field: str
-    lost: Side
-    stands: Side
-    base: Value | Absent
-    """What both sides replaced."""
-    knows_base: bool
-    """Is that known?"""
-    record: Fields
-    """The whole record as it stands."""
-
-
-class Undecided(Exception):
-    """A routine came to no value; the message says where and why."""
-
-
-Decide = Callable[[Dispute], Value | Absent]
-"""A user's routine. Raises :class:`Undecided`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +133,9 @@ Writer = Link | Users
 """Who wrote without knowing of all that is in the map: a peer whose bundle it is, or users."""
 
 
-def due(ledger: Ledger, policies: Policies, writer: Writer | None = None) -> Due:
+def due(
+    ledger: Ledger, policies: Policies, links: Mapping[str, Link], writer: Writer | None = None
+) -> Due:
     """What the ledger's transaction leaves to be decided by us.
 
     ``writer`` None: it is a decision of somebody who knew of all that is in the map.
@@ -177,6 +149,7 @@ def due(ledger: Ledger, policies: Policies, writer: Writer | None = None) -> Due
             losses |= _of_note(ledger, policies, record, writer)
         elif record.dataset in policies:
             losses |= _of_record(ledger, policies[record.dataset], record)
+            losses |= _of_new(ledger, policies, record, links)
             if policies[record.dataset].deletes is not Deletes.DELETE_WINS:
                 continue
             before = ledger.before(record.id)
@@ -191,13 +164,22 @@ def _last(ledger: Ledger, losses: Mapping[RecordId, Note]) -> list[tuple[RecordI
     """Of each field the last write of ours that is known as lost by now. It replaced the others,
     though we may have forgotten them all, and whatever people said of it.
     """
-    notes = [note_of(each) for each in ledger.changed.values() if each.dataset == CONFLICTS]
+    changed = (each for each in ledger.changed.values() if each.dataset == CONFLICTS)
+    siblings = chain.from_iterable(_siblings(ledger, note) for note in losses.values())
+    notes = map(note_of, chain(changed, siblings))
     last: dict[tuple[RecordId, str | None], Dot] = {}
     for note in filter(None, (*notes, *losses.values())):
         if note.dot.site == ledger.site.number:
             place = note.record, note.field
             last[place] = max(note.dot, last.get(place, note.dot))
     return [(own, one) for own, one in losses.items() if one.dot == last[one.record, one.field]]
+
+
+def _siblings(ledger: Ledger, note: Note) -> Iterator[Record]:
+    """The notes here of what else we wrote to the same field."""
+    record = ledger.get(note.record)
+    if record is not None and note.field is not None:
+        yield from own_notes(ledger, record, [note.field])
 
 
 BaseOf = Callable[[Note], Before | None]
@@ -279,6 +261,23 @@ def _of_record(ledger: Ledger, policy: Policy, record: Record) -> Iterator[tuple
         noted = ledger.get(note_id(Note(record.id, name, entry.dot)))
         note = None if noted is None else note_of(noted)
         if noted and note and _is_ours(ledger, {record.dataset: policy}, noted, note):
+            yield noted.id, note
+
+
+def _of_new(
+    ledger: Ledger, policies: Policies, record: Record, links: Mapping[str, Link]
+) -> Iterator[tuple[RecordId, Note]]:
+    """Writes of ours in a record that is new here, if notes of their loss came before it: we were
+    restored, and forgot it.
+    """
+    if ledger.before(record.id) is not None:
+        return
+    for noted in own_notes(ledger, record, record.entries):
+        note = note_of(noted)
+        if note is None or not _is_ours(ledger, policies, noted, note):
+            continue
+        tellers = (links[peer] for peer in noted.known & links.keys())
+        if any(may_update(teller, record.dataset, note.field) for teller in tellers):
             yield noted.id, note
 
 

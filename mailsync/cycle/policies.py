@@ -18,17 +18,15 @@ from mailsync.core import policies
 from mailsync.core.agreement import DEFAULTS, WORDS_MAX, Stances
 from mailsync.core.ancestry import Before, Replaced, common_ancestor
 from mailsync.core.decisions import note_of
+from mailsync.core.disputes import Decide, Dispute, Undecided
 from mailsync.core.fitness import unfit
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import Note
 from mailsync.core.model import ABSENT, Absent, Fields, Link, Value
 from mailsync.core.policies import (
     EVERY_FIELD,
-    Decide,
     Deletes,
-    Dispute,
     Policy,
-    Undecided,
     Way,
     Writer,
 )
@@ -106,6 +104,7 @@ def _plain(policy: str) -> str:
 def settle(
     found: Mapping[str, Policy],
     transaction: Transaction,
+    links: Mapping[str, Link],
     ledger: Ledger,
     now: int,
     bits: Callable[[int], int],
@@ -118,7 +117,7 @@ def settle(
     if not found:
         return
     transaction.records.fetch(ledger.changed)
-    due = policies.due(ledger, found, writer)
+    due = policies.due(ledger, found, links, writer)
     if not due:
         return
     bases = _bases(transaction, ledger, due, writer)

@@ -28,7 +28,8 @@ def save(
     ``cause`` None: somebody decided who has seen all that is in the map.
     """
     writer = None if cause is None else cause.writer
-    settle(site.policies, transaction, ledger, now, site.surroundings.bits, writer)
+    links, bits = site.links(transaction), site.surroundings.bits
+    settle(site.policies, transaction, links, ledger, now, bits, writer)
     if cause is not None:
         formers = edited(ledger) if cause.bundle is None else changed(ledger)
         transaction.formers.keep(formers, cause.bundle, now)

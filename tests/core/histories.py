@@ -11,14 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from mailsync.core.disputes import Decide, Dispute, Undecided
 from mailsync.core.model import Absent, Bundle, Fields, Key, Value, is_alive
 from mailsync.core.policies import (
     EVERY_FIELD,
-    Decide,
     Deletes,
-    Dispute,
     Policy,
-    Undecided,
     Way,
 )
 from tests.core.world import TABLE, BrokenPromise, World

@@ -301,3 +301,68 @@ def test_what_its_own_site_has_replaced_does_not_come_back() -> None:
     _replaced_before_it_is_noted(world)
     world.check_quiet()
     assert world.data["A"].popitem()[1] == world.data["C"].popitem()[1] == {"f0": 40}
+
+
+def _forgets_a_record(world: World, edits: int) -> None:
+    """C has the say, and its edits of a record of A's lose; then C is restored to before it. A
+    knows that, and its news goes record by record: the notes first.
+    """
+    _let_c_decide(world)
+    world.purging = "never"
+    world.backup("C")
+    world.insert("A", Key("u0"), 3)
+    world.scan("A")
+    _exchange(world, "AC")
+    world.write_all("C")
+    letters = []
+    for _ in range(edits):
+        world.edit("C", min(world.data["C"]), "f0")
+        world.edit("C", min(world.data["C"]), "f1")
+        world.scan("C")
+        letters.append(world.send("C", "A"))
+    world.edit("A", Key("u0"), "f0")
+    world.scan("A")
+    for letter in letters:
+        world.deliver(letter)
+    world.edit("A", Key("u0"), "f2")
+    world.scan("A")
+    world.restore("C")
+    world.post("A", "C")
+    world.post("C", "A")
+
+
+def _post_one(world: World, name: str, peer: str) -> str:
+    """The next record alone; of which dataset it is."""
+    letter = world.send(name, peer, increment=True, limit=1)
+    world.deliver(letter)
+    return letter.bundle.items[0].dataset
+
+
+def test_a_restored_site_has_the_say_though_the_note_came_before_the_record() -> None:
+    world = World("AC", ["AC"], 1)
+    _forgets_a_record(world, 1)
+    assert [_post_one(world, "A", "C") for _ in range(2)] == [CONFLICTS, TABLE]
+    world.settle()
+    world.check()
+    assert world.data["A"].popitem()[1] == {"f0": 40, "f1": 50, "f2": 70}
+
+
+@pytest.mark.parametrize("last", [CONFLICTS, TABLE])
+def test_what_it_had_replaced_rests_though_a_person_let_the_last_rest(last: str) -> None:
+    """In whatever order the restored site hears of it."""
+    world = World("AC", ["AC"], 1)
+    _forgets_a_record(world, 2)
+    replaced, closed = (
+        record for record in world.sites["A"].records.values() if record.dataset == CONFLICTS
+    )
+    ledger = world.ledger("A")
+    close(ledger, closed, KEPT, ledger.stroke(world.now, 1))
+    if last == CONFLICTS:
+        ledger.bump(replaced)
+    world.commit("A", ledger)
+    if last == TABLE:
+        world.edit("A", Key("u0"), "f2")
+        world.scan("A")
+    assert [_post_one(world, "A", "C") for _ in range(3)][-1] == last
+    world.settle()
+    assert world.data["A"].popitem()[1]["f0"] == 80

@@ -213,7 +213,9 @@ class World:
 
     def commit(self, name: str, ledger: Ledger, writer: Writer | None = None) -> None:
         site = self.sites[name]
-        if name in self.policies and (found := due(ledger, self.policies[name], writer)):
+        if name in self.policies and (
+            found := due(ledger, self.policies[name], site.links, writer)
+        ):
             stroke = ledger.stroke(self.now + site.skew, self.random.getrandbits(32))
             decide(ledger, self.policies[name], found, stroke)
             for record in ledger.changed.values():
