@@ -17,8 +17,9 @@ Rules
 * Fields that stay here are left out everywhere: of records, delete orders, withdrawals, and
   conflicts about them.
 * A record outside the peer's filter that the peer had is withdrawn. Deletes are never filtered.
-* After a restore, a record is held back until its other holders answered: they may have deleted
-  it meanwhile. It is not held back from one that answered and holds it.
+* After a restore, a record is held back until its other holders answered, or were given up: they
+  may have deleted it meanwhile. It is not held back from one that answered and holds it. What a
+  holder that was given up has deleted, its list of all records tells when it returns.
 """
 
 from __future__ import annotations
@@ -241,11 +242,12 @@ def is_due(link: Link, pending: Positions, *, resend_before: int, owed_before: i
 
 def is_held_back(links: Mapping[str, Link], peer: str, record: Record) -> bool:
     """We were restored: may another holder, not heard since, have deleted the record? Whom we know
-    to hold it still need not wait for that other one.
+    to hold it still need not wait for that other one; and nobody waits for one that is given up.
     """
     if not is_alive(record.entries) or _holds_still(links[peer], record):
         return False
-    return any(links[other].rejoin for other in record.had if other != peer and other in links)
+    others = (links[name] for name in record.had if name != peer and name in links)
+    return any(other.rejoin and not other.stale for other in others)
 
 
 def _holds_still(link: Link, record: Record) -> bool:

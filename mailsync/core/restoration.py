@@ -67,6 +67,7 @@ def rotate(
             acked_last=None,
             sent=(),
             flights=(),
+            misses=0,
             fulls=frozenset(),
             rejoin=True,
             asked_at=None,

@@ -114,8 +114,9 @@ def _purged(ledger: Ledger, links: dict[str, Link], record: Record) -> dict[str,
 
 
 def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link:
-    """The link, stale if the peer has left something unconfirmed for its retention time. What goes
-    once more only now, for we were away ourselves, may be answered yet.
+    """The link, stale if the peer has left something unconfirmed, or whether it holds what we had
+    when we were restored, for its retention time. What goes once more only now, for we were away
+    ourselves, may be answered yet.
     """
     limit = now - site.peers[link.peer].settings.retention * 1000
     silent = link.heard_at is None or link.heard_at < limit
@@ -126,11 +127,18 @@ def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link
         if (flight.unconfirmed_since if tried else flight.awaited_from) < limit
         for interval in flight.positions.intervals
     )
-    if link.stale or not silent or not overdue.intervals:
+    if link.stale or not silent:
         return link
-    unsettled = transaction.records.outside(link.acked)
-    if not any(record.position in overdue and is_pending(link, record) for record in unsettled):
-        return link  # the peer has it from elsewhere, or does not take it
+    if not (link.rejoin and tried) and not _lacks_some_of(transaction, link, overdue):
+        return link
     words = "silent for its whole retention time; it will reconcile when it returns"
     transaction.history.log(Event(now, "stale", link.peer, None, words))
     return forgetting.expire(link)
+
+
+def _lacks_some_of(transaction: Transaction, link: Link, overdue: Positions) -> bool:
+    """Unless the peer has it from elsewhere, or does not take it."""
+    if not overdue.intervals:
+        return False
+    unsettled = transaction.records.outside(link.acked)
+    return any(record.position in overdue and is_pending(link, record) for record in unsettled)

@@ -366,3 +366,41 @@ def test_what_it_had_replaced_rests_though_a_person_let_the_last_rest(last: str)
     assert [_post_one(world, "A", "C") for _ in range(3)][-1] == last
     world.settle()
     assert world.data["A"].popitem()[1]["f0"] == 80
+
+
+def _lost_on_its_way_to_c(world: World) -> None:
+    """A gave B up. It is restored, and has forgotten that a record of B's went to C, where it never
+    came.
+    """
+    world.purging = "action"
+    world.insert("A", Key("u0"), 1)
+    world.scan("A")
+    _exchange(world, "AC", "AB")
+    world.insert("B", Key("u1"), 1)
+    world.scan("B")
+    _exchange(world, "AB")
+    world.expire("A", "B")
+    world.backup("A")
+    world.send("A", "C")
+    world.edit("A", Key("u0"), "f0")
+    world.scan("A")
+    world.deliver(world.send("A", "C", increment=True))
+
+
+@pytest.mark.parametrize("deletes", [False, True])
+def test_after_a_restore_nobody_waits_for_whom_was_given_up(*, deletes: bool) -> None:
+    world = World("ABC", ["AB", "AC"], 1)
+    _lost_on_its_way_to_c(world)
+    if deletes:
+        world.delete("B", Key("u1"))
+        world.scan("B")
+        world.expire("B", "A")
+        world.purge("B")
+    world.restore("A")
+    world.post("C", "A")
+    _exchange(world, "AC", "AC")
+    world.write_all("C")
+    assert len(world.data["C"]) == 2
+    world.settle()
+    world.check()
+    assert {len(rows) for rows in world.data.values()} == {1 if deletes else 2}

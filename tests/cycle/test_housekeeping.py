@@ -10,8 +10,10 @@ from mailsync.core.inbound import STAMP_AHEAD_MAX
 from mailsync.core.model import Key
 from mailsync.core.positions import NOWHERE
 from mailsync.cycle.housekeeping import tidy
+from mailsync.cycle.run import Extent
 from mailsync.store.outbox import Queued
-from tests.cycle.sites import DAY, HOUR, pair
+from tests.cycle.sites import DAY, HOUR, Sites, pair
+from tests.cycle.test_priors import backup, restore
 
 
 def test_what_was_kept_for_a_peer_that_is_no_more_goes(tmp_path: Path) -> None:
@@ -145,3 +147,59 @@ def test_what_a_peer_was_never_heard_to_have_it_has_not_deleted(tmp_path: Path) 
     assert len(sites.rows("bob")) == 2
     with sites.sites["alice"].store.transaction() as transaction:
         assert not [*transaction.journal.entries()]
+
+
+def _restored_while_bob_is_silent(sites: Sites) -> None:
+    """Alice has a row of bob's, and forgets that it went to carol; where it never came."""
+    only = 'datasets = ["people"]'
+    both = ("people", "ships")
+    sites.add("alice", {"bob": only, "carol": ""}, both)
+    sites.add("bob", {"alice": ""})
+    sites.add("carol", {"alice": ""}, both)
+    sites.rows("bob")[Key("1")] = {"name": "Ada"}
+    sites.sync("bob")
+    sites.network.deliver_all()
+    sites.sync("alice", Extent(sending=False))
+    copy = backup(sites, "alice")
+    sites.sync("alice")
+    sites.network.in_transit.clear()
+    sites.rows("alice", "ships")[Key("2")] = {"name": "Aurora"}
+    sites.sync("alice")
+    sites.network.deliver_all()
+    sites.rows("carol", "ships")[Key("3")] = {"name": "Borealis"}
+    sites.sync("carol")
+    sites.network.deliver_all()
+    restore(sites, copy)
+
+
+def _live_without_bob(sites: Sites, days: int) -> None:
+    for _ in range(0, days, 3):
+        for name in ("alice", "carol"):
+            sites.sync(name)
+            lost = [one for one in sites.network.in_transit if one.recipient.startswith("bob")]
+            for letter in lost:
+                sites.network.in_transit.remove(letter)
+            sites.network.deliver_all()
+        sites.clock.now += 3 * DAY
+
+
+@pytest.mark.parametrize("deletes", [False, True])
+def test_nobody_waits_for_ever_for_a_silent_peers_word_after_a_restore(
+    tmp_path: Path, *, deletes: bool
+) -> None:
+    sites = Sites(tmp_path)
+    _restored_while_bob_is_silent(sites)
+    if deletes:
+        sites.rows("bob").clear()
+        sites.sync("bob")
+        sites.network.in_transit.clear()
+    for days, arrived in ((27, 0), (12, 1)):
+        _live_without_bob(sites, days)
+        assert len(sites.rows("carol")) == arrived
+    sites.sync("bob")
+    for _ in range(6):
+        sites.round()
+        sites.clock.now += 8 * DAY
+    assert {name: len(sites.rows(name)) for name in sites.sites} == dict.fromkeys(
+        sites.sites, 0 if deletes else 1
+    )

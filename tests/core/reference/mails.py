@@ -69,14 +69,15 @@ def _is_pending(link: Link, peer: str, record: Record) -> bool:
 
 
 def _is_held_back(site: Site, peer: str, record: Record) -> bool:
-    """We were restored: another holder, not heard since, may have deleted it. A peer of which all
-    is heard, and not that, holds it still.
+    """We were restored: another holder, not heard since nor given up, may have deleted it. A peer
+    of which all is heard, and not that, holds it still.
     """
     link = site.links[peer]
     is_heard = link.last is not None and frozenset(range(1, link.last.top + 1)) <= link.cover
     if peer in record.had and is_heard and not link.rejoin and not link.stale:
         return False
-    return record.is_alive and any(site.links[q].rejoin for q in record.had - {peer})
+    others = [site.links[q] for q in record.had - {peer}]
+    return record.is_alive and any(other.rejoin and not other.stale for other in others)
 
 
 def is_due(site: Site, peer: str) -> bool:
