@@ -206,6 +206,12 @@ class Mailbox(Protocol):
         """Letters seen before, with their size then: those that may have changed, as they are."""
         ...
 
+    def vanished(self, places: Collection[Place]) -> frozenset[Place]:
+        """Of these, seen before the last look at all letters: the places in what it saw whole that
+        hold none now.
+        """
+        ...
+
     async def quota(self) -> Quota | None:
         """How full the mailbox is; None if that is not known."""
         ...

@@ -125,6 +125,10 @@ class FolderMailbox:
         return
         yield
 
+    def vanished(self, places: Collection[Place]) -> frozenset[Place]:
+        """Those in this folder where the last look saw no file."""
+        return frozenset(one for one in places if _is_in(one, self._folder)) - self._seen
+
     async def quota(self) -> Quota | None:
         """Not known."""
         return None

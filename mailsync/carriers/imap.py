@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Final, NamedTuple, Self
@@ -26,7 +26,7 @@ from mailsync.carriers.bounce import READ_MAX, bounce_in, is_report
 from mailsync.carriers.endpoint import Endpoint, Security, one_line
 from mailsync.carriers.hints import addresses_in, header_field, is_hinted
 from mailsync.carriers.imap_connection import Declined, ImapConnection
-from mailsync.carriers.imap_mails import Glance, beginning, glances_of, whole, with_trace
+from mailsync.carriers.imap_mails import Glance, batches, beginning, glances_of, whole, with_trace
 from mailsync.carriers.imap_wire import (
     folder_name,
     marked_folder,
@@ -40,8 +40,6 @@ from mailsync.errors import BadConfiguration, Unreachable
 
 _log = logging.getLogger(__name__)
 
-_BATCH: Final = 100
-"""Mails per command; the library's cost grows with the square of an answer's lines."""
 _IDLE_SLICE: Final = 540.0
 """Seconds; routers forget silent connections after ten minutes."""
 
@@ -96,6 +94,8 @@ class ImapMailbox:
         self._connection: ImapConnection | None = None
         self._entered: tuple[str, _Folder] | None = None
         self._validity = 0
+        self._seen: dict[str, frozenset[Place]] = {}
+        """By folder, once it was looked through: where there were mails."""
 
     async def __aenter__(self) -> Self:
         """Connect, log in, open the folder for reading.
@@ -149,7 +149,7 @@ class ImapMailbox:
             if not await self._opens(folder):
                 continue
             sizes = {place.number: size for place, size in places.items() if self._holds(place)}
-            for batch in _batches(sorted(sizes)):
+            for batch in batches(sorted(sizes)):
                 glances = await glances_of(self._session, batch, self._size_cap)
                 # of those that the server did not show nobody knows yet whether they may be ours
                 unseen = [glance for glance in glances if not sizes[glance.number]]
@@ -163,6 +163,12 @@ class ImapMailbox:
                         yield arrival
                     await self._enter("EXAMINE", folder)
 
+    def vanished(self, places: Collection[Place]) -> frozenset[Place]:
+        """Those in folders that :meth:`arrivals` came to the end of, where no mail was."""
+        mine = [place for place in places if place.account == self._endpoint.account]
+        looked = (one for one in mine if one.folder in self._seen)
+        return frozenset(one for one in looked if one not in self._seen[one.folder])
+
     def _folders(self) -> list[_Folder]:
         """Those to look into; the main one last, so that waiting goes on from there."""
         return [self._main] if self._junk is None else [self._junk, self._main]
@@ -171,13 +177,15 @@ class ImapMailbox:
         self, folder: _Folder, settled: Collection[Place]
     ) -> AsyncIterator[Arrival]:
         self._entered = None  # a fresh look, and the validity as it is now
+        self._seen.pop(folder.name, None)
         if not await self._opens(folder):
             return
         self._session.forget_news()
         validity = self._validity
-        known = {place.number for place in settled if self._holds(place)}
-        fresh = [number for number in await self._search("ALL") if number not in known]
-        for batch in _batches(fresh):
+        known = frozenset(settled)
+        present = [self._place(number) for number in await self._search("ALL")]
+        fresh = [place.number for place in present if place not in known]
+        for batch in batches(fresh):
             await self._enter("EXAMINE", folder)
             glances = await glances_of(self._session, batch, self._size_cap)
             candidates = await self._candidates(glances)
@@ -188,6 +196,7 @@ class ImapMailbox:
                 arrival = await self._arrival(glance, candidates)
                 if arrival is not None:
                     yield arrival
+        self._seen[folder.name] = frozenset(present)
 
     async def dispose(self, places: Collection[Place], folder: str | None) -> frozenset[Place]:
         """Move to ``folder``, or delete, exactly these mails; those that are now gone.
@@ -208,7 +217,7 @@ class ImapMailbox:
         await self._enter("SELECT", source)
         wanted = {place.number: place for place in places if self._holds(place)}
         gone: set[Place] = set()
-        for batch in _batches(sorted(wanted)):
+        for batch in batches(sorted(wanted)):
             try:
                 await self._remove(uid_set(batch), folder)
             except Declined as error:
@@ -389,8 +398,3 @@ def _quoted(folder: str) -> str:
         return folder_name(folder)
     except ValueError as error:
         raise BadConfiguration(f"folder {folder!a}: {error}") from None
-
-
-def _batches(values: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(values), _BATCH):
-        yield values[start : start + _BATCH]

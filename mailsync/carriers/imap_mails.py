@@ -10,12 +10,14 @@ Rules
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from mailsync.carriers.imap_connection import Declined, ImapConnection
 from mailsync.carriers.imap_wire import fetched, uid_set
 
+_BATCH: Final = 100
+"""Mails per command; the library's cost grows with the square of an answer's lines."""
 _CHUNK: Final = 262_144
 _HEADER: Final = 8_192
 _GLIMPSE: Final = 8_192
@@ -35,6 +37,12 @@ class Glance(NamedTuple):
     header: bytes
     refusal: str = ""
     """Why the server does not even show that much; empty: it does."""
+
+
+def batches(values: Sequence[int]) -> Iterator[Sequence[int]]:
+    """So many mails at a time."""
+    for start in range(0, len(values), _BATCH):
+        yield values[start : start + _BATCH]
 
 
 async def glances_of(session: ImapConnection, batch: Sequence[int], cap: int) -> list[Glance]:

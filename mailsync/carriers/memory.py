@@ -150,6 +150,12 @@ class MemoryMailbox:
             if places.get(arrival.place, arrival.size) != arrival.size:
                 yield arrival
 
+    def vanished(self, places: Collection[Place]) -> frozenset[Place]:
+        """Those of this address where no letter lies now."""
+        present = {self._place(number) for number, _ in self._store.folders[_FOLDER]}
+        mine = (one for one in places if one[:2] == (self._address, _FOLDER))
+        return frozenset(mine) - present
+
     async def quota(self) -> Quota | None:
         """No mailbox here is ever full."""
         return None

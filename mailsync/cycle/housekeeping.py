@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from mailsync.carriers.base import Mailbox
 from mailsync.core import forgetting
 from mailsync.core.delivery import is_pending
 from mailsync.core.ledger import Ledger
@@ -22,7 +23,8 @@ from mailsync.store.transaction import Transaction
 
 DAY_MS = 24 * 3600 * 1000
 KEPT_MS = 90 * DAY_MS
-"""How long log lines, digests of applied bundles and bundles set aside are kept."""
+"""How long log lines, digests of applied bundles, bundles set aside and places of mails that are no
+longer there are kept."""
 
 WINDOW = 2_000
 """Records looked at in one transaction."""
@@ -63,6 +65,16 @@ def tidy(site: Site) -> None:
     past = now - max(retentions, default=RETENTION_ALONE) * 1000
     _in_windows(site, now, lambda records, after: records.prunable(after, WINDOW), _pruned)
     _in_windows(site, now, lambda records, after: records.gone(past, after, WINDOW), _purged)
+
+
+def forget_vanished(site: Site, mailbox: Mailbox) -> None:
+    """Forget the places of mails that are no longer there, once the mailbox was looked through.
+
+    Not at once: a server may go back to the UIDs that its mails had before.
+    """
+    with site.store.transaction() as transaction:
+        settled = transaction.mailbox.settled_before(site.surroundings.now() - KEPT_MS)
+        transaction.mailbox.forget(mailbox.vanished(settled))
 
 
 def _drop_set_aside(transaction: Transaction, now: int) -> None:

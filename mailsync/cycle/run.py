@@ -16,7 +16,7 @@ from mailsync.cycle.detecting import detect_datasets
 from mailsync.cycle.direct import by_direct, carriers_to, deliver_directly
 from mailsync.cycle.folder import FolderCarrier, tags_from
 from mailsync.cycle.holding import tell_of_held
-from mailsync.cycle.housekeeping import tidy
+from mailsync.cycle.housekeeping import forget_vanished, tidy
 from mailsync.cycle.mail import MailCarrier
 from mailsync.cycle.materialising import materialise_datasets
 from mailsync.cycle.pacing import reading
@@ -137,6 +137,7 @@ async def _collect(site: Site, extent: Extent, report: Report) -> None:
         with report.noting():
             async with reading(site, site.carrier) as mailbox:
                 await collect(site, mailbox, report)
+                forget_vanished(site, mailbox)
                 await dispose_of_mails(site, mailbox)
     carriers = [one for direct in site.direct.values() for one in direct.items()]
     for kind, carrier in carriers:
@@ -147,6 +148,7 @@ async def _collect(site: Site, extent: Extent, report: Report) -> None:
                     with site.store.transaction() as transaction:
                         settled = transaction.mailbox.settled()
                     await take_arrivals(site, mailbox, settled, report)
+                    forget_vanished(site, mailbox)
                     await dispose(site, mailbox)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy import and_, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql
 
 from mailsync.core.letters import Place
@@ -35,6 +36,12 @@ _SETTLED = Statement(select(*_key))
 _TAKEN = Statement(select(*_key).where(_place.state == "ours"))
 _DISPOSABLE = Statement(
     select(*_key).where(_place.state == "ours", _place.seen_at <= bindparam("before"))
+)
+_SETTLED_BEFORE = Statement(
+    select(*_key).where(_place.state != "waiting", _place.seen_at <= bindparam("before"))
+)
+_FORGET = Statement(
+    delete(schema.place).where(*(column == bindparam(column.name) for column in _key))
 )
 _COUNTS = Statement(select(_place.state, func.count()).group_by(_place.state))
 
@@ -100,6 +107,15 @@ class MailboxState:
     def disposable(self, before: int) -> list[Place]:
         """Mails verified as ours, durably taken, whose grace time is over."""
         return [Place(*row) for row in self._session.rows(_DISPOSABLE, before=before)]
+
+    def settled_before(self, before: int) -> list[Place]:
+        """Mails that have had their end since then."""
+        return [Place(*row) for row in self._session.rows(_SETTLED_BEFORE, before=before)]
+
+    def forget(self, places: Iterable[Place]) -> None:
+        """These places hold no mail any more."""
+        for place in places:
+            self._session.run(_FORGET, **place._asdict())
 
     def counts(self) -> dict[str, int]:
         """How many mails of each kind were seen."""

@@ -192,3 +192,4 @@ async def test_a_moved_letter_lies_in_its_folder_and_a_rebuilt_mailbox_renumbers
     (again,) = [arrival async for arrival in mailbox.arrivals([one.place, two.place])]
     assert again.containers == two.containers
     assert again.place.validity == two.place.validity + 1
+    assert mailbox.vanished([one.place, two.place, again.place]) == {one.place, two.place}

@@ -665,6 +665,32 @@ async def test_a_renumbered_folder_ends_the_look() -> None:  # F25
     assert [place.number for place in places] == [4]
 
 
+async def test_what_is_no_longer_where_it_was_is_known_once_the_folder_was_looked_through() -> None:
+    validity, listed = 7, [4, 5]
+
+    def open_folder(line: str) -> bytes:
+        return b"* OK [UIDVALIDITY %d] ok\r\nTAG OK\r\n" % validity
+
+    def search(line: str) -> bytes:
+        return b"* SEARCH %s\r\nTAG OK\r\n" % b" ".join(b"%d" % one for one in listed)
+
+    script = one_mail(RAW, lambda at, size: section(b"BODY[]<%d>" % at, RAW[at : at + size]))
+    script |= {"EXAMINE": open_folder, "SEARCH": search}
+    async with imap_stub(script) as stub, opened(stub.endpoint) as mailbox:
+        account = stub.endpoint.account
+        seen = [Place(account, "INBOX", 7, number) for number in (4, 5)]
+        others = [Place(account, "Junk", 7, 4), Place("other", "INBOX", 7, 4)]
+        assert not mailbox.vanished([*seen, *others])
+        assert await all_of(mailbox, seen) == []
+        assert not mailbox.vanished([*seen, *others])
+        listed.remove(4)
+        assert await all_of(mailbox, seen) == []
+        assert mailbox.vanished([*seen, *others]) == {seen[0]}
+        validity = 8
+        assert await all_of(mailbox, [one._replace(validity=8) for one in seen]) == []
+        assert mailbox.vanished([*seen, *others]) == set(seen)
+
+
 async def test_a_cancelled_command_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
     entered = asyncio.Event()
 

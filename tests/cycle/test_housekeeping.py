@@ -149,6 +149,35 @@ def test_what_a_peer_was_never_heard_to_have_it_has_not_deleted(tmp_path: Path) 
         assert not [*transaction.journal.entries()]
 
 
+def _mails(sites: Sites, name: str) -> tuple[int, int]:
+    """How many mails come in a cycle of the site's, and of how many the places are known then."""
+    received = [one.received.mails for one in sites.sync(name).peers.values()]
+    with sites.sites[name].store.transaction() as transaction:
+        return sum(received), len(transaction.mailbox.settled())
+
+
+def test_where_mails_were_that_are_no_longer_there_is_forgotten_some_day(tmp_path: Path) -> None:
+    sites = pair(tmp_path)
+    box = sites.network.store("bob@example.org")
+    for name in ("Ada", "Bob", "Eve"):
+        sites.rows("alice")[Key("1")] = {"name": name}
+        sites.sync("alice")
+        sites.network.deliver_all()
+    assert _mails(sites, "bob") == (3, 3)
+    sites.network.renumber("bob@example.org")
+    assert _mails(sites, "bob") == (3, 6)
+    for validity in (1, 2):  # a server that cannot decide
+        box.validity = validity
+        assert _mails(sites, "bob") == (0, 6)
+    sites.clock.now += 91 * DAY
+    assert len(box.folders["INBOX"]) == 3
+    assert _mails(sites, "bob") == (0, 3)  # those of the other validity are forgotten
+    assert not box.folders["INBOX"]  # taken so long ago, they were disposed of now
+    sites.clock.now += 91 * DAY
+    assert _mails(sites, "bob") == (0, 0)
+    assert sites.contents("bob") == [[("name", "Eve")]]
+
+
 def _restored_while_bob_is_silent(sites: Sites) -> None:
     """Alice has a row of bob's, and forgets that it went to carol; where it never came."""
     only = 'datasets = ["people"]'

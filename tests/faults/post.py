@@ -167,6 +167,10 @@ class PostMailbox:
             self.box.remove(place.number)
         return frozenset(places)
 
+    def vanished(self, places: Collection[Place]) -> frozenset[Place]:
+        present = {self._place(number) for number in self.box.mails}
+        return frozenset(place for place in places if place.account == self.address) - present
+
     async def quota(self) -> Quota | None:
         return self.post.quota
 
