@@ -1,4 +1,9 @@
-"""A conflict as a user's routine sees it, and what the routine says."""
+"""A conflict as a user's routine sees it, and what the routine says.
+
+Rules
+-----
+* A routine is given values, and gives one back. What becomes of it is the policies' affair.
+"""
 
 from __future__ import annotations
 
