@@ -55,15 +55,27 @@ def note_of(record: Record) -> Note | None:
     return Note(RecordId(dataset, Guid(guid)), field, dot, values.get("value", ABSENT))
 
 
-def own_notes(ledger: Ledger, record: Record, fields: Iterable[str]) -> Iterator[Record]:
+def own_notes(
+    ledger: Ledger, record_id: RecordId, fields: Iterable[str | None]
+) -> Iterator[Record]:
     """The notes here of writes of this site that the record descends from, and that lost in one of
     these fields.
     """
-    ours = [dot for dot in record.context if dot.site == ledger.site.number]
+    record = ledger.get(record_id)
+    context = () if record is None else record.context
+    ours = [dot for dot in context if dot.site == ledger.site.number]
     for dot, field in product(ours, fields):
-        noted = ledger.get(note_id(Note(record.id, field, dot)))
+        noted = ledger.get(note_id(Note(record_id, field, dot)))
         if noted is not None:
             yield noted
+
+
+def only_won_over(ledger: Ledger, record: Record, noted: Record) -> bool:
+    """Does the record descend from what won by the note, and from no later write of this site?"""
+    lost = noted.entries["guid"].dot
+    ours = [dot for dot in record.context if dot.site == ledger.site.number]
+    winners = noted.context.keys() - {lost}
+    return max(ours, default=lost) <= lost and not winners.isdisjoint(record.context)
 
 
 def resolution(record: Record) -> str | None:

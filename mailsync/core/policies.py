@@ -8,9 +8,10 @@ Rules
   is NAME. It decides once, when it first learns of the loss, and a note that a person has closed
   is decided already. So there is nothing to play ping-pong with, whatever the topology; and if
   that site is no more, the newest stands.
-* Only a value that stood until it lost comes back: not one that its own site has replaced since,
-  nor one whose winner was replaced by those who knew both. That is told by the record as it was
-  before the bundle, or by the winner's dot, which notes under such a policy have as an ancestor.
+* Only a value that stood until it lost comes back, not one that its own site has replaced since.
+  That is told by the record as it was before the bundle; or, where the note comes later, by the
+  winner's dot, which notes under such a policy have as an ancestor: it stands, or what stands
+  descends from it, and from no later write of ours.
 * What we wrote, if we no longer know, is believed of a peer who may write there itself. Of a
   record that comes after the note we decide then.
 * What a decision overrules is noted in its turn, so that nothing is lost.
@@ -37,6 +38,7 @@ from mailsync.core.decisions import (
     WAITS,
     close,
     note_of,
+    only_won_over,
     own_notes,
     resolution,
     waits,
@@ -165,21 +167,14 @@ def _last(ledger: Ledger, losses: Mapping[RecordId, Note]) -> list[tuple[RecordI
     though we may have forgotten them all, and whatever people said of it.
     """
     changed = (each for each in ledger.changed.values() if each.dataset == CONFLICTS)
-    siblings = chain.from_iterable(_siblings(ledger, note) for note in losses.values())
-    notes = map(note_of, chain(changed, siblings))
+    siblings = (own_notes(ledger, note.record, [note.field]) for note in losses.values())
+    notes = map(note_of, chain(changed, *siblings))
     last: dict[tuple[RecordId, str | None], Dot] = {}
     for note in filter(None, (*notes, *losses.values())):
         if note.dot.site == ledger.site.number:
             place = note.record, note.field
             last[place] = max(note.dot, last.get(place, note.dot))
     return [(own, one) for own, one in losses.items() if one.dot == last[one.record, one.field]]
-
-
-def _siblings(ledger: Ledger, note: Note) -> Iterator[Record]:
-    """The notes here of what else we wrote to the same field."""
-    record = ledger.get(note.record)
-    if record is not None and note.field is not None:
-        yield from own_notes(ledger, record, [note.field])
 
 
 BaseOf = Callable[[Note], Before | None]
@@ -272,7 +267,7 @@ def _of_new(
     """
     if ledger.before(record.id) is not None:
         return
-    for noted in own_notes(ledger, record, record.entries):
+    for noted in own_notes(ledger, record.id, record.entries):
         note = note_of(noted)
         if note is None or not _is_ours(ledger, policies, noted, note):
             continue
@@ -296,7 +291,9 @@ def _is_ours(ledger: Ledger, policies: Policies, noted: Record, note: Note) -> b
     if standing.dot.site == ledger.site.number:
         return False  # it stands, or we replaced it
     stood = _stood(ledger, note)
-    return standing.dot in noted.context if stood is None else not stood.killed
+    if stood is not None:
+        return not stood.killed
+    return standing.dot in noted.context or only_won_over(ledger, record, noted)
 
 
 def _stood(ledger: Ledger, note: Note) -> Entry | None:

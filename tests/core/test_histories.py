@@ -404,3 +404,46 @@ def test_after_a_restore_nobody_waits_for_whom_was_given_up(*, deletes: bool) ->
     world.settle()
     world.check()
     assert {len(rows) for rows in world.data.values()} == {1 if deletes else 2}
+
+
+def _replaced_while_the_note_is_late(world: World) -> None:
+    """C has the say, and an edit of its users lost. The mail that says so is late, and those who
+    have not seen it replace what won.
+    """
+    _let_c_decide(world)
+    world.insert("A", Key("u0"), 1)
+    world.scan("A")
+    _exchange(world, "AC")
+    world.write_all("C")
+    world.edit("C", min(world.data["C"]), "f0")
+    world.scan("C")
+    lost = world.send("C", "A")
+    world.edit("A", Key("u0"), "f0")
+    world.scan("A")
+    world.deliver(lost)
+    world.send("A", "C")
+
+
+def test_who_has_the_say_has_it_though_the_note_is_later_than_two_edits() -> None:
+    world = World("AC", ["AC"], 1)
+    _replaced_while_the_note_is_late(world)
+    world.edit("A", Key("u0"), "f0")
+    world.scan("A")
+    world.deliver(world.send("A", "C", increment=True))
+    world.check_quiet()
+    assert world.data["A"].popitem()[1] == world.data["C"].popitem()[1] == {"f0": 20}
+
+
+def test_what_its_own_site_and_then_another_replaced_does_not_come_back_by_a_late_note() -> None:
+    world = World("AC", ["AC"], 1)
+    _replaced_while_the_note_is_late(world)
+    world.edit("C", min(world.data["C"]), "f0")
+    world.scan("C")
+    world.deliver(world.send("C", "A", increment=True))
+    world.write_all("A")
+    assert world.data["A"][Key("u0")] == {"f0": 40}
+    world.edit("A", Key("u0"), "f0")
+    world.scan("A")
+    world.deliver(world.send("A", "C", increment=True))
+    world.check_quiet()
+    assert world.data["A"].popitem()[1] == world.data["C"].popitem()[1] == {"f0": 50}
