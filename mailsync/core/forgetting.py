@@ -2,7 +2,7 @@
 
 Rules
 -----
-* Ancestors shrink to the current dots once every peer has confirmed the state.
+* Ancestors shrink to the current dots once every peer that is not stale has confirmed the state.
 * A tombstone, or a stub of a withdrawn record, is dropped when its retention time is over and
   every peer that is not stale has confirmed it. The horizon remembers the latest one dropped.
   A stub that others still hold the record of stays: to them we would seem to have deleted it.
@@ -20,6 +20,7 @@ from mailsync.core.desired import desired_fields
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import dots_of_deletes
 from mailsync.core.model import (
+    CONFLICTS,
     NO_MARKER,
     Link,
     Record,
@@ -31,13 +32,17 @@ from mailsync.core.scope import carries, is_wanted
 
 
 def prune(ledger: Ledger, links: Mapping[str, Link], record: Record) -> None:
-    """Forget the record's ancestors if every peer has confirmed its state."""
+    """Forget the record's ancestors if every peer that is not stale has confirmed its state."""
     if record.withdrawn:
         return
     transmitted = record.had or is_alive(record.entries)
+    # what won by a note is for the site that lost to know, whenever it returns
+    is_note = record.dataset == CONFLICTS
+    stale = {name for name, link in links.items() if link.stale and not is_note}
     for link in links.values():
         if (
             transmitted
+            and link.peer not in stale
             and carries(link, record)
             and not (
                 is_settled(link, record)
@@ -49,7 +54,7 @@ def prune(ledger: Ledger, links: Mapping[str, Link], record: Record) -> None:
     if not is_alive(record.entries):
         kept |= dots_of_deletes(record)
     context = {dot: sighting for dot, sighting in record.context.items() if dot in kept}
-    pruned = replace(record, context=context, whole_for=frozenset())
+    pruned = replace(record, context=context, whole_for=record.whole_for & stale)
     if pruned != record:
         ledger.keep(pruned)
 

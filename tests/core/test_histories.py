@@ -406,6 +406,31 @@ def test_after_a_restore_nobody_waits_for_whom_was_given_up(*, deletes: bool) ->
     assert {len(rows) for rows in world.data.values()} == {1 if deletes else 2}
 
 
+@pytest.mark.parametrize("edits_too", [False, True])
+def test_what_edits_replaced_is_forgotten_though_a_peer_was_given_up(*, edits_too: bool) -> None:
+    """When it returns, that is a conflict only with what it had written meanwhile."""
+    world = World("ABC", ["AB", "AC"], 1)
+    world.insert("B", Key("u0"), 1)
+    world.scan("B")
+    _exchange(world, "AB", "AC", "AB")
+    for name in world.sites:
+        world.write_all(name)
+    if edits_too:
+        world.edit("B", Key("u0"), "f0")
+    world.expire("A", "B")
+    for _ in range(3):
+        world.edit("A", min(world.data["A"]), "f0")
+        world.scan("A")
+        _exchange(world, "AC")
+        world.collect("A")
+        (record,) = world.sites["A"].records.values()
+        assert len(record.context) == 1
+    world.settle()
+    world.check()
+    notes = [one for one in world.sites["A"].records.values() if one.dataset == CONFLICTS]
+    assert len(notes) == edits_too
+
+
 def _replaced_while_the_note_is_late(world: World) -> None:
     """C has the say, and an edit of its users lost. The mail that says so is late, and those who
     have not seen it replace what won.
