@@ -179,7 +179,7 @@ def _acknowledged(ledger: Ledger, links: Mapping[str, Link], link: Link, bundle:
     again: list[int] = []
     for record_id in sorted(told.lacking):
         record = ledger.get(record_id)
-        if record is None or link.peer in record.whole_for:
+        if record is None or link.peer in record.whole_for or _has_since(link, record, told):
             continue
         asked = replace(record, whole_for=record.whole_for | {link.peer})
         if has(link, record):  # it was refused, and would not be now
@@ -192,6 +192,14 @@ def _acknowledged(ledger: Ledger, links: Mapping[str, Link], link: Link, bundle:
     if accepted:
         offer(ledger, {**links, link.peer: link}, link.peer, accepted)
     return replace(link, flights=flights, refused=told.refused, held=told.held, denied=told.denied)
+
+
+def _has_since(link: Link, record: Record, told: Acknowledgement) -> bool:
+    """Did the peer, which once asked for the record, show it to us by itself, or confirm it by a
+    later word than this one, which comes again?
+    """
+    late = record.position in link.acked and record.position not in told.cover
+    return link.peer in record.known or late
 
 
 def _readmitted(link: Link, told: Acknowledgement) -> frozenset[str]:

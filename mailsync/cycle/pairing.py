@@ -4,10 +4,14 @@ Rules
 -----
 * A record of the peer's that is equal to one of ours comes without its values: they are ours. If
   ours has changed since, the record is asked for whole.
+* One that refers to what is not here yet waits for that, until it was asked for and came again:
+  what it refers to may never come. Then it is taken like any other that refers to nothing.
 * Where a dataset has fields that tell records apart (``match``), a record that comes is our own
   with the same values there, if the peer has not seen that one; of several, the one with the same
   content. What could still be several is held, and ours are not sent: a person decides, by making
   them differ.
+* What was made one here stays one: where the record that gave way lives on, as somebody edited it
+  who did not know, it is joined in again, whatever its sender has seen by then.
 * Whatever refers to the GUID that goes is made to refer to the one that stays.
 """
 
@@ -35,7 +39,7 @@ from mailsync.core.model import (
     merged_fields,
     values_of,
 )
-from mailsync.core.positions import Positions
+from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.unifying import renamed, unify
 from mailsync.cycle.contents import Contents
 from mailsync.cycle.site import Site
@@ -57,7 +61,7 @@ def fill(
     site: Site, transaction: Transaction, peer: str, bundle: Bundle, readable: Collection[str]
 ) -> Filled:
     """Add the values that the peer left to us. What cannot be filled is asked for whole, or comes
-    again if the dataset cannot be read just now.
+    again if the dataset cannot be read just now; but for what was taken when it came before.
     """
     if all(item.like is None for item in bundle.extractions):
         return Filled(bundle, frozenset(), {})
@@ -70,7 +74,11 @@ def fill(
             unfilled[item.id] = item.position
         else:
             items.append(whole)
-    lacking = frozenset(one for one in unfilled if one.dataset in readable)
+    link = transaction.links()[peer]
+    taken = link.cover if bundle.stream == link.inbound else NOWHERE
+    lacking = frozenset(
+        one for one, at in unfilled.items() if one.dataset in readable and at not in taken
+    )
     holes = bundle.holes | Positions.of(unfilled.values())
     said = replace(bundle, extractions=tuple(items), holes=holes)
     return Filled(said, lacking, filling.ours)
@@ -87,12 +95,16 @@ class _Filling:
         self._ledger = transaction.ledger()
         self._contents = Contents(site, self._ledger)
         under_way = transaction.matches.of(peer).items()
+        self._asked = transaction.links()[peer].lacking
         self._keeping = {name for name, match in under_way if match.keeping}
         self.ours: dict[RecordId, Alike] = {}
 
     def filled(self, item: Extraction, readable: Collection[str]) -> Extraction | None:
         """The item with all its values, and noted whose record it is; None: not now."""
-        if item.like is None or item.dataset not in readable or self._refers_to_nothing(item):
+        if item.like is None or item.dataset not in readable:
+            return None
+        is_last = item.id in self._asked and not item.like.is_equal
+        if self._refers_to_nothing(item) and not is_last:
             return None
         alike, own = self._alike(item.dataset, item.like.rank)
         if alike is not None:
@@ -274,24 +286,38 @@ class Pairs:
     def _all(self, transaction: Transaction, ledger: Ledger) -> Among:
         found, links = Among([], {}, set()), self._site.links(transaction)
         contents = Contents(self._site, ledger)
-        for came, ours in self._groups(transaction, ledger):
+        became = transaction.aliases.of(self._name)
+        for came, ours in self._groups(transaction, ledger, became, found):
             self._seat(links, contents, came, ours, found)
         return found
 
     def _groups(
-        self, transaction: Transaction, ledger: Ledger
+        self,
+        transaction: Transaction,
+        ledger: Ledger,
+        became: Mapping[Guid, Guid],
+        found: Among,
     ) -> list[tuple[list[Record], list[Record]]]:
-        """Records that came and records with rows, with the same declared fields."""
+        """Records that came and records with rows, with the same declared fields; but those that
+        are one already are ``found``.
+        """
         came: dict[bytes, list[Record]] = defaultdict(list)
         ours: dict[bytes, list[Record]] = defaultdict(list)
         for stored in transaction.records.of(self._name):
             record = ledger.latest(stored) or stored
+            if _is_newcomer(record) and self._has_row(ledger, became.get(record.guid)):
+                found.same.append((became[record.guid], record.guid))
+                continue
             likeness = likeness_of(merged_fields(record) or {}, self._fields)
             if likeness is not None and _is_newcomer(record):
                 came[likeness].append(record)
             elif likeness is not None and record.key is not None:
                 ours[likeness].append(record)
         return [(records, ours[likeness]) for likeness, records in came.items()]
+
+    def _has_row(self, ledger: Ledger, guid: Guid | None) -> bool:
+        record = None if guid is None else ledger.get(RecordId(self._name, guid))
+        return record is not None and record.key is not None and is_alive(record.entries)
 
     def _seat(
         self,

@@ -11,6 +11,7 @@ from mailsync.store.statements import Session, Statement, parameters
 
 _alias = schema.alias.c
 _of = _alias.dataset == bindparam("dataset")
+_ALL = Statement(select(_alias.old, _alias.new).where(_of))
 _FIND = Statement(select(_alias.new).where(_of, _alias.old == bindparam("old")))
 _new = postgresql.insert(schema.alias).values(parameters(schema.alias))
 _ADD = Statement(
@@ -34,6 +35,10 @@ class Aliases:
         """What the GUID gave way to."""
         rows = self._session.rows(_FIND, dataset=dataset, old=bytes(old))
         return Guid(rows[0][0]) if rows else None
+
+    def of(self, dataset: str) -> dict[Guid, Guid]:
+        """What each GUID of the dataset gave way to that did so."""
+        return {Guid(old): Guid(new) for old, new in self._session.rows(_ALL, dataset=dataset)}
 
     def add(self, dataset: str, old: Guid, new: Guid) -> None:
         """``old`` gave way to ``new``, and so did what gave way to ``old``."""

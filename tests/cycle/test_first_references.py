@@ -10,6 +10,7 @@ import pytest
 
 from mailsync.cycle.report import Report
 from mailsync.cycle.run import Extent, run_cycle
+from tests.cycle.sites import DAY, keys_of
 from tests.cycle.tables import Databases
 
 SCHEMA = """
@@ -26,13 +27,18 @@ CREW = (
 )
 
 
+KEEPER, OTHER = sorted(("here", "there"), key=lambda name: keys_of(name).public.site_number)
+"""Whose identifiers stay, and who takes them over."""
+
+
 class Pair(Databases):
     """Two sites with ships and their crews."""
 
-    def __init__(self, directory: Path, match: str) -> None:
+    def __init__(self, directory: Path, match: str, ships: str = "") -> None:
+        """``ships``: what else their sections say."""
         super().__init__(directory)
         for name, peer in (("here", "there"), ("there", "here")):
-            self.add(name, peer, SCHEMA, dict.fromkeys(("crew", "ship"), match))
+            self.add(name, peer, SCHEMA, {"crew": match, "ship": f"{match}\n{ships}"})
 
     def settle(self) -> int:
         mails = 0
@@ -43,6 +49,17 @@ class Pair(Databases):
                 assert not any(report.held.values()), report.held
                 mails += sum(peer.sent.mails for peer in report.peers.values())
                 self.network.deliver_all()
+        return mails
+
+    def round(self, time: int) -> int:
+        """One cycle of both, all mail delivered; then so much time. How many mails there were."""
+        mails = 0
+        for site in self.sites.values():
+            report = asyncio.run(run_cycle(site, Extent(), Report()))
+            assert not report.problems, report.problems
+            mails += sum(peer.sent.mails for peer in report.peers.values())
+            self.network.deliver_all()
+        self.clock.now += time
         return mails
 
     def guids(self, name: str, table: str) -> set[bytes]:
@@ -98,3 +115,24 @@ def test_references_follow_a_parent_that_differs(pair: Pair, late: str) -> None:
     pair.settle()
     assert ("Dot", "Borealis", "Eve") in pair.run("here", CREW)
     assert pair.settle() == 0
+
+
+@pytest.mark.parametrize("days", [2, 4])
+def test_what_refers_to_a_record_that_never_comes_is_not_asked_for_for_ever(
+    tmp_path: Path, days: int
+) -> None:
+    pair = Pair(tmp_path, 'match = ["name"]', ships='direction = "receive"')
+    for name in pair.sites:
+        pair.run(name, "INSERT INTO ship VALUES (1, 'Aurora', 'Oslo'), (2, 'Borealis', 'Bergen')")
+        pair.run(name, "INSERT INTO crew VALUES (1, 'Ada', 1, NULL), (2, 'Ben', 2, NULL)")
+    for _ in range(days):
+        pair.round(DAY)
+    pair.run(KEEPER, "UPDATE crew SET ship = 2 WHERE name = 'Ada'")
+    for _ in range(6):
+        pair.round(DAY)
+    mails = [pair.round(8 * DAY) for _ in range(6)]
+    assert mails[-3:] == [0, 0, 0]
+    site = pair.sites[OTHER]
+    held = asyncio.run(run_cycle(site, Extent(), Report())).held["crew"].values()
+    assert "ship refers to a record of ship that is not here" in held
+    pair.close()
