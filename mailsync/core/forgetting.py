@@ -6,13 +6,14 @@ Rules
 * A tombstone, or a stub of a withdrawn record, is dropped when its retention time is over and
   every peer that is not stale has confirmed it. The horizon remembers the latest one dropped.
   A stub that others still hold the record of stays: to them we would seem to have deleted it.
+* A record that goes before a peer ever heard of it is not waited for there.
 * A peer silent for too long becomes stale: nobody waits for it. When it returns it reconciles
   by a full bundle, and only then are records unknown here taken from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from mailsync.core.delivery import is_settled
@@ -89,3 +90,17 @@ def purge(ledger: Ledger, links: Mapping[str, Link], record: Record) -> dict[str
 def expire(link: Link) -> Link:
     """The peer has been silent for too long: stop waiting for it."""
     return link if link.stale else replace(link, stale=True, fulls=frozenset(), asked_at=None)
+
+
+def relieved(link: Link, gone: Iterable[Record]) -> Link:
+    """The link once these records are gone of which the peer will never hear. It is told at once if
+    it knows of a position at which one of them was to come: it would miss that for ever.
+    """
+    top = link.sent[-1].top if link.sent else 0
+    awaited = any(
+        0 < sighting.position <= top and sighting.position not in link.acked
+        for record in gone
+        if link.peer not in record.had
+        for sighting in record.context.values()
+    )
+    return replace(link, owe_since=0) if awaited else link
