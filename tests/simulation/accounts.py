@@ -32,6 +32,8 @@ class Accounts:
     count: int = 0
     created: int = 0
     """Rows that may have become a record of their own."""
+    begun: int = 0
+    """Different rows that sites had in the beginning."""
     history: dict[int, frozenset[int]] = field(default_factory=dict)
     """Value -> the values of the same field that its author had seen."""
     overwritten: set[int] = field(default_factory=set)

@@ -11,7 +11,17 @@ from typing import Final
 
 from mailsync.cycle.housekeeping import KEPT_MS
 from tests.cycle.sites import DAY
-from tests.simulation import carrying, faults, peering, persons, post, proofs, scoping, users
+from tests.simulation import (
+    carrying,
+    copying,
+    faults,
+    peering,
+    persons,
+    post,
+    proofs,
+    scoping,
+    users,
+)
 from tests.simulation.machine import Machine
 from tests.simulation.promises import check, check_parts, incomplete
 from tests.simulation.scopes import EVERYTHING
@@ -32,6 +42,7 @@ HANDLERS: Final[dict[str, Handler]] = {
         users.same,
         users.differ,
         users.tag,
+        users.rename,
         users.drop_column,
         users.add_column,
         users.remake_column,
@@ -96,6 +107,7 @@ class Outcome:
 def play(setting: Setting, steps: Sequence[Step]) -> Outcome:
     """One schedule from start to end."""
     world = World(setting)
+    copying.begin(world)
     for machine in world.machines.values():
         machine.carriers = lambda machine: carrying.carriers_of(world, machine)
     broken = None

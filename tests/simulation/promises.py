@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mailsync.core.decisions import RESTORED
+from mailsync.core.delivery import has
 from mailsync.core.merge import Note
-from mailsync.core.model import ABSENT, CONFLICTS, NO_MARKER, Guid, dots_of, is_alive
+from mailsync.core.model import ABSENT, CONFLICTS, NO_MARKER, Guid, RecordId, dots_of, is_alive
 from mailsync.core.policies import Way
-from tests.simulation import scoping
+from tests.simulation import copying, scoping
 from tests.simulation.machine import Machine, Row, numbers
 from tests.simulation.world import BrokenPromise, World
 
@@ -33,6 +34,7 @@ def check(world: World) -> None:
             _check_decisions(world, dataset, group, journals)
             _check_deletes(world, dataset, group, rows, here)
             _check_policies(world, rows, here)
+            copying.check_copies(world, rows.values())
     _check_losses(world, shown, _lost_for_good(journals))
     _check_identities(world)
     for name in world.machines:
@@ -140,7 +142,8 @@ def _check_deletes(
             decided or world.has_expired or _lost_a_field(world, group, guid)
         )
         # the delete was of one of two rows that others had made one by then
-        forced = forced or (world.setting.natural and guid in noted)
+        becomes_one = world.setting.natural or bool(world.setting.copies.telling)
+        forced = forced or (becomes_one and guid in noted)
         # it saw what had lost, and not that somebody brought it back
         again = not values.isdisjoint(world.accounts.brought_back)
         forced = forced or (again and guid in overruled)
@@ -232,6 +235,12 @@ def _check_links(name: str, machine: Machine) -> None:
         if kept := [part for peer in machine.peers for part in transaction.outbox.kept(peer)]:
             raise BrokenPromise(f"kept: {name} keeps {len(kept)} parts that were confirmed")
         links = machine.site.links(transaction)
+        for match in (one for peer in links for one in transaction.matches.of(peer).values()):
+            named = (one.guid for one in transaction.matches.alike(match))
+            records = (transaction.records.get(RecordId(match.dataset, guid)) for guid in named)
+            lacks = any(one and not has(links[match.peer], one) for one in records)
+            if match.waiting or lacks:
+                raise BrokenPromise(f"matching: {match.dataset} of {name} waits for {match.peer}")
         for peer, link in links.items():
             if link.stale or link.rejoin:
                 raise BrokenPromise(f"unreconciled: {name} still waits for {peer}")

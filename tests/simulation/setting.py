@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
 
 from tests.cycle.sites import DAY
+from tests.simulation.copies import NO_COPIES, Copies, copies_of
 from tests.simulation.scopes import EVERYTHING, SCOPES, Scope
 
 YEAR: Final = 365 * DAY
@@ -66,6 +67,8 @@ class Setting:
     """What passes at first."""
     policy: str = ""
     """Lines of every dataset's section, the same at all sites."""
+    copies: Copies = NO_COPIES
+    """Of what rows sites begin with copies."""
     echoed: bool = True
     """Does every letter come once more in the end?"""
 
@@ -153,6 +156,18 @@ MIXES: Final[dict[str, dict[str, float]]] = {
         "killed": 3,
     },
     "mailbox": {"stubborn": 2, "reappear": 1, "renumber": 1, "wait": 2, "killed": 1},
+    "copied": {"rename": 1, "killed": 3, "raced": 2, "lose": 1, "replay": 1, "meet": 0.3},
+    "copied-restore": {
+        "rename": 1,
+        "backup": 2,
+        "restore": 1,
+        "restore_state": 0.5,
+        "restore_rows": 0.3,
+        "killed": 1,
+        "raced": 0.5,
+        "lose": 0.5,
+        "replay": 0.5,
+    },
     "all": {
         "killed": 3,
         "raced": 1,
@@ -172,6 +187,9 @@ MIXES: Final[dict[str, dict[str, float]]] = {
 LASTING: Final = ("fields", "fields-changed", "fields-restore", "rights")
 """Mixes in which not everything passes from the beginning."""
 
+COPIED_MAX: Final = 4
+"""Sites that begin with copies of the same rows."""
+
 POLICIES: Final = (
     'conflict = "site:a"',
     'conflict = { f0 = "site:b", f1 = "ask" }',
@@ -184,7 +202,8 @@ POLICIES: Final = (
 def setting_of(seed: int, mix: str) -> Setting:
     """Where the schedule of this seed plays."""
     chance = random.Random(f"setting {seed} {mix}")
-    names = "abcde"[: chance.choice([2, 2, 2, 3, 3, 4, 5])]
+    copied = mix.startswith("copied")
+    names = "abcde"[: chance.choice([2, 2, 2, 3, 3, 4, 5])][: COPIED_MAX if copied else None]
     skews = {}
     if mix in ("clock", "all"):
         skews = {name: chance.choice([0, 0, -3 * YEAR, YEAR // 2, 5 * YEAR]) for name in names}
@@ -194,6 +213,7 @@ def setting_of(seed: int, mix: str) -> Setting:
     scoped = _scoped_site(mix, names, edges, chance) if mix in SCOPES else ""
     if mix.startswith("fields"):
         edges = _with_one_peer(scoped, edges)
+    copies = copies_of(chance) if copied else NO_COPIES
     return Setting(
         seed,
         mix,
@@ -204,7 +224,7 @@ def setting_of(seed: int, mix: str) -> Setting:
         frozenset({"people"}) if several else None,
         loss,
         skews,
-        natural=mix == "keys",
+        natural=mix == "keys" or copies.is_natural,
         bulk=6_000 if mix in ("busy", "spoilt") else 0,
         columns=mix == "columns",
         scoped=scoped,
@@ -212,6 +232,7 @@ def setting_of(seed: int, mix: str) -> Setting:
         policy=_policy(mix, chance),
         short=mix == "short",
         guards=mix == "guards",
+        copies=copies,
         echoed=chance.randrange(100) < ECHOED_PERCENT,
     )
 

@@ -273,6 +273,29 @@ FOUND = {
         decide.1.27863 carry.3.90679 carry.3.9667
         """,
     ),
+    "a copy is edited where others do not know yet that it became one with theirs": (
+        42,
+        "copied",
+        "sync.3.29178 edit.3.90995 raced.4.30723 raced.2.20380",
+    ),
+    "a copy that was asked for whole comes from somebody else": (
+        107,
+        "copied",
+        """
+        sync.0.36233 sync.4.21539 sync.2.83553 delete.3.84974 carry.0.35470 edit.0.35543
+        """,
+    ),
+    "a letter comes twice that asks for a copy whole": (207, "copied", ""),
+    "a letter comes twice in which a copy that changed since is said to be equal": (
+        1080,
+        "copied",
+        "sync.0.83114 carry.3.19262 sync.3.53504 edit.1.7342",
+    ),
+    "a copy that a peer expects is deleted before it goes": (
+        53,
+        "copied",
+        "sync.4.95077 delete.1.43469 delete.2.10405",
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 

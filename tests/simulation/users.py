@@ -16,6 +16,9 @@ from tests.simulation.world import World
 ROWS_MAX = 5
 """Beyond which users insert no more: what breaks, breaks with few rows."""
 
+NEW: Final = 100
+"""Rows that were not there in the beginning are numbered from here on."""
+
 NATURAL_KEYS: Final = (Key("ada"), Key("bob"), Key("cleo"))
 
 
@@ -59,13 +62,14 @@ def add(
     if world.setting.scoped:
         row["tag"] = chance.choice("aabc")
         row["born"] = moment(world.time - chance.choice([0, 0, 50 * DAY]))
+    row.update(world.setting.copies.marks(NEW + accounts.count))
     if world.setting.bulk:
         row["bulk"] = chance.randbytes(chance.randrange(world.setting.bulk))
-    if world.setting.natural and key is not None:
-        row["id"] = key
     if columns is not None:
         accounts.count += 1  # there may be no value in it
     key = Key(f"u{accounts.count}") if key is None else key
+    if world.setting.natural:
+        row["id"] = key
     machine.rows(dataset)[key] = row
     accounts.wrote(machine.name, dataset, key, row)
 
@@ -105,6 +109,18 @@ def tag(world: World, machine: Machine, chance: random.Random) -> None:
         rows[key] = {**rows[key], "tag": chance.choice("abc")}
         if (record := machine.record_under(dataset, key)) is not None:
             world.accounts.emptied.add(record.guid)
+
+
+def rename(world: World, machine: Machine, chance: random.Random) -> None:
+    """A user changes what tells a row apart to what no row ever had."""
+    dataset, accounts = _dataset(machine, chance), world.accounts
+    accounts.count += 1
+    marks = world.setting.copies.marks(NEW + accounts.count)
+    if marks and (rows := machine.rows(dataset)):
+        key = chance.choice(sorted(rows))
+        _touch(world, machine, dataset, key)
+        rows[key] = {**rows[key], **marks}
+        accounts.created += 1  # it may have been a row of others before
 
 
 def moment(time: int) -> str:
@@ -230,7 +246,7 @@ def swap(world: World, machine: Machine, chance: random.Random) -> None:
     """Two rows exchange their keys."""
     dataset = _dataset(machine, chance)
     rows = machine.rows(dataset)
-    if len(rows) < 2 or world.setting.natural:
+    if len(rows) < 2 or world.setting.natural or world.setting.copies.telling:
         return
     one, other = chance.sample(sorted(rows), 2)
     for key in (one, other):

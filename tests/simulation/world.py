@@ -98,7 +98,7 @@ class World:
                 random.Random(f"{self.setting.seed}/{name}"),
                 {dataset: self._dataset(name, interruptions) for dataset in self.setting.datasets},
                 interruptions,
-                policy=self.setting.policy,
+                policy=self.setting.policy + self.setting.copies.lines,
                 lines=f'guid = "timestamp32"\nguid_class = {number}\n' * self.setting.short,
                 max_delete="0" if self.setting.guards else "off",
                 skew=self.setting.skews.get(name, 0),

@@ -1,0 +1,102 @@
+"""Sites that begin with copies of the same rows, before any mail was exchanged, and what must have
+become of these in the end.
+
+What tells rows apart tells them apart in the end, too: no two have the same of it, at however many
+sites they were. Users see to it that no site ever holds two such rows of its own. Where nothing
+tells them apart every row of every site is one of its own, equal or not. In each case no row is
+gone that nobody deleted.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Collection
+
+from mailsync.core.model import Key
+from tests.simulation.machine import Machine, Row, numbers
+from tests.simulation.users import NATURAL_KEYS
+from tests.simulation.world import BrokenPromise, World
+
+HELD_PERCENT = 80
+"""Of sites hold a row in the beginning."""
+
+OTHER_PERCENT = 35
+"""Of those hold it otherwise than others do."""
+
+
+def begin(world: World) -> None:
+    """Every site gets some of the rows: as others have them, or not quite so."""
+    copies = world.setting.copies
+    chance = random.Random(f"{world.setting.seed}/copies")
+    for dataset in world.setting.datasets:
+        for number in range(copies.count):
+            versions: list[Row] = []
+            holders = [one for one in world.setting.names if _happens(HELD_PERCENT, chance)]
+            for name in holders:
+                if not versions or _happens(OTHER_PERCENT, chance):
+                    versions.append(_version(world, number, versions, chance))
+                _hold(world, world.machines[name], dataset, number, chance.choice(versions), chance)
+            different = min(1, len(holders)) if copies.telling else len(holders)
+            world.accounts.created += different
+            world.accounts.begun += different
+    _account(world)
+
+
+def _happens(percent: int, chance: random.Random) -> bool:
+    return chance.randrange(100) < percent
+
+
+def _version(world: World, number: int, others: list[Row], chance: random.Random) -> Row:
+    """The row, new or as some site has it but for one field."""
+    accounts, names = world.accounts, world.setting.names_of_fields
+    if not others:
+        return {
+            **world.setting.copies.marks(number),
+            **{name: accounts.value() for name in names[:-1]},
+        }
+    row = dict(chance.choice(others))
+    name = chance.choice(names)
+    if name in row and len(numbers(row)) > 1 and _happens(30, chance):
+        del row[name]
+    else:
+        row[name] = accounts.value()
+    return row
+
+
+def _hold(
+    world: World, machine: Machine, dataset: str, number: int, row: Row, chance: random.Random
+) -> None:
+    """Under a key of the site's own, which may be another's, too, if keys are not shared."""
+    key = Key(f"{machine.name}{number}" if _happens(70, chance) else f"row {number}")
+    if world.setting.natural:
+        key = NATURAL_KEYS[number]
+        row = {**row, "id": key}
+    machine.rows(dataset)[key] = dict(row)
+    world.accounts.wrote(machine.name, dataset, key, row)
+
+
+def _account(world: World) -> None:
+    """What stands at several sites was written by several; what stands nowhere, by nobody."""
+    held = Counter(
+        value
+        for machine in world.machines.values()
+        for dataset in world.setting.datasets
+        for row in machine.rows(dataset).values()
+        for value in numbers(row)
+    )
+    accounts = world.accounts
+    accounts.ambiguous |= {value for value, count in held.items() if count > 1}
+    accounts.lost |= accounts.history.keys() - held.keys()
+
+
+def check_copies(world: World, rows: Collection[Row]) -> None:
+    """The promises above. Raises BrokenPromise."""
+    telling = world.setting.copies.telling
+    marks = Counter(tuple(row.get(name) for name in telling) for row in rows)
+    twice = [mark for mark, count in marks.items() if telling and count > 1]
+    if twice:
+        raise BrokenPromise(f"copied: {marks[twice[0]]} rows are {telling} = {twice[0]}")
+    least = world.accounts.begun - len(world.accounts.deletes)
+    if len(rows) < least:
+        raise BrokenPromise(f"gone: {len(rows)} rows are left of at least {least}")
