@@ -8,10 +8,11 @@ Rules
   what it refers to may never come. Then it is taken like any other that refers to nothing.
 * Where a dataset has fields that tell records apart (``match``), a record that comes is our own
   with the same values there, if the peer has not seen that one; of several, the one with the same
-  content. What could still be several is held, and ours are not sent: a person decides, by making
-  them differ.
+  content. What could still be several is held, and neither it nor ours are sent on: a person
+  decides, by making them differ.
 * What was made one here stays one: where the record that gave way lives on, as somebody edited it
-  who did not know, it is joined in again, whatever its sender has seen by then.
+  who did not know, it is joined in again, whatever its sender has seen by then. If the one that
+  stayed gave way at another site since, that is the one here with the same values there.
 * Whatever refers to the GUID that goes is made to refer to the one that stays.
 """
 
@@ -258,7 +259,7 @@ class Among(NamedTuple):
     open: dict[RecordId, str]
     """Why nobody can tell which of ours they are."""
     doubtful: set[RecordId]
-    """Ours that they may be."""
+    """Those, and ours that they may be: none of them is sent to anybody."""
 
 
 class Pairs:
@@ -287,37 +288,25 @@ class Pairs:
         found, links = Among([], {}, set()), self._site.links(transaction)
         contents = Contents(self._site, ledger)
         became = transaction.aliases.of(self._name)
-        for came, ours in self._groups(transaction, ledger, became, found):
-            self._seat(links, contents, came, ours, found)
+        for came, ours in self._groups(transaction, ledger):
+            new = [one for one in came if not _is_one_already(ledger, one, ours, became, found)]
+            self._seat(links, contents, new, ours, found)
         return found
 
     def _groups(
-        self,
-        transaction: Transaction,
-        ledger: Ledger,
-        became: Mapping[Guid, Guid],
-        found: Among,
+        self, transaction: Transaction, ledger: Ledger
     ) -> list[tuple[list[Record], list[Record]]]:
-        """Records that came and records with rows, with the same declared fields; but those that
-        are one already are ``found``.
-        """
+        """Records that came and records with rows, with the same declared fields."""
         came: dict[bytes, list[Record]] = defaultdict(list)
         ours: dict[bytes, list[Record]] = defaultdict(list)
         for stored in transaction.records.of(self._name):
             record = ledger.latest(stored) or stored
-            if _is_newcomer(record) and self._has_row(ledger, became.get(record.guid)):
-                found.same.append((became[record.guid], record.guid))
-                continue
             likeness = likeness_of(merged_fields(record) or {}, self._fields)
             if likeness is not None and _is_newcomer(record):
                 came[likeness].append(record)
             elif likeness is not None and record.key is not None:
                 ours[likeness].append(record)
         return [(records, ours[likeness]) for likeness, records in came.items()]
-
-    def _has_row(self, ledger: Ledger, guid: Guid | None) -> bool:
-        record = None if guid is None else ledger.get(RecordId(self._name, guid))
-        return record is not None and record.key is not None and is_alive(record.entries)
 
     def _seat(
         self,
@@ -347,6 +336,7 @@ class Pairs:
             for record in records:
                 if record.guid in left:
                     found.open[record.id] = self._why(record)
+                    found.doubtful.add(record.id)
                 elif record.guid not in pairs:
                     seats.append(record)
             if left:
@@ -359,6 +349,28 @@ class Pairs:
             f"several records have {values}: nobody can tell which of them it is; make them "
             "differ, here or at the site it comes from"
         )
+
+
+def _is_one_already(
+    ledger: Ledger,
+    record: Record,
+    alike: Sequence[Record],
+    became: Mapping[Guid, Guid],
+    found: Among,
+) -> bool:
+    """Was it made one with another here before? If so, that is ``found``: with the other, whatever
+    that one is like by now; or, if another site made that one with a third, with the only one here
+    that is ``alike``.
+    """
+    if record.guid not in became:
+        return False
+    other = ledger.get(RecordId(record.dataset, became[record.guid]))
+    if other is None or other.key is None or not is_alive(other.entries):
+        living = [one for one in alike if is_alive(one.entries)]
+        other = living[0] if len(living) == 1 else None
+    if other is not None:
+        found.same.append((other.guid, record.guid))
+    return other is not None
 
 
 def _is_newcomer(record: Record) -> bool:

@@ -291,6 +291,23 @@ FOUND = {
         "copied",
         "sync.0.83114 carry.3.19262 sync.3.53504 edit.1.7342",
     ),
+    "a copy is edited that became one with another, which did so with a third elsewhere": (
+        1233,
+        "copied-restore",
+        """
+        sync.1.53714 sync.4.26982 sync.3.37336 deliver.4.55656 sync.0.86610 carry.0.73896
+        edit.0.19392 sync.1.66623 carry.0.26806 sync.0.10343 carry.0.9287 replay.3.47681
+        raced.3.8160
+        """,
+    ),
+    "a copy of which nobody can tell for now which of two it is comes by a third site": (
+        1142,
+        "copied",
+        """
+        sync.4.63665 carry.2.23882 sync.1.54557 sync.3.95840 carry.2.32712 sync.2.84368
+        edit.3.25244 sync.4.62358 carry.4.64965 sync.3.37164 carry.3.65213
+        """,
+    ),
     "a copy that a peer expects is deleted before it goes": (
         53,
         "copied",
