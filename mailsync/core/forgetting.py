@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from mailsync.core.delivery import is_settled
+from mailsync.core.delivery import is_pending, is_settled
 from mailsync.core.desired import desired_fields
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import dots_of_deletes
@@ -93,14 +93,15 @@ def expire(link: Link) -> Link:
 
 
 def relieved(link: Link, gone: Iterable[Record]) -> Link:
-    """The link once these records are gone of which the peer will never hear. It is told at once if
-    it knows of a position at which one of them was to come: it would miss that for ever.
+    """The link once these records, as they were, are gone of which the peer will never hear. It is
+    told at once if it knows of a position at which one of them was to come: it would miss that for
+    ever.
     """
     top = link.sent[-1].top if link.sent else 0
     awaited = any(
         0 < sighting.position <= top and sighting.position not in link.acked
         for record in gone
-        if link.peer not in record.had
+        if is_pending(link, record)
         for sighting in record.context.values()
     )
     return replace(link, owe_since=0) if awaited else link
