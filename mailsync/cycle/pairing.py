@@ -289,7 +289,8 @@ class Pairs:
         contents = Contents(self._site, ledger)
         became = transaction.aliases.of(self._name)
         for came, ours in self._groups(transaction, ledger):
-            new = [one for one in came if not _is_one_already(ledger, one, ours, became, found)]
+            alike = [*ours, *(one for one in came if one.guid not in became)]
+            new = [one for one in came if not _is_one_already(ledger, one, alike, became, found)]
             self._seat(links, contents, new, ours, found)
         return found
 

@@ -300,6 +300,11 @@ FOUND = {
         raced.3.8160
         """,
     ),
+    "a copy is edited that became one with another, which came in one cycle as one with a third": (
+        4199,
+        "copied-restore",
+        "sync.1.40684 carry.2.94210 sync.3.45033 sync.2.55575 edit.2.47002 carry.1.88485",
+    ),
     "a copy of which nobody can tell for now which of two it is comes by a third site": (
         1142,
         "copied",
