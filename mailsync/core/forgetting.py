@@ -2,7 +2,9 @@
 
 Rules
 -----
-* Ancestors shrink to the current dots once every peer that is not stale has confirmed the state.
+* Ancestors shrink to the current dots once every peer that is not stale has confirmed the state;
+  but for some that a stale peer may hold by another's word, the oldest and the newest: when it
+  returns, what overwrote them knowingly must not seem to have come about without them.
 * A tombstone, or a stub of a withdrawn record, is dropped when its retention time is over and
   every peer that is not stale has confirmed it. The horizon remembers the latest one dropped.
   A stub that others still hold the record of stays: to them we would seem to have deleted it.
@@ -14,15 +16,17 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from mailsync.core.delivery import is_pending, is_settled
+from mailsync.core.delivery import has_seen, is_pending, is_settled
 from mailsync.core.desired import desired_fields
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import dots_of_deletes
 from mailsync.core.model import (
     CONFLICTS,
     NO_MARKER,
+    Dot,
     Link,
     Record,
     dots_of,
@@ -30,6 +34,9 @@ from mailsync.core.model import (
 )
 from mailsync.core.positions import Positions
 from mailsync.core.scope import carries, is_wanted
+
+ANCESTORS_MAX = 16
+"""So many are kept for stale peers: half of them of the time when they fell silent, half of now."""
 
 
 def prune(ledger: Ledger, links: Mapping[str, Link], record: Record) -> None:
@@ -54,10 +61,25 @@ def prune(ledger: Ledger, links: Mapping[str, Link], record: Record) -> None:
     kept = dots_of(record.entries)
     if not is_alive(record.entries):
         kept |= dots_of_deletes(record)
+    kept |= _may_be_held(record, [links[name] for name in stale], kept)
     context = {dot: sighting for dot, sighting in record.context.items() if dot in kept}
     pruned = replace(record, context=context, whole_for=record.whole_for & stale)
     if pruned != record:
         ledger.keep(pruned)
+
+
+def _may_be_held(
+    record: Record, stale: Iterable[Link], current: AbstractSet[Dot]
+) -> frozenset[Dot]:
+    """Ancestors that these peers may hold, though we never heard so: others may have sent them."""
+    interested = [link for link in stale if carries(link, record)]
+    unheard = sorted(
+        dot
+        for dot, sighting in record.context.items()
+        if dot not in current and not all(has_seen(link, record, sighting) for link in interested)
+    )
+    half = ANCESTORS_MAX // 2
+    return frozenset(unheard[:half] + unheard[half:][-half:])
 
 
 def purge(ledger: Ledger, links: Mapping[str, Link], record: Record) -> dict[str, Link]:

@@ -356,11 +356,10 @@ def _take_manifest(site: Site, peer: str, manifest: frozenset[str]) -> None:
 
 
 def prune(site: Site) -> None:
-    """Forget the ancestors of what every peer but the stale ones has confirmed."""
+    """Forget the ancestors of what every peer has confirmed."""
     for record in list(site.records.values()):
         if not record.withdrawn and all(
-            link.stale
-            or (is_settled(link, peer, record) and peer in record.had and wants(link, record))
+            is_settled(link, peer, record) and peer in record.had and wants(link, record)
             for peer, link in site.links.items()
         ):
             own = dots(record.entries) if record.note is None else record.seen
