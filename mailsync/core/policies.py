@@ -13,7 +13,7 @@ Rules
   winner's dot, which notes under such a policy have as an ancestor: it stands, or what stands
   descends from it, and from no later write of ours.
 * What we wrote, if we no longer know, is believed of a peer who may write there itself. Of a
-  record that comes after the note we decide then.
+  record that comes after the note, or lives again after it, we decide then.
 * What a decision overrules is noted in its turn, so that nothing is lost.
 * ``ask`` decides nothing: the newest stands, and the note waits for a person.
 * Where deletes win, a record of which a delete has killed some write is dead, whatever is written
@@ -151,7 +151,7 @@ def due(
             losses |= _of_note(ledger, policies, record, writer)
         elif record.dataset in policies:
             losses |= _of_record(ledger, policies[record.dataset], record)
-            losses |= _of_new(ledger, policies, record, links)
+            losses |= _of_arisen(ledger, policies, record, links)
             if policies[record.dataset].deletes is not Deletes.DELETE_WINS:
                 continue
             before = ledger.before(record.id)
@@ -259,20 +259,22 @@ def _of_record(ledger: Ledger, policy: Policy, record: Record) -> Iterator[tuple
             yield noted.id, note
 
 
-def _of_new(
+def _of_arisen(
     ledger: Ledger, policies: Policies, record: Record, links: Mapping[str, Link]
 ) -> Iterator[tuple[RecordId, Note]]:
     """Writes of ours in a record that is new here, if notes of their loss came before it: we were
-    restored, and forgot it.
+    restored, and forgot it. Or it lives again, and was dead when they came.
     """
-    if ledger.before(record.id) is not None:
+    before = ledger.before(record.id)
+    if before is not None and (is_alive(before.entries) or not is_alive(record.entries)):
         return
     for noted in own_notes(ledger, record.id, record.entries):
         note = note_of(noted)
         if note is None or not _is_ours(ledger, policies, noted, note):
             continue
-        tellers = (links[peer] for peer in noted.known & links.keys())
-        if any(may_update(teller, record.dataset, note.field) for teller in tellers):
+        tellers = [links[peer] for peer in noted.known & links.keys()]
+        is_own = before is not None and not noted.known
+        if is_own or any(may_update(one, record.dataset, note.field) for one in tellers):
             yield noted.id, note
 
 

@@ -471,6 +471,36 @@ def test_what_was_overwritten_knowingly_does_not_come_back_with_whom_was_given_u
     assert not [one for one in world.sites["A"].records.values() if one.dataset == CONFLICTS]
 
 
+@pytest.mark.parametrize("own_note", [False, True])
+def test_who_has_the_say_has_it_in_a_record_that_lives_again(*, own_note: bool) -> None:
+    """An edit of C lost against one of B, which then deleted the record; and A's edit of another
+    field revived it. ``own_note``: C noticed the loss itself, else B did.
+    """
+    world = World("ABC", ["AB", "AC", "BC"], 1)
+    _let_c_decide(world)
+    world.insert("B", Key("u0"), 2)
+    world.scan("B")
+    _exchange(world, "AB", "BC")
+    for name in world.sites:
+        world.write_all(name)
+    world.edit("C", min(world.data["C"]), "f0")
+    world.scan("C")
+    world.edit("B", Key("u0"), "f0")
+    world.scan("B")
+    world.delete("B", Key("u0"))
+    world.scan("B")
+    if not own_note:
+        world.post("C", "B")
+    world.post("B", "C")
+    world.write_all("C")
+    assert not world.data["C"]
+    world.edit("A", min(world.data["A"]), "f1")
+    world.settle()
+    world.check()
+    (row,) = world.data["C"].values()
+    assert {name: world.authors[value] for name, value in row.items()} == {"f0": "C", "f1": "A"}
+
+
 def _replaced_while_the_note_is_late(world: World) -> None:
     """C has the say, and an edit of its users lost. The mail that says so is late, and those who
     have not seen it replace what won.
