@@ -8,7 +8,7 @@ from mailsync.core.decisions import RESTORED
 from mailsync.core.delivery import has
 from mailsync.core.merge import Note
 from mailsync.core.model import ABSENT, CONFLICTS, NO_MARKER, Guid, RecordId, dots_of, is_alive
-from mailsync.core.policies import Way
+from mailsync.core.policies import Deletes, Way
 from tests.simulation import copying, scoping
 from tests.simulation.machine import Machine, Row, numbers
 from tests.simulation.world import BrokenPromise, World
@@ -125,7 +125,7 @@ def _check_losses(world: World, shown: set[int], noted: set[object]) -> None:
 def _check_deletes(
     world: World, dataset: str, group: list[str], rows: dict[Guid, Row], notes: set[Note]
 ) -> None:
-    """Promise 3: deletes stay, and where an unseen edit overruled one, it is in the journal."""
+    """Promise 3: deletes stay, or win; where an unseen edit overruled one, it is in the journal."""
     noted = {note.record.guid for note in notes}
     overruled = {note.record.guid for note in notes if note.field is None}
     deletes = [d for d in world.accounts.deletes if d.dataset == dataset and d.site in group]
@@ -133,6 +133,7 @@ def _check_deletes(
     deletes = [delete for delete in deletes if delete not in vain]
     gone = {value for delete in deletes for value in delete.values}
     deleted = {delete.guid for delete in deletes}
+    certain = {one.guid for one in deletes if not one.values & world.accounts.undone}
     for guid, row in rows.items():
         values = set(numbers(row))
         if not values or values & world.accounts.undone:
@@ -149,14 +150,23 @@ def _check_deletes(
         forced = forced or (again and guid in overruled)
         if values <= gone and not values & world.accounts.ambiguous and not forced:
             raise BrokenPromise(f"resurrected: {guid.hex()} {row}")
+        if guid in certain and not again and _deletes_win(world, dataset):
+            raise BrokenPromise(f"undead: {guid.hex()} {row}, where deletes win")
         if guid in deleted and guid not in noted:
             raise BrokenPromise(f"overruled in silence: the delete of {guid.hex()} {row}")
 
 
+def _deletes_win(world: World, dataset: str) -> bool:
+    """Policies are the same at all sites."""
+    sites = (machine.site for machine in world.machines.values())
+    policies = [site.policies[dataset] for site in sites if dataset in site.policies]
+    return any(policy.deletes is Deletes.DELETE_WINS for policy in policies)
+
+
 def _check_policies(world: World, rows: dict[Guid, Row], notes: set[Note]) -> None:
-    """Where a site has the say its values stand, and where deletes win what they saw is gone. If
-    the site hears of a loss when the winner was replaced already, what replaced it stands. So does
-    what a restored site wrote itself, having forgotten the other.
+    """Where a site has the say its values stand. If the site hears of a loss when the winner was
+    replaced already, what replaced it stands. So does what a restored site wrote itself, having
+    forgotten the other.
     """
     accounts = world.accounts
     known = accounts.overwritten | accounts.replaced | accounts.gone | accounts.doubted
