@@ -337,6 +337,8 @@ class Link:
     """What both ends say about conflicts."""
     asked_at: int | None = None
     """When a question still open, full bundle or ``ask``, last went (milliseconds since 1970)."""
+    restored_at: int | None = None
+    """When we last noticed that we were restored from a backup (milliseconds since 1970)."""
 
 
 def is_alive(entries: Mapping[str, Entry]) -> bool:

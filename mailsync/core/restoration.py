@@ -71,6 +71,7 @@ def rotate(
             fulls=frozenset(),
             rejoin=True,
             asked_at=None,
+            restored_at=now,
         )
     return rotated
 

@@ -70,7 +70,7 @@ def tidy(site: Site) -> None:
 def forget_vanished(site: Site, mailbox: Mailbox) -> None:
     """Forget the places of mails that are no longer there, once the mailbox was looked through.
 
-    Not at once: a server may go back to the UIDs that its mails had before.
+    Not those that came lately: a server may go back to the UIDs that its mails had before.
     """
     with site.store.transaction() as transaction:
         settled = transaction.mailbox.settled_before(site.surroundings.now() - KEPT_MS)
@@ -127,11 +127,12 @@ def _purged(ledger: Ledger, links: dict[str, Link], record: Record) -> dict[str,
 
 def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link:
     """The link, stale if the peer has left something unconfirmed, or whether it holds what we had
-    when we were restored, for its retention time. What goes once more only now, for we were away
-    ourselves, may be answered yet.
+    when we were restored, for its retention time, counted from when we noticed. What goes once more
+    only now, for we were away ourselves, may be answered yet.
     """
     limit = now - site.peers[link.peer].settings.retention * 1000
-    silent = link.heard_at is None or link.heard_at < limit
+    times = [time for time in (link.heard_at, link.restored_at) if time is not None]
+    silent = max((time for time in times if time <= now), default=0) < limit
     tried = link.misses >= TRIED
     overdue = Positions.covering(
         interval

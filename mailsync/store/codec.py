@@ -74,6 +74,7 @@ def link_state(link: Link) -> bytes:
             "full_seen": link.full_seen,
             "rejoin": link.rejoin,
             "asked_at": link.asked_at,
+            "restored_at": link.restored_at,
             "asking": _asked(link.asking),
             "asked": _asked(link.asked),
             "agreement": link.agreement[1:],
@@ -127,6 +128,7 @@ def _link_of(peer: str, state: bytes) -> Link:
         full_seen=kept["full_seen"],
         rejoin=kept["rejoin"],
         asked_at=kept.get("asked_at"),
+        restored_at=kept.get("restored_at"),
         asking=_asked_of(kept["asking"]),
         asked=_asked_of(kept["asked"]),
     )

@@ -178,8 +178,10 @@ def test_where_mails_were_that_are_no_longer_there_is_forgotten_some_day(tmp_pat
     assert sites.contents("bob") == [[("name", "Eve")]]
 
 
-def _restored_while_bob_is_silent(sites: Sites) -> None:
-    """Alice has a row of bob's, and forgets that it went to carol; where it never came."""
+def _restored_while_bob_is_silent(sites: Sites, quiet: int) -> None:
+    """Alice has a row of bob's, and forgets that it went to carol; where it never came. It is so
+    many ``quiet`` days before she does.
+    """
     only = 'datasets = ["people"]'
     both = ("people", "ships")
     sites.add("alice", {"bob": only, "carol": ""}, both)
@@ -198,6 +200,7 @@ def _restored_while_bob_is_silent(sites: Sites) -> None:
     sites.rows("carol", "ships")[Key("3")] = {"name": "Borealis"}
     sites.sync("carol")
     sites.network.deliver_all()
+    sites.clock.now += quiet * DAY
     restore(sites, copy)
 
 
@@ -212,12 +215,13 @@ def _live_without_bob(sites: Sites, days: int) -> None:
         sites.clock.now += 3 * DAY
 
 
+@pytest.mark.parametrize("quiet", [0, 40])
 @pytest.mark.parametrize("deletes", [False, True])
 def test_nobody_waits_for_ever_for_a_silent_peers_word_after_a_restore(
-    tmp_path: Path, *, deletes: bool
+    tmp_path: Path, quiet: int, *, deletes: bool
 ) -> None:
     sites = Sites(tmp_path)
-    _restored_while_bob_is_silent(sites)
+    _restored_while_bob_is_silent(sites, quiet)
     if deletes:
         sites.rows("bob").clear()
         sites.sync("bob")
