@@ -134,6 +134,7 @@ def _check_deletes(
     gone = {value for delete in deletes for value in delete.values}
     deleted = {delete.guid for delete in deletes}
     certain = {one.guid for one in deletes if not one.values & world.accounts.undone}
+    certain -= {note.record.guid for note in world.accounts.decided}
     for guid, row in rows.items():
         values = set(numbers(row))
         if not values or values & world.accounts.undone:

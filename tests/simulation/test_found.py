@@ -318,6 +318,11 @@ FOUND = {
         "copied",
         "sync.4.95077 delete.1.43469 delete.2.10405",
     ),
+    "a delete comes back for what was refused, and had not seen it": (
+        240_004_587,
+        "rights",
+        "insert.4.82209 sync.4.21678 carry.3.34447 delete.0.36562 raced.1.47633",
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
