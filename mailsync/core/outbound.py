@@ -17,8 +17,9 @@ Rules
 * Fields that stay here are left out everywhere: of records, delete orders, withdrawals, and
   conflicts about them.
 * A record outside the peer's filter that the peer had is withdrawn. Deletes are never filtered.
-* After a restore, a record is held back until its other holders answered or were given up: what
-  they have deleted, their lists of all records tell. Not from one that answered and holds it.
+* After a restore, a record is held back until its other holders answered, or were given up: they
+  may have deleted it meanwhile. It is not held back from one that answered and holds it. What a
+  holder that was given up has deleted, its list of all records tells when it returns.
 """
 
 from __future__ import annotations
@@ -64,7 +65,6 @@ from mailsync.core.model import (
     values_of,
 )
 from mailsync.core.positions import NOWHERE, Gathering, Positions
-from mailsync.core.rights import may_be_denied
 from mailsync.core.scope import hidden_dots, is_wanted, visible
 
 SIZE_LIMIT = 2 * 1024 * 1024
@@ -339,8 +339,8 @@ def _withdrawal(link: Link, record: Record) -> DeleteOrder:
 
 
 def _is_unsure(link: Link, record: Record) -> bool:
-    """Can neither end be sure what the other has seen of the record? Not where we refused some."""
-    return link.peer in record.blind_to | record.whole_for or may_be_denied(link.denying, record.id)
+    """Can neither end be sure what the other has seen of the record?"""
+    return link.peer in record.blind_to or link.peer in record.whole_for
 
 
 def _lacking(link: Link, record: Record) -> dict[str, Entry]:

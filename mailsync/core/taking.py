@@ -115,7 +115,11 @@ def _merge(
 ) -> None:
     """Join the state received with ours."""
     link = links[peer]
-    seen = item.context | dots_of(item.entries) | _inferred(link, record, bundle, item)
+    seen = (
+        item.context
+        | dots_of(item.entries)
+        | _inferred(link, record, bundle, item, ledger.site.number)
+    )
     theirs = _their_entries(record, item, seen)
     doubted = _refused_there(ledger, record, bundle)
     entries, losses = _joined(link, record, theirs, seen - dots_of(doubted))
@@ -187,20 +191,23 @@ def _joined(
 
 
 def _inferred(
-    link: Link, record: Record, bundle: Bundle, item: Extraction | DeleteOrder
+    link: Link, record: Record, bundle: Bundle, item: Extraction | DeleteOrder, ours: int
 ) -> frozenset[Dot]:
     """The writes in our record that the bundle's author had seen when composing it: what it once
     showed us, and what it covered. Fields that do not go to it, it has not seen; but it deletes
-    them with the rest.
+    them with the rest. Nor what it may have refused of what others wrote.
     """
     told, cover = bundle.acknowledgement, NOWHERE
     if told.stream == link.out and not item.complete and link.peer in record.had:
         cover = seen_at(link, record, told.cover)
     hidden = hidden_dots(link, record)
+    unseen = hidden
+    if may_be_denied(told.denied, record.id):
+        unseen |= {dot for dot in record.context if dot.site != ours}
     seen = frozenset(
         dot
         for dot, sighting in record.context.items()
-        if is_known(sighting, link.peer, NOWHERE if dot in hidden else cover)
+        if is_known(sighting, link.peer, NOWHERE if dot in unseen else cover)
     )
     return seen | hidden if isinstance(item, DeleteOrder) else seen
 
