@@ -82,7 +82,7 @@ class Claim:
         vanished = self._vanished(batch)
         keys = self._keys(batch)
         fresh = [key for one, key in zip(batch, keys, strict=True) if one.key is None]
-        holders = self._records.by_key(self._name, [key for key in fresh if key is not None])
+        holders = self._holders([key for key in fresh if key is not None])
         begun: dict[Key | None, Record] = {}
         for record, key in zip(batch, keys, strict=True):
             if record.id in self._ledger.changed:
@@ -100,6 +100,18 @@ class Claim:
             elif key not in vanished:
                 begun[key] = record_map.begin(self._ledger, record, key, self._held)
         return list(begun.values())
+
+    def _holders(self, keys: Sequence[Key]) -> dict[Key, Record]:
+        """By key: the record that sits there, also if it was made one with another just now."""
+        stored = self._records.by_key(self._name, keys)
+        latest = (self._ledger.latest(one) for one in stored.values())
+        changed = (one for one in self._ledger.changed.values() if one.dataset == self._name)
+        wanted = set(keys)
+        return {
+            one.key: one
+            for one in (*latest, *changed)
+            if one is not None and one.key is not None and one.key in wanted
+        }
 
     def _vanished(self, batch: Sequence[Record]) -> set[Key]:
         """Keys of withdrawn or hidden records whose rows users deleted since the last detection.

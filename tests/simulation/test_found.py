@@ -318,6 +318,14 @@ FOUND = {
         "copied",
         "sync.4.95077 delete.1.43469 delete.2.10405",
     ),
+    "two copies come at once for one row, told by its field and by its key": (
+        240_008_305,
+        "copied-restore",
+        """
+        sync.3.10437 deliver.2.8374 carry.0.4250 sync.4.41299 sync.2.90993 carry.0.96547
+        sync.3.6151 edit.2.54849 carry.1.57860 sync.2.66513 sync.3.52683
+        """,
+    ),
     "a delete comes back for what was refused, and had not seen it": (
         240_004_587,
         "rights",
