@@ -297,8 +297,11 @@ def _shows_in_part(
 def _is_same(
     record: Record, link: Link, item: Extraction | DeleteOrder, theirs: Mapping[str, Entry]
 ) -> bool:
-    """Is our state, as far as it goes to the peer, exactly what the peer holds?"""
-    if _shows_in_part(record, link, item, theirs):
+    """Is our state, as far as it goes to the peer, exactly what the peer holds? Not where the
+    record lives on there by a field whose last write stays here, and was deleted.
+    """
+    lives_on = is_alive(theirs) and not is_alive(record.entries)
+    if lives_on or _shows_in_part(record, link, item, theirs):
         return False
     whole, confirmed = is_whole(item), seen_at(link, record, link.acked)
     for name, entry in visible(link, record).items():

@@ -326,6 +326,22 @@ FOUND = {
         sync.3.6151 edit.2.54849 carry.1.57860 sync.2.66513 sync.3.52683
         """,
     ),
+    "who sees only a dead field of a record that lives kills it not": (
+        80_678,
+        "fields",
+        """
+        insert.1.95471 sync.1.87527 carry.2.4768 sync.0.14471 deliver.4.80068 delete.1.24057
+        edit.0.92939 carry.0.78321 sync.2.14056 wait.2.98985
+        """,
+    ),
+    "a delete of what stays here meets an older edit of the same field": (
+        250_000_614,
+        "fields",
+        """
+        insert.3.99060 sync.1.13509 edit.3.8868 deliver.4.72382 sync.0.45655 raced.3.42334
+        edit.0.74826 killed.2.20833 delete.4.22502
+        """,
+    ),
     "a delete comes back for what was refused, and had not seen it": (
         240_004_587,
         "rights",
