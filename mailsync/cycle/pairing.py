@@ -12,7 +12,8 @@ Rules
   decides, by making them differ.
 * What was made one here stays one: where the record that gave way lives on, as somebody edited it
   who did not know, it is joined in again, whatever its sender has seen by then. If the one that
-  stayed gave way at another site since, that is the one here with the same values there.
+  stayed gave way at another site since, that is the one here with the same values there. If it was
+  deleted, those that gave way to it are one with each other as they return.
 * Whatever refers to the GUID that goes is made to refer to the one that stays.
 """
 
@@ -291,7 +292,7 @@ class Pairs:
         for came, ours in self._groups(transaction, ledger):
             alike = [*ours, *(one for one in came if one.guid not in became)]
             new = [one for one in came if not _is_one_already(ledger, one, alike, became, found)]
-            self._seat(links, contents, new, ours, found)
+            self._seat(links, contents, _once_each(new, became, found), ours, found)
         return found
 
     def _groups(
@@ -372,6 +373,21 @@ def _is_one_already(
     if other is not None:
         found.same.append((other.guid, record.guid))
     return other is not None
+
+
+def _once_each(
+    records: Sequence[Record], became: Mapping[Guid, Guid], found: Among
+) -> list[Record]:
+    """The records but for those that gave way here to what another of them gave way to, too, or is
+    itself: they are ``found``, with that one. Both were edited where nobody knew that they were
+    one, nor that it was deleted.
+    """
+    firsts: dict[Guid, Record] = {}
+    for record in records:
+        first = firsts.setdefault(became.get(record.guid, record.guid), record)
+        if first is not record:
+            found.same.append((first.guid, record.guid))
+    return list(firsts.values())
 
 
 def _is_newcomer(record: Record) -> bool:

@@ -347,6 +347,15 @@ FOUND = {
         "rights",
         "insert.4.82209 sync.4.21678 carry.3.34447 delete.0.36562 raced.1.47633",
     ),
+    "two copies are edited that became one with a third, which is deleted, and come in one cycle": (
+        240015168,
+        "copied",
+        """
+        killed.2.66258 raced.0.59976 replay.4.64714 carry.3.89042 sync.0.62003 raced.1.39565
+        sync.3.42138 sync.2.86724 carry.4.20485 sync.0.31094 insert.4.85921 edit.3.99928
+        delete.4.97732
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
