@@ -5,15 +5,19 @@ What tells rows apart tells them apart in the end, too: no two have the same of 
 sites they were. Users see to it that no site ever holds two such rows of its own. Where nothing
 tells them apart every row of every site is one of its own, equal or not. In each case no row is
 gone that nobody deleted.
+
+A row that users delete lives again if others edited it who did not know. If a site comes to hear of
+it as deleted, before it was told that its own row is a copy of it, these stay two: they look like a
+row that was deleted and one that was inserted in its stead. A restore, too, makes a site forget.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Mapping
 
-from mailsync.core.model import Key
+from mailsync.core.model import Guid, Key
 from tests.simulation.machine import Machine, Row, numbers
 from tests.simulation.users import NATURAL_KEYS
 from tests.simulation.world import BrokenPromise, World
@@ -90,13 +94,27 @@ def _account(world: World) -> None:
     accounts.lost |= accounts.history.keys() - held.keys()
 
 
-def check_copies(world: World, rows: Collection[Row]) -> None:
-    """The promises above. Raises BrokenPromise."""
+def check_copies(world: World, rows: Mapping[Guid, Row]) -> int:
+    """The promises above, and how many rows live again beside a copy. Raises BrokenPromise."""
     telling = world.setting.copies.telling
-    marks = Counter(tuple(row.get(name) for name in telling) for row in rows)
-    twice = [mark for mark, count in marks.items() if telling and count > 1]
+    again = _living_again(world)
+    marks = Counter(
+        (tuple(row.get(name) for name in telling), guid in again) for guid, row in rows.items()
+    )
+    twice = [(mark, count) for (mark, _), count in marks.items() if telling and count > 1]
     if twice:
-        raise BrokenPromise(f"copied: {marks[twice[0]]} rows are {telling} = {twice[0]}")
+        raise BrokenPromise(f"copied: {twice[0][1]} rows are {telling} = {twice[0][0]}")
     least = world.accounts.begun - len(world.accounts.deletes)
     if len(rows) < least:
         raise BrokenPromise(f"gone: {len(rows)} rows are left of at least {least}")
+    return sum(lives and (mark, False) in marks for mark, lives in marks if telling)
+
+
+def _living_again(world: World) -> set[Guid]:
+    """Records that were deleted once."""
+    return {
+        record.guid
+        for machine in world.machines.values()
+        for record in machine.records()
+        if any(entry.killed for entry in record.entries.values())
+    }

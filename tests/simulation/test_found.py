@@ -347,6 +347,19 @@ FOUND = {
         "rights",
         "insert.4.82209 sync.4.21678 carry.3.34447 delete.0.36562 raced.1.47633",
     ),
+    "a copy is deleted, and who edited it forgets by a restore that it was one with another": (
+        240017665,
+        "copied-restore",
+        """
+        sync.1.36735 deliver.0.72096 delete.1.42946 backup.2.85913 sync.1.43346 edit.2.42385
+        sync.0.75799 restore.4.25212 carry.1.18997
+        """,
+    ),
+    "a copy is deleted that a site hears of only then, and another one edits it": (
+        17000236,
+        "copied",
+        "raced.0.40160 carry.2.80727 sync.3.41356 sync.0.43650 carry.3.45764",
+    ),
     "two copies are edited that became one with a third, which is deleted, and come in one cycle": (
         240015168,
         "copied",
