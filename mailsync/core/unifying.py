@@ -9,6 +9,8 @@ Rules
 * Of two GUIDs that others know the smaller stays; the other is killed, and everything it said is
   joined into the one that stays, dots and all. No new write is made, so every site that learns of
   both comes to the same result by itself, and nothing echoes.
+* Where both have rows already, that of the newcomer goes with the record that is killed: left alone
+  it would look like a row that users inserted.
 * An edit of the killed record that did not know of it revives the record, collides again, and is
   joined in again: nothing is lost.
 * A delete of the killed record by somebody who did not know of the other one comes too late: what
@@ -81,13 +83,14 @@ def unify(
         marker=NO_MARKER,
     )
     unified = ledger.keep(unified) if entries == stays.entries else ledger.bump(unified)
+    has_row = newcomer.shadow is not None and newcomer.key != holder.key
     ledger.bump(
         replace(
             goes,
             entries=killed(goes.entries),
-            key=None,
-            etag=None,
-            shadow=None,
+            key=newcomer.key if has_row else None,
+            etag=newcomer.etag if has_row else None,
+            shadow=newcomer.shadow if has_row else None,
             marker=NO_MARKER,
         )
     )

@@ -360,6 +360,11 @@ FOUND = {
         "copied",
         "raced.0.40160 carry.2.80727 sync.3.41356 sync.0.43650 carry.3.45764",
     ),
+    "a copy that was asked for whole comes when the one that it becomes has a row of its own": (
+        29000285,
+        "copied-restore",
+        "sync.4.96007 rename.4.19802",
+    ),
     "two copies are edited that became one with a third, which is deleted, and come in one cycle": (
         240015168,
         "copied",
