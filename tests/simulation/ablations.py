@@ -357,7 +357,6 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "tombstones go before all peers confirmed",
         _purge_at_once,
         core=(PLAIN,),
-        sites=("plain", "mail"),
     ),
     "no_fork_check": Ablation(
         "a sender may forget what it sent",
@@ -381,19 +380,16 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "after a restore, records are sent on before their other holders answered",
         lambda: [_swap(outbound, "is_held_back", lambda *_: False)],
         core=(frozenset({"restore", "purge", "silence"}),),
-        sites=("restore", "all"),
     ),
     "no_heal": Ablation(
         "what a peer's newest word shows to be missing is not sent again",
         _heal_nothing,
         core=(frozenset({"restore", "filter"}),),
-        sites=("filters-restore", "restore"),
     ),
     "no_shadow": Ablation(
         "the dataset is compared with the merged record",
         broken_rules.compare_with_the_merged_record,
         core=(PLAIN,),
-        sites=("plain",),
     ),
     "no_marker": Ablation("writes are not announced by a marker", _set_no_marker, ("crash",)),
     "blind_write": Ablation("the dataset is written without comparing", _write_blindly, ("crash",)),
@@ -414,19 +410,16 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "unknown records are taken from a peer behind the horizon",
         _take_unknown_from_stale,
         core=EXPIRE,
-        sites=("silence",),
     ),
     "no_manifest": Ablation(
         "manifests are ignored",
         lambda: [_swap(inbound, "take_manifest", lambda *_: None)],
         core=EXPIRE,
-        sites=("silence",),
     ),
     "keep_fulls": Ablation(
         "a purge leaves full bundles under way in force",
         _keep_fulls,
         core=EXPIRE,
-        sites=("silence",),
     ),
     "manifest_trusts_all": Ablation(
         "what a manifest does not list was always deleted",
@@ -438,7 +431,6 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "tombstones go in spite of a silent peer, and it is not marked",
         _purge_without_a_mark,
         core=EXPIRE,
-        sites=("silence",),
     ),
     "withdraw_as_delete": Ablation(
         "leaving a filter is sent as a delete",
@@ -458,7 +450,6 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "writes left out of a bundle are settled by it",
         broken_rules.settle_what_was_left_out,
         core=(frozenset({"increment"}),),
-        sites=("mail", "crash"),
     ),
     "no_whole_for": Ablation(
         "what a peer has forgotten is not sent whole again",
@@ -470,13 +461,11 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "a peer that withdrew a record is told only what is new",
         broken_rules.trust_what_a_withdrawer_covered,
         core=(*FILTER, RESTORE_FILTER),
-        sites=("filters", "filters-restore"),
     ),
     "no_complete": Ablation(
         "a sender that says it cannot know is taken to know",
         broken_rules.infer_from_cover_always,
         core=(*FILTER, RESTORE_FILTER, *EXPIRE),
-        sites=("filters", "silence"),
     ),
     "no_see": Ablation(
         "the clock does not follow what was received",
@@ -488,7 +477,6 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "after a crash, a user's edit is never in doubt",
         broken_rules.overlook_doubt,
         side=(frozenset({"crash", "skew"}),),
-        sites=("crash",),
     ),
     "no_say": Ablation(
         "nobody brings back the value of the site that has the say",
@@ -500,7 +488,6 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "notes do not say which write won",
         lambda: [_swap(policies, "_name_winners", lambda *_: None)],
         core=(frozenset({"site", "increment", "crash", "skew"}),),
-        sites=("policies",),
     ),
     "overrule_in_silence": Ablation(
         "what a policy's decision overrules is not noted",
@@ -569,7 +556,6 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         "after a crash, every write is taken to have landed",
         broken_rules.take_every_marker_for_landed,
         core=(frozenset({"crash", "skew"}),),
-        sites=("crash",),
     ),
 }
 """By the name of the rule."""
