@@ -115,11 +115,7 @@ def _merge(
 ) -> None:
     """Join the state received with ours."""
     link = links[peer]
-    seen = (
-        item.context
-        | dots_of(item.entries)
-        | _inferred(link, record, bundle, item, ledger.site.number)
-    )
+    seen = item.context | dots_of(item.entries) | _inferred(ledger, link, record, bundle, item)
     theirs = _their_entries(record, item, seen)
     doubted = _refused_there(ledger, record, bundle)
     entries, losses = _joined(link, record, theirs, seen - dots_of(doubted))
@@ -191,7 +187,7 @@ def _joined(
 
 
 def _inferred(
-    link: Link, record: Record, bundle: Bundle, item: Extraction | DeleteOrder, ours: int
+    ledger: Ledger, link: Link, record: Record, bundle: Bundle, item: Extraction | DeleteOrder
 ) -> frozenset[Dot]:
     """The writes in our record that the bundle's author had seen when composing it: what it once
     showed us, and what it covered. Fields that do not go to it, it has not seen; but it deletes
@@ -203,7 +199,7 @@ def _inferred(
     hidden = hidden_dots(link, record)
     unseen = hidden
     if may_be_denied(told.denied, record.id):
-        unseen |= {dot for dot in record.context if dot.site != ours}
+        unseen |= {dot for dot in record.context if dot.site != ledger.site.number}
     seen = frozenset(
         dot
         for dot, sighting in record.context.items()
