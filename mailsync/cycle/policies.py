@@ -114,8 +114,6 @@ def settle(
 
     ``writer``: see :func:`mailsync.core.policies.due`.
     """
-    if not found:
-        return
     transaction.records.fetch(ledger.changed)
     due = policies.due(ledger, found, links, writer)
     if not due:

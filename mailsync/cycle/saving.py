@@ -28,8 +28,9 @@ def save(
     ``cause`` None: somebody decided who has seen all that is in the map.
     """
     writer = None if cause is None else cause.writer
-    links, bits = site.links(transaction), site.surroundings.bits
-    settle(site.policies, transaction, links, ledger, now, bits, writer)
+    if site.policies:
+        links, bits = site.links(transaction), site.surroundings.bits
+        settle(site.policies, transaction, links, ledger, now, bits, writer)
     if cause is not None:
         formers = edited(ledger) if cause.bundle is None else changed(ledger)
         transaction.formers.keep(formers, cause.bundle, now)

@@ -243,12 +243,18 @@ def _loses_two_edits(world: World) -> None:
     _exchange(world, "AC")
     world.write_all("C")
     world.backup("C")
+    _beaten(world, 2, "f0")
+
+
+def _beaten(world: World, edits: int, *fields: str) -> None:
+    """C's users edit these fields so often, and A, who then edits the first, too, hears of each."""
     letters = []
-    for _ in range(2):
-        world.edit("C", min(world.data["C"]), "f0")
+    for _ in range(edits):
+        for field in fields:
+            world.edit("C", min(world.data["C"]), field)
         world.scan("C")
         letters.append(world.send("C", "A"))
-    world.edit("A", Key("u0"), "f0")
+    world.edit("A", Key("u0"), fields[0])
     world.scan("A")
     for letter in letters:
         world.deliver(letter)
@@ -315,16 +321,7 @@ def _forgets_a_record(world: World, edits: int) -> None:
     world.scan("A")
     _exchange(world, "AC")
     world.write_all("C")
-    letters = []
-    for _ in range(edits):
-        world.edit("C", min(world.data["C"]), "f0")
-        world.edit("C", min(world.data["C"]), "f1")
-        world.scan("C")
-        letters.append(world.send("C", "A"))
-    world.edit("A", Key("u0"), "f0")
-    world.scan("A")
-    for letter in letters:
-        world.deliver(letter)
+    _beaten(world, edits, "f0", "f1")
     world.edit("A", Key("u0"), "f2")
     world.scan("A")
     world.restore("C")
@@ -510,12 +507,7 @@ def _replaced_while_the_note_is_late(world: World) -> None:
     world.scan("A")
     _exchange(world, "AC")
     world.write_all("C")
-    world.edit("C", min(world.data["C"]), "f0")
-    world.scan("C")
-    lost = world.send("C", "A")
-    world.edit("A", Key("u0"), "f0")
-    world.scan("A")
-    world.deliver(lost)
+    _beaten(world, 1, "f0")
     world.send("A", "C")
 
 

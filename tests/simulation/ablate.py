@@ -17,6 +17,9 @@ from tests.core import histories, side_by_side
 from tests.simulation.ablations import ABLATIONS, Ablation
 from tests.simulation.campaign import Task, perform
 
+_Play = Callable[[int, Any], str | None]
+"""Plays one schedule by its seed and its mix, and says what broke."""
+
 MISFITS: Final = frozenset(
     {"TypeError", "AttributeError", "NameError", "UnboundLocalError", "KeyError"}
 )
@@ -83,26 +86,24 @@ def _is_misfit(broken: str) -> bool:
     return broken.partition(":")[0] in MISFITS
 
 
-def _play_core(seed: int, features: frozenset[str]) -> str | None:
-    try:
-        return histories.run(seed, features)[1]
-    except Exception as problem:  # noqa: BLE001  a broken rule may break anything
-        return f"{type(problem).__name__}: {problem}"
+def _caught(play: Callable[[int, frozenset[str]], tuple[Any, str | None]]) -> _Play:
+    """What broke in a history; a broken rule may raise anything."""
+
+    def caught(seed: int, features: frozenset[str]) -> str | None:
+        try:
+            return play(seed, features)[1]
+        except Exception as problem:  # noqa: BLE001  as above
+            return f"{type(problem).__name__}: {problem}"
+
+    return caught
 
 
-def _play_side(seed: int, features: frozenset[str]) -> str | None:
-    try:
-        return side_by_side.compare(seed, features)[1]
-    except Exception as problem:  # noqa: BLE001  as above
-        return f"{type(problem).__name__}: {problem}"
-
-
-_PLAY: Final[dict[str, Callable[[int, Any], str | None]]] = {
-    "core": _play_core,
-    "side": _play_side,
+_PLAY: Final[dict[str, _Play]] = {
+    "core": _caught(histories.run),
+    "side": _caught(side_by_side.compare),
     "sites": _play_sites,
 }
-"""By the level: plays one schedule by its seed and its mix, and says what broke."""
+"""By the level."""
 
 
 class Search(NamedTuple):
