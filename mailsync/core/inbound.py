@@ -30,6 +30,7 @@ from typing import Final
 from mailsync.core.agreement import Agreement
 from mailsync.core.delivery import MEMORY_LIMIT, confirm, has, other_holders, owing, without
 from mailsync.core.ledger import Ledger
+from mailsync.core.manifests import take_manifest
 from mailsync.core.merge import (
     subject_of,
 )
@@ -50,7 +51,7 @@ from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.restoration import proves_our_restore, renew, rotate
 from mailsync.core.rights import are_all_named, permitted, with_denied
 from mailsync.core.scope import terms_of
-from mailsync.core.taking import is_whole, take, take_manifest
+from mailsync.core.taking import is_whole, take
 from mailsync.errors import BadFormat
 
 STAMP_AHEAD_MAX: Final = 100 * 366 * 24 * 3600 * 1000

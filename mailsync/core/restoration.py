@@ -50,9 +50,7 @@ def rotate(
     told = bundle.acknowledgement.stream
     for record in list(ledger.all()):
         known = {
-            name
-            for name, link in links.items()
-            if has(link, record) and is_wanted(link, record) and name not in record.whole_for
+            name for name, link in links.items() if has(link, record) and is_wanted(link, record)
         }
         ledger.keep(replace(record, known=frozenset(known)))
     rotated = {}

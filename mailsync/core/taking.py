@@ -19,7 +19,6 @@ from dataclasses import replace
 
 from mailsync.core.delivery import (
     has,
-    has_seen_some,
     is_known,
     must_drop,
     other_holders,
@@ -40,7 +39,6 @@ from mailsync.core.merge import (
 )
 from mailsync.core.model import (
     ABSENT,
-    CONFLICTS,
     Bundle,
     DeleteOrder,
     Dot,
@@ -49,15 +47,13 @@ from mailsync.core.model import (
     Link,
     Reason,
     Record,
-    RecordId,
     Sighting,
     dots_of,
     is_alive,
 )
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.rights import may_be_denied
-from mailsync.core.scope import carries, hidden_dots, is_admitted, is_wanted, terms_of, visible
-from mailsync.core.terms import Act
+from mailsync.core.scope import hidden_dots, is_admitted, is_wanted, terms_of, visible
 
 
 def is_whole(item: Extraction | DeleteOrder) -> bool:
@@ -369,24 +365,3 @@ def _take_withdrawal(
     elif newest and has(link, record):
         others = other_holders(links, record, peer)
         ledger.bump(replace(record, whole_for=record.whole_for | {peer}), others)
-
-
-def take_manifest(ledger: Ledger, link: Link, manifest: frozenset[RecordId]) -> None:
-    """What a full bundle no longer lists: deleted at the peer, if it certainly had our state;
-    otherwise its delete met an edit it had not seen. What it refused it never had.
-    """
-    for record in list(ledger.all()):
-        listed = record.id in manifest or record.dataset == CONFLICTS
-        if listed or record.withdrawn or not is_alive(record.entries):
-            continue
-        if not carries(link, record) or not is_wanted(link, record):
-            continue
-        if may_be_denied(link.denied, record.id):
-            continue
-        if Act.DELETE not in terms_of(link, record.dataset).allowed:
-            continue
-        if has(link, record):
-            ledger.bump(replace(record, entries=killed(record.entries)), {link.peer})
-        elif has_seen_some(link, record):
-            ledger.note([delete_note(record.id, newest_dot(record.entries))])
-            ledger.keep(replace(record, whole_for=record.whole_for | {link.peer}))

@@ -16,6 +16,7 @@ from mailsync.core import (
     delivery,
     forgetting,
     inbound,
+    manifests,
     merge,
     outbound,
     policies,
@@ -253,10 +254,10 @@ def _keep_fulls() -> list[Patch]:
 
 
 def _trust_manifests_blindly() -> list[Patch]:
-    real = taking.take_manifest
+    real = manifests.take_manifest
 
     def take_manifest(ledger: Ledger, link: Link, manifest: frozenset[RecordId]) -> None:
-        with _swap(taking, "has", lambda *_: True):
+        with _swap(manifests, "has", lambda *_: True):
             real(ledger, link, manifest)
 
     return [_swap(inbound, "take_manifest", take_manifest)]
