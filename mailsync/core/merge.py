@@ -181,3 +181,12 @@ def noted_dataset(entries: Mapping[str, Entry]) -> str | None:
     """The dataset a note record is about."""
     entry = entries.get("dataset")
     return entry.value if entry is not None and isinstance(entry.value, str) else None
+
+
+def noted_record(record: Record) -> RecordId | None:
+    """The record that a note is about; None: it is no note, or a peer wrote nonsense into it."""
+    guid = record.entries.get("guid") if record.dataset == CONFLICTS else None
+    dataset = noted_dataset(record.entries)
+    if guid is None or dataset is None or not isinstance(guid.value, bytes):
+        return None
+    return RecordId(dataset, Guid(guid.value))

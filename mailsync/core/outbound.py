@@ -8,6 +8,9 @@ Rules
   those of their writes that the peer has not seen. Every other position up to the top is settled
   by the bundle, in particular those that records have moved away from, so that an older bundle
   can never bring back an older state.
+* A record goes with the notes about it that the peer has not confirmed, wherever else they are on
+  their way: who reads a state takes what it descends from as seen. If we were restored before a
+  note arrived, the value that had lost would be lost without a word.
 * Records take the room in the order of their rank, then of their positions. Whatever is left out
   is a hole like others: it stays pending, and holds up nothing.
 * The holes of all bundles of a cycle follow from one survey, which keeps positions, not records:
@@ -46,10 +49,9 @@ from mailsync.core.delivery import (
     sent,
 )
 from mailsync.core.ledger import Ledger
-from mailsync.core.merge import newest_dot
+from mailsync.core.merge import newest_dot, noted_record
 from mailsync.core.model import (
     ABSENT,
-    Absent,
     Bundle,
     DeleteOrder,
     Dot,
@@ -59,22 +61,12 @@ from mailsync.core.model import (
     Reason,
     Record,
     RecordId,
-    Value,
     dots_of,
     is_alive,
-    values_of,
 )
 from mailsync.core.positions import NOWHERE, Gathering, Positions
 from mailsync.core.scope import hidden_dots, is_wanted, visible
-
-SIZE_LIMIT = 2 * 1024 * 1024
-"""Default bound on a bundle's values, in bytes before compression. What is beyond goes in the
-next bundle, and each is acknowledged alone."""
-
-HEAVY = 2**20
-"""A record of less has room in a bundle: as it is written no character takes over 4 bytes, ..."""
-PLACE = 128
-"""... and a name with all but the value, or an ancestor, no more than four times that."""
+from mailsync.core.weights import SIZE_LIMIT, weight_of_entries
 
 Rank = Callable[[Record], int | None]
 """The lower, the earlier a record is given room; None: it is left out."""
@@ -100,6 +92,8 @@ class Survey:
     """Of that, what several records need: the positions of these records."""
     ranked: Mapping[int, Positions]
     """The records that may go, or are on their way, by their rank."""
+    notes: Mapping[RecordId, tuple[RecordId, ...]]
+    """Of those the notes, by the record that they are about."""
 
     @property
     def pending(self) -> Positions:
@@ -136,6 +130,7 @@ def survey(
     own = Gathering()
     moved: list[tuple[int, int]] = []
     ranked: dict[int, Gathering] = {}
+    notes: dict[RecordId, tuple[RecordId, ...]] = {}
     for record in candidates:
         if not is_pending(link, record):
             continue
@@ -144,6 +139,8 @@ def survey(
         place = None if is_held_back(links, peer, record) else rank(record)
         if place is not None:
             ranked.setdefault(place, Gathering()).add(record.position)
+            if (noted := noted_record(record)) is not None:
+                notes[noted] = (*notes.get(noted, ()), record.id)
     moved.sort()
     unsettled = own.positions()
     shared = {}
@@ -157,6 +154,7 @@ def survey(
         unsettled | Positions.of(position for position, _ in moved),
         shared,
         {place: ranked[place].positions() for place in sorted(ranked)},
+        notes,
     )
 
 
@@ -190,14 +188,17 @@ def compose(
     for record in candidates if room > 0 else ():
         if record.position in flying or not _may_go(links, peer, record):
             continue
-        needs[record.position] = [record.position, *_earlier(link, record)]
-        order = set_item(ledger, links, peer, record)
-        if isinstance(order, Extraction):
-            order = abridge(order)
-            extractions.append(order)
-        else:
-            deletes.append(order)
-        room -= _weight(order.entries)
+        for each in (record, *_notes(ledger, link, surveyed, record)):
+            if each.position in needs:
+                continue
+            needs[each.position] = [each.position, *_earlier(link, each)]
+            order = set_item(ledger, links, peer, each)
+            if isinstance(order, Extraction):
+                order = abridge(order)
+                extractions.append(order)
+            else:
+                deletes.append(order)
+            room -= weight_of_entries(order.entries)
         if room <= 0:
             break
     asks, answers = to_say(link)
@@ -218,6 +219,14 @@ def compose(
         policies=stances,
     )
     return bundle, said(sent(link, bundle, Positions.of(needs), now), bundle, now)
+
+
+def _notes(ledger: Ledger, link: Link, surveyed: Survey, record: Record) -> Iterator[Record]:
+    """The notes about the record that the peer has not confirmed."""
+    for name in surveyed.notes.get(record.id, ()):
+        note = ledger.get(name)
+        if note is not None and is_pending(link, note):
+            yield note
 
 
 def _saying(ledger: Ledger, link: Link) -> tuple[Link, Stances | None]:
@@ -371,30 +380,6 @@ def _explicit_context(link: Link, record: Record) -> frozenset[Dot]:
     )
 
 
-def is_heavy(record: Record) -> bool:
-    """May it be too large for a bundle? Each record is asked that, and few are looked at closer."""
-    values = values_of(record.entries).values()
-    bulk = sum(len(value) for value in values if isinstance(value, str | bytes))
-    return bulk + PLACE * (len(record.entries) + len(record.context)) >= HEAVY
-
-
 def weight_of(link: Link, record: Record) -> int:
     """About how many bytes take before compression what the peer lacks of the record."""
-    return _weight(_lacking(link, record))
-
-
-def weight(bundle: Bundle) -> int:
-    """About how many bytes the bundle's records take before compression."""
-    return sum(_weight(item.entries) for item in bundle.items)
-
-
-def _weight(entries: Mapping[str, Entry]) -> int:
-    """About how many bytes the entries take before compression."""
-    return 24 + sum(
-        3 if isinstance(entry.value, Absent) else len(name) + _size(entry.value)
-        for name, entry in entries.items()
-    )
-
-
-def _size(value: Value) -> int:
-    return len(value) if isinstance(value, str | bytes) else 8
+    return weight_of_entries(_lacking(link, record))

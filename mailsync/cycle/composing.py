@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
-from mailsync.core import delivery, outbound, wire
+from mailsync.core import delivery, outbound, weights, wire
 from mailsync.core.ledger import Ledger
 from mailsync.core.matching import is_alike
 from mailsync.core.merge import subject_of
@@ -182,6 +182,11 @@ class _Desk:
         pending = self._pending
         return verifying.proofs_due(self.transaction, pending.peer, self.link, self.now)
 
+    def _holds_all_due(self, bundle: Bundle) -> bool:
+        """Does it leave out nothing? Notes on their way go once more with their records."""
+        flying = delivery.in_flight(self.link, self._pending.resend_before(self.link))
+        return sum(item.position not in flying for item in bundle.items) >= self._due
+
     @property
     def says_more(self) -> bool:
         """Is there anything to say now that need not be said again with the next bundle?"""
@@ -208,7 +213,7 @@ class _Desk:
             bundle,
             acknowledgement=told,
             words=self._words,
-            proofs=self._proofs if len(bundle.items) >= self._due else (),
+            proofs=self._proofs if self._holds_all_due(bundle) else (),
         )
         written = wire.encode(bundle, self.preface, self._prior)
         packed = containers(pending.site, pending.peer, written.content, self.name, self.room)
@@ -233,7 +238,7 @@ def _compose_one(pending: Pending, transaction: Transaction) -> Composed | None:
         if not desk.link.rejoin and not pending.is_due_now(transaction):
             return None
         desk = _Desk(pending, transaction)
-    largest = min(desk.room * COMPRESSION_MAX, outbound.SIZE_LIMIT)
+    largest = min(desk.room * COMPRESSION_MAX, weights.SIZE_LIMIT)
     draft = _fullest(desk, pending, largest) if left is None else _affordable(desk, pending, left)
     if draft is None:
         return None
@@ -304,9 +309,9 @@ def _fullest(desk: _Desk, pending: Pending, size_limit: int) -> _Draft:
         draft = _acceptable(desk, size_limit, lambda: filter(pending.choice.fits, desk.window))
         if not draft.records:
             return draft
-        weight = min(size_limit, outbound.weight(draft.bundle))
+        weight = min(size_limit, weights.weight(draft.bundle))
         fitting = max(int(weight * FILL * desk.room / draft.size), 1)
-        if len(draft.containers) == 1 or draft.records == 1:
+        if len(draft.containers) == 1 or draft.records == 1 or size_limit <= 1:
             pending.size_limit = fitting
             return draft
         size_limit = min(fitting, weight - 1)
@@ -318,18 +323,18 @@ def _affordable(desk: _Desk, pending: Pending, left: int) -> _Draft | None:
     if empty > left:
         pending.choice.note_least(empty)
         return None
-    size_limit = largest = min(left * COMPRESSION_MAX, outbound.SIZE_LIMIT)
+    size_limit = largest = min(left * COMPRESSION_MAX, weights.SIZE_LIMIT)
     while pending.is_due_now(desk.transaction):
         draft = _fullest(desk, pending, size_limit)
         price = desk.price(draft)
         if price <= left:
             return draft
-        if draft.records > 1:
-            weight = min(size_limit, outbound.weight(draft.bundle))
+        if draft.records > 1 and size_limit > 1:
+            weight = min(size_limit, weights.weight(draft.bundle))
             size_limit = max(weight * 9 * (left - empty) // (10 * (price - empty)), 1)
         else:
-            position = draft.bundle.items[0].position
-            alone = next(one for one in desk.window if one.position == position)
+            positions = {item.position for item in draft.bundle.items}
+            alone = next(one for one in desk.window if one.position in positions)
             pending.choice.leave_out(alone, price)
             size_limit = largest
     return None
@@ -347,7 +352,7 @@ def _waiting(pending: Pending, transaction: Transaction) -> Waiting | None:
     if not is_due and not mails:
         return None
     if is_due and desk.can_list:
-        sample = _acceptable(desk, outbound.SIZE_LIMIT, lambda: pending.due(transaction))
+        sample = _acceptable(desk, weights.SIZE_LIMIT, lambda: pending.due(transaction))
         size += desk.price(sample) * max(records.total(), 1) // max(sample.records, 1)
     why, until = shares.allowance.why, shares.allowance.until
     is_hopeless = not mails and pending.choice.is_stuck(records.total())

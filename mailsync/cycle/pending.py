@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mailsync.core import delivery, outbound
+from mailsync.core import delivery, outbound, weights
 from mailsync.core.digests import Word
 from mailsync.core.fitness import too_large
 from mailsync.core.merge import subject_of
@@ -39,7 +39,7 @@ class Pending:
     choice: Choice
     standings: matching.Standings
     surveyed: Survey
-    size_limit: int = outbound.SIZE_LIMIT
+    size_limit: int = weights.SIZE_LIMIT
     """What is worth trying to put into one mail, as earlier ones of the cycle tell."""
 
     def resend_before(self, link: Link) -> int:
@@ -129,7 +129,7 @@ def _oversize(
     """Why the record is too large to go to the peer, and what to do; empty: it is not. Sites only
     see to the size of what they write themselves: merged it may be more.
     """
-    if not outbound.is_heavy(record):
+    if not weights.is_heavy(record):
         return ""
     item = outbound.set_item(transaction.ledger(), links, peer, record)  # which is not saved
     problem = too_large(item)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsync.core.ledger import Ledger, SiteState
+from mailsync.core.merge import delete_note, killed
 from mailsync.core.model import (
     Dot,
     Entry,
@@ -117,6 +120,30 @@ def test_records_are_ranked_and_those_without_rank_stay_open(
         )
     unranked = Positions.of(one.position for one in records) - surveyed.pending
     assert unranked <= surveyed.unsettled
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_notes_on_their_way_go_again_with_the_record_they_are_about(*, is_deleted: bool) -> None:
+    one = record(9, [2, 9])
+    if is_deleted:
+        one = replace(one, entries=killed(one.entries), had=frozenset({"hub"}))
+    working = Ledger(SiteState(1, 2), {one.id: one})
+    working.note([delete_note(one.id, Dot(3, 8, 3)), delete_note(record(5, [5]).id, Dot(6, 8, 6))])
+    about_one, about_other = working.changed.values()
+    flight = Flight(Mark(4, 1), Positions.of([3, 4]), NOW, since=NOW)
+    known = Link("hub", frozenset({"people"}), Stream(1, 3), flights=(flight,))
+    links = {"hub": known}
+    surveyed = survey(links, "hub", [about_one, about_other, one])
+    bundle, after = compose(
+        working, links, "hub", surveyed, [one], now=NOW, resend_before=0, tag=1, size_limit=1
+    )
+    assert {item.id for item in bundle.items} == {one.id, about_one.id}
+    assert bundle.holes == Positions.of([4])
+    confirmed = {"hub": replace(after, acked=Positions.of([3]))}
+    bundle, _ = compose(
+        working, confirmed, "hub", surveyed, [one], now=NOW, resend_before=NOW + 1, tag=2
+    )
+    assert {item.id for item in bundle.items} == {one.id}
 
 
 def test_what_is_on_its_way_is_not_due_and_no_record_of_a_bundle() -> None:

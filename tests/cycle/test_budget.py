@@ -22,6 +22,7 @@ from mailsync.core import outbound
 from mailsync.core.model import Key
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.cycle.budget import day_of, granted, is_quiet, next_time, wall
+from mailsync.cycle.conflicts import list_conflicts
 from mailsync.cycle.planning import plan_sync, what_waits
 from mailsync.cycle.report import Report, Waiting
 from mailsync.cycle.run import Extent, run_cycle
@@ -223,6 +224,34 @@ def test_a_bundle_is_made_smaller_and_what_does_not_fit_stops_nothing(tmp_path: 
         assert waiting.too_large[0].startswith("record 0 of dataset people needs 29")
         assert waiting.too_large[0].endswith(" bytes, the budget allows 10000 a day")
         sites.clock.now += DAY
+
+
+def test_a_record_that_does_not_fit_beside_its_note_stops_nothing(tmp_path: Path) -> None:
+    sites = limited(tmp_path, 'budget = { per_day = "10 kB" }')
+    rows = sites.rows("alice")
+    rows[Key("0")] = {"name": "first"}
+    for _ in range(2):
+        for name in ("alice", "bob"):
+            sites.sync(name)
+            sites.network.deliver_all()
+    (his,) = sites.rows("bob")
+    sites.rows("bob")[his] = {"name": "his"}
+    sites.sync("bob")
+    sites.clock.now += HOUR
+    rows[Key("0")] = {"name": "hers"}
+    sites.network.deliver_all()
+    sites.sync("alice")
+    with sites.sites["alice"].store.transaction() as transaction:
+        (conflict,) = list_conflicts(sites.sites["alice"], transaction)
+    assert conflict.loser == "his"
+    rows[Key("0")] = {"name": noise(40_000)}  # while the note is on its way
+    rows[Key("1")] = {"name": "small"}
+    waiting = waits(sites.sync("alice"))
+    assert waiting.records == {"people": 1}
+    assert waiting.too_large[0].startswith("record 0 of dataset people needs 3")
+    sites.network.deliver_all()
+    sites.sync("bob")
+    assert {row["name"] for row in sites.rows("bob").values()} == {"hers", "small"}
 
 
 def test_what_fits_another_day_waits_for_it_and_then_goes_first(tmp_path: Path) -> None:

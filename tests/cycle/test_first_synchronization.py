@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mailsync.core.model import Fields, Key
-from mailsync.core.outbound import SIZE_LIMIT
+from mailsync.core.weights import SIZE_LIMIT
 from mailsync.cycle.health import LinkHealth, examine_links
 from mailsync.cycle.planning import plan_sync
 from mailsync.cycle.run import Extent

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from mailsync.core import fitness, outbound, wire
+from mailsync.core import fitness, weights, wire
 from mailsync.core.forgetting import expire
 from mailsync.core.model import Key
 from mailsync.core.tokens import TooMuch
@@ -29,8 +29,8 @@ HALF = 12_000
 def small_bundles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Bundles of some 24,000 bytes instead of 8 MiB: it goes faster."""
     monkeypatch.setattr(fitness, "GOING_MAX", 20_000)
-    monkeypatch.setattr(outbound, "HEAVY", 2_000)
-    monkeypatch.setattr(outbound, "SIZE_LIMIT", 6_000)
+    monkeypatch.setattr(weights, "HEAVY", 2_000)
+    monkeypatch.setattr(weights, "SIZE_LIMIT", 6_000)
     before = wire.DEFAULT_LIMITS
     size, objects = before.raw_size, before.objects
     bounded("raw_size", 24_000)
