@@ -71,11 +71,16 @@ def own_notes(
 
 
 def only_won_over(ledger: Ledger, record: Record, noted: Record) -> bool:
-    """Does the record descend from what won by the note, and from no later write of this site?"""
+    """Does the record descend from what won by the note, and from no later write of this site? What
+    won may be forgotten where the record was dead until now, and nothing was decided for that.
+    """
     lost = noted.entries["guid"].dot
     ours = [dot for dot in record.context if dot.site == ledger.site.number]
     winners = noted.context.keys() - {lost}
-    return max(ours, default=lost) <= lost and not winners.isdisjoint(record.context)
+    before = ledger.before(record.id)
+    is_forgotten = not winners and before is not None and not is_alive(before.entries)
+    is_won_over = is_forgotten or not winners.isdisjoint(record.context)
+    return is_won_over and max(ours, default=lost) <= lost
 
 
 def resolution(record: Record) -> str | None:
