@@ -45,8 +45,6 @@ def _detect(site: Site, record: Record, current: Row | None, stroke: Dot) -> Non
     else:
         entries, notes = _edited(record, base, current, stroke)
     after = replace(record, entries=entries, shadow=current, marker=NOTHING)
-    if current is None and after.desired is None:
-        after = replace(after, key=None)
     site.enter(notes)
     if entries == record.entries:
         site.keep(after)

@@ -145,6 +145,10 @@ class Site:
         return replace(self, links=dict(self.links), records=dict(self.records))
 
     def keep(self, record: Record) -> None:
+        """A record that has no row and wants none has no key: a row inserted there is a new one."""
+        writing = record.marker is not NOTHING
+        if not writing and record.shadow is None and record.desired is None:
+            record = replace(record, key=None)
         self.records[record.name] = record
 
     def change(self, record: Record, known: Iterable[str] = ()) -> None:
