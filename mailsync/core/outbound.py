@@ -15,8 +15,8 @@ Rules
   is a hole like others: it stays pending, and holds up nothing.
 * The holes of all bundles of a cycle follow from one survey, which keeps positions, not records:
   of a first load one interval. A bundle looks at no more records than it has room for.
-* Fields are left out only where nothing of the record is killed and the peer keeps the record and
-  takes all of it; otherwise the record goes whole.
+* Fields are left out only where nothing of the record is killed and the peer takes all of it;
+  otherwise it goes whole. To one that withdrew it goes what that lacks, with every ancestor.
 * Fields that stay here are left out everywhere: of records, delete orders, withdrawals, and
   conflicts about them.
 * A record outside the peer's filter that the peer had is withdrawn. Deletes are never filtered.
@@ -302,13 +302,10 @@ def set_item(
 
 
 def _extraction(link: Link, record: Record) -> Extraction:
-    lacking = _lacking(link, record)
+    lacking, shown = _lacking(link, record), visible(link, record)
     some_killed = any(entry.killed for entry in record.entries.values())
-    unsure = _is_unsure(link, record)
-    new = link.peer not in record.had
-    shown = visible(link, record)
     refused = record.id in link.denied  # is all well again? The peer can tell by the whole
-    whole = some_killed or unsure or new or refused or len(lacking) == len(shown)
+    whole = some_killed or refused or _is_owed_all(link, record) or len(lacking) == len(shown)
     return Extraction(
         record.position,
         record.dataset,
@@ -316,22 +313,20 @@ def _extraction(link: Link, record: Record) -> Extraction:
         dict(shown) if whole else lacking,
         _explicit_context(link, record),
         whole,
-        unsure,
+        _is_unsure(link, record),
     )
 
 
 def _delete_order(link: Link, record: Record) -> DeleteOrder:
-    unsure = _is_unsure(link, record)
-    whole = unsure or link.peer not in record.had
     return DeleteOrder(
         record.position,
         record.dataset,
         record.guid,
         Reason.DELETED,
         newest_dot(record.entries),
-        dict(visible(link, record)) if whole else _lacking(link, record),
+        dict(visible(link, record)) if _is_owed_all(link, record) else _lacking(link, record),
         _explicit_context(link, record),
-        unsure,
+        _is_unsure(link, record),
     )
 
 
@@ -350,6 +345,11 @@ def _withdrawal(link: Link, record: Record) -> DeleteOrder:
 def _is_unsure(link: Link, record: Record) -> bool:
     """Can neither end be sure what the other has seen of the record?"""
     return link.peer in record.blind_to or link.peer in record.whole_for
+
+
+def _is_owed_all(link: Link, record: Record) -> bool:
+    """Must every field go? What one that withdrew it has seen, it holds or knowingly replaced."""
+    return link.peer in record.whole_for or link.peer not in record.had
 
 
 def _lacking(link: Link, record: Record) -> dict[str, Entry]:

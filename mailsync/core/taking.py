@@ -295,7 +295,8 @@ def _is_same(
     lives_on = is_alive(theirs) and not is_alive(record.entries)
     if lives_on or _shows_in_part(record, link, item, theirs):
         return False
-    whole, confirmed = is_whole(item), seen_at(link, record, link.acked)
+    whole = is_whole(item)
+    confirmed = NOWHERE if item.complete else seen_at(link, record, link.acked)
     for name, entry in visible(link, record).items():
         their = theirs.get(name)
         if their is None:

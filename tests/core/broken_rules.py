@@ -73,7 +73,10 @@ def settle_what_was_left_out() -> Patches:
 
 
 def send_nothing_whole_again() -> Patches:
-    return [swapped(outbound, "_is_unsure", lambda link, record: link.peer in record.blind_to)]
+    return [
+        swapped(outbound, "_is_unsure", lambda link, record: link.peer in record.blind_to),
+        swapped(outbound, "_is_owed_all", lambda link, record: link.peer not in record.had),
+    ]
 
 
 def trust_what_a_withdrawer_covered() -> Patches:

@@ -33,6 +33,8 @@ def test_core_and_reference_come_to_the_same_end(mix: int) -> None:
         (303419, 12),
         # a row under the key of a record that another site ended is a new record
         (300368, 3),
+        # an edit of a withdrawn row shows no value that was replaced knowingly
+        (301865, 5),
     ],
 )
 def test_schedules_that_once_came_to_different_ends(seed: int, mix: int) -> None:

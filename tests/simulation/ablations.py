@@ -459,7 +459,7 @@ ABLATIONS: Final[dict[str, Ablation]] = {
         sites=("filters-restore", "silence", "again"),
     ),
     "no_blind_to": Ablation(
-        "a peer that withdrew a record is told only what is new",
+        "what was covered of a record while it was withdrawn is taken for seen",
         broken_rules.trust_what_a_withdrawer_covered,
         core=(*FILTER, RESTORE_FILTER),
     ),

@@ -1,0 +1,80 @@
+"""What a site tells a peer that withdrew a record from it, when its users were quicker."""
+
+from __future__ import annotations
+
+from mailsync.core.model import Key
+from tests.core.histories import tagged
+from tests.core.world import TABLE, World
+
+ROW = Key("u0")
+
+
+def _held_by_both(*, tag: int) -> World:
+    """B, which gets tagged records only, made one that A holds by now."""
+    world = World("AB", ["AB"], 1, scope={"B": tagged})
+    world.insert("B", ROW, 2, tag=tag)
+    world.scan("B")
+    world.post("B", "A")
+    world.write_all("A")
+    return world
+
+
+def _edit_all(world: World) -> None:
+    """A's users edit every field, and A forgets what that replaced."""
+    (key,) = world.data["A"]
+    for column in ("f0", "f1"):
+        world.edit("A", key, column)
+    world.scan("A")
+    world.collect("A")
+    (record,) = world.sites["A"].records.values()
+    assert len(record.context) == 1
+
+
+def _withdrawn() -> World:
+    """A withdrew the record, and its users edited it since. B still has the row."""
+    world = _held_by_both(tag=1)
+    world.post("A", "B")
+    world.post("B", "A")
+    _edit_all(world)
+    return world
+
+
+def _noted(world: World) -> list[object]:
+    """What lost, as A sees it; None: a delete."""
+    notes = [one for one in world.sites["A"].records.values() if one.dataset != TABLE]
+    return [one.entries["value"].value if "value" in one.entries else None for one in notes]
+
+
+def test_an_edit_is_no_conflict_about_the_other_fields() -> None:
+    world = _withdrawn()
+    (beaten,) = (row["f1"] for row in world.data["A"].values())
+    world.edit("B", ROW, "f1")
+    world.scan("B")
+    world.post("B", "A")
+    assert _noted(world) == [beaten]
+    world.check_quiet()
+
+
+def test_a_delete_is_overruled_and_what_it_deleted_had_not_lost() -> None:
+    world = _withdrawn()
+    world.delete("B", ROW)
+    world.scan("B")
+    world.post("B", "A")
+    assert _noted(world) == [None]
+    world.check_quiet()
+
+
+def test_what_was_covered_unsent_goes_to_a_peer_that_brings_the_record_back() -> None:
+    world = _held_by_both(tag=0)
+    world.post("A", "B")
+    (key,) = world.data["A"]
+    world.edit("A", key, "f1")
+    world.scan("A")
+    world.edit("A", key, "f0", tag=1)
+    world.scan("A")
+    world.edit("B", ROW, "f0")
+    world.scan("B")
+    world.post("A", "B")  # the withdrawal settles where the edit of f1 came in
+    world.post("B", "A")
+    world.check_quiet()
+    assert [*world.data["A"].values()] == [*world.data["B"].values()]
