@@ -185,9 +185,8 @@ def compose(
     extractions: list[Extraction] = []
     needs: dict[int, list[int]] = {}
     room = size_limit
-    for record in candidates if room > 0 else ():
-        if record.position in flying or not _may_go(links, peer, record):
-            continue
+    going = (one for one in candidates if one.position not in flying and _may_go(links, peer, one))
+    for record in going if room > 0 else ():
         for each in (record, *_notes(ledger, link, surveyed, record)):
             if each.position in needs:
                 continue

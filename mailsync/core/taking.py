@@ -20,6 +20,7 @@ from dataclasses import replace
 from mailsync.core.delivery import (
     has,
     is_known,
+    is_pending,
     must_drop,
     other_holders,
     returned,
@@ -150,12 +151,22 @@ def _merge(
         ledger.bump(merged, {peer} if same else ())
     elif same:
         ledger.keep(replace(merged, known=record.known | {peer}))
-    elif _is_misplaced(link, merged) or (newest and has(link, record)):
-        # the peer holds what is not for it, or shows less than it has confirmed: tell it again
+    elif _is_misplaced(link, merged) or _is_missed(link, record, newest=newest):
+        # the peer holds what is not for it, or less than it should: tell it again
         others = other_holders(links, record, peer)
         ledger.bump(replace(merged, whole_for=merged.whole_for | {peer}), others)
     else:
         ledger.keep(merged)
+
+
+def _is_missed(link: Link, record: Record, *, newest: bool) -> bool:
+    """Does the peer, which shows less, count as told? It has confirmed more, though its newest word
+    says otherwise; or we did not know that it has the record, and had nothing of it to tell: then it
+    may have covered the position without being sent what sits there.
+    """
+    if link.peer in record.had:
+        return newest and has(link, record)
+    return not is_pending(link, record)
 
 
 def _is_misplaced(link: Link, record: Record) -> bool:

@@ -1,4 +1,10 @@
-"""How much room records take in a bundle: bytes before compression, about."""
+"""How much room records take in a bundle: bytes before compression, about.
+
+Rules
+-----
+* A value of text or bytes counts with its length, any other with 8.
+* No record that is not heavy can be too large for a bundle.
+"""
 
 from __future__ import annotations
 

@@ -34,6 +34,8 @@ def test_promises_hold_after_random_histories(mix: int) -> None:
         (5200637, 22),
         # deleted when the note came, it lives again when all have forgotten what won by the note
         (7200603, 22),
+        # deleted at a restored site that had forgotten to whom it had sent the record
+        (600191, 9),
     ],
 )
 def test_promises_hold_where_they_once_did_not(seed: int, mix: int) -> None:
