@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mailsync.core.delivery import MEMORY_LIMIT, has, owing
+from mailsync.core.delivery import MEMORY_LIMIT, anew, has, owing
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Bundle, Link, Mark, Stream
 from mailsync.core.positions import Positions
@@ -74,17 +74,20 @@ def rotate(
     return rotated
 
 
-def renew(ledger: Ledger, link: Link) -> Link:
+def renew(ledger: Ledger, links: Mapping[str, Link], link: Link) -> Link:
     """The peer was restored: what we thought it had is void, and so are its withdrawals. Not what
-    we said of records that left its filter: that it may have heard since.
+    we said of records that left its filter: that it may have heard since. What it had shown us it
+    may have covered without being sent it: that comes in anew where the record is now.
     """
     peer = link.peer
     for record in list(ledger.all()):
+        shown = {dot for dot, sighting in record.context.items() if peer in sighting.known}
         context = {
             dot: sighting._replace(known=sighting.known - {peer})
             for dot, sighting in record.context.items()
         }
         unknown = replace(record, context=context, known=record.known - {peer})
+        unknown = anew(links, unknown, peer, record.position, shown)
         if record.withdrawn and record.blind_to <= {peer}:
             ledger.bump(replace(unknown, withdrawn=False), unknown.known)
         else:

@@ -151,18 +151,38 @@ def _merge(
         ledger.bump(merged, {peer} if same else ())
     elif same:
         ledger.keep(replace(merged, known=record.known | {peer}))
-    elif _is_misplaced(link, merged) or _is_missed(link, record, newest=newest):
-        # the peer holds what is not for it, or less than it should: tell it again
-        others = other_holders(links, record, peer)
-        ledger.bump(replace(merged, whole_for=merged.whole_for | {peer}), others)
+    elif (
+        _came_back(record, merged, peer)
+        or _is_misplaced(link, merged)
+        or _is_missed(link, record, newest=newest)
+    ):
+        _tell_again(ledger, links, peer, record, merged)
     else:
         ledger.keep(merged)
 
 
+def _tell_again(
+    ledger: Ledger, links: Mapping[str, Link], peer: str, record: Record, merged: Record
+) -> None:
+    """The peer holds what is not for it, or less than it should. It may have covered the position
+    at which it was told so: what it has not seen comes in at a new one.
+    """
+    others = other_holders(links, record, peer)
+    if _came_back(record, merged, peer):
+        told = replace(merged, outside=record.outside)
+        merged = returned(links, told, peer, ledger.next_position)
+    ledger.bump(replace(merged, whole_for=merged.whole_for | {peer}), others)
+
+
+def _came_back(record: Record, merged: Record, peer: str) -> bool:
+    """Did the peer show what had left its filter?"""
+    return peer in record.outside and peer not in merged.outside
+
+
 def _is_missed(link: Link, record: Record, *, newest: bool) -> bool:
     """Does the peer, which shows less, count as told? It has confirmed more, though its newest word
-    says otherwise; or we did not know that it has the record, and had nothing of it to tell: then it
-    may have covered the position without being sent what sits there.
+    says otherwise; or we did not know that it has the record, and had nothing of it to tell: it may
+    have covered the position without being sent what sits there.
     """
     if link.peer in record.had:
         return newest and has(link, record)

@@ -36,6 +36,10 @@ def test_promises_hold_after_random_histories(mix: int) -> None:
         (7200603, 22),
         # deleted at a restored site that had forgotten to whom it had sent the record
         (600191, 9),
+        # what was written while a record was out of a filter that it came back into
+        (9200268, 14),
+        # restored to where it had withdrawn a record of its own that had come back since
+        (8200401, 15),
     ],
 )
 def test_promises_hold_where_they_once_did_not(seed: int, mix: int) -> None:
