@@ -20,7 +20,7 @@ Rules
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
@@ -319,17 +319,14 @@ class Pairs:
         found: Among,
     ) -> None:
         """One sender's records after the other's: each is one that its sender has not seen, or
-        one more.
+        one more. What a sender does not know any more, having been restored since, goes first.
         """
-        by_sender: dict[frozenset[str], list[Record]] = defaultdict(list)
+        by_sender: dict[tuple[tuple[str, ...], bool], list[Record]] = defaultdict(list)
         for record in came:
-            by_sender[frozenset(record.had & links.keys())].append(record)
-        for senders, records in sorted(by_sender.items(), key=lambda one: sorted(one[0])):
-            unknown = {
-                seat.guid: seat
-                for seat in seats
-                if not any(has_seen_some(links[sender], seat) for sender in senders)
-            }
+            senders = tuple(sorted(record.had & links.keys()))
+            by_sender[senders, _is_known(links, senders, record)].append(record)
+        for (senders, _), records in sorted(by_sender.items()):
+            unknown = {seat.guid: seat for seat in seats if not _is_known(links, senders, seat)}
             pairs, left = paired(
                 {one.guid: contents.digest(one) for one in records},
                 {one.guid: contents.digest(one) for one in unknown.values()},
@@ -351,6 +348,11 @@ class Pairs:
             f"several records have {values}: nobody can tell which of them it is; make them "
             "differ, here or at the site it comes from"
         )
+
+
+def _is_known(links: Mapping[str, Link], peers: Iterable[str], record: Record) -> bool:
+    """Do we know some of these peers to have seen the record, as far as they remember?"""
+    return any(has_seen_some(links[peer], record) for peer in peers)
 
 
 def _is_one_already(

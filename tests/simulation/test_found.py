@@ -374,6 +374,14 @@ FOUND = {
         delete.4.97732
         """,
     ),
+    "a restored site sends a row anew, and both come in one cycle": (
+        260004327,
+        "copied-restore",
+        """
+        sync.4.37839 carry.0.21981 insert.4.79459 sync.3.94272 wait.2.7744 backup.4.55721
+        sync.2.44891 carry.1.39587 sync.4.64081 restore_state.4.13124 deliver.3.27537
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
