@@ -382,6 +382,15 @@ FOUND = {
         sync.2.44891 carry.1.39587 sync.4.64081 restore_state.4.13124 deliver.3.27537
         """,
     ),
+    "a note is lost, and its site forgets it by a restore, when the record went once more alone": (
+        260017743,
+        "copied-restore",
+        """
+        sync.2.61121 backup.0.65031 edit.1.38053 insert.4.73168 edit.4.26838 insert.1.13669
+        sync.1.7672 carry.2.88948 sync.2.13449 rename.0.43453 carry.1.10347 sync.4.78772
+        restore.4.29583
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
