@@ -66,7 +66,7 @@ from mailsync.core.model import (
 )
 from mailsync.core.positions import NOWHERE, Gathering, Positions
 from mailsync.core.scope import hidden_dots, is_wanted, visible
-from mailsync.core.weights import SIZE_LIMIT, weight_of_entries
+from mailsync.core.weights import SIZE_LIMIT, is_heavy, weight_of_entries
 
 Rank = Callable[[Record], int | None]
 """The lower, the earlier a record is given room; None: it is left out."""
@@ -217,15 +217,21 @@ def compose(
         answered=answers,
         policies=stances,
     )
-    return bundle, said(sent(link, bundle, Positions.of(needs), now), bundle, now)
+    leaving = Positions.of(needs) - flying  # notes that go along keep their own time for an answer
+    return bundle, said(sent(link, bundle, leaving, now), bundle, now)
 
 
 def _notes(ledger: Ledger, link: Link, surveyed: Survey, record: Record) -> Iterator[Record]:
-    """The notes about the record that the peer has not confirmed."""
+    """The notes about the record that the peer has not confirmed, as far as a bundle surely has
+    room for all of them: what is larger goes one by one.
+    """
+    together = [record]
     for name in surveyed.notes.get(record.id, ()):
         note = ledger.get(name)
-        if note is not None and is_pending(link, note):
-            yield note
+        if note is None or not is_pending(link, note) or is_heavy(*together, note):
+            continue
+        together.append(note)
+        yield note
 
 
 def _saying(ledger: Ledger, link: Link) -> tuple[Link, Stances | None]:

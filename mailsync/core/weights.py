@@ -22,11 +22,17 @@ PLACE = 128
 """... and a name with all but the value, or an ancestor, no more than four times that."""
 
 
-def is_heavy(record: Record) -> bool:
-    """May it be too large for a bundle? Each record is asked that, and few are looked at closer."""
+def is_heavy(*records: Record) -> bool:
+    """May they be too large for one bundle? Each record is asked that, and few are looked at
+    closer.
+    """
+    return sum(map(_bulk, records)) >= HEAVY
+
+
+def _bulk(record: Record) -> int:
     values = values_of(record.entries).values()
     bulk = sum(len(value) for value in values if isinstance(value, str | bytes))
-    return bulk + PLACE * (len(record.entries) + len(record.context)) >= HEAVY
+    return bulk + PLACE * (len(record.entries) + len(record.context))
 
 
 def weight(bundle: Bundle) -> int:

@@ -139,6 +139,8 @@ def test_notes_on_their_way_go_again_with_the_record_they_are_about(*, is_delete
     )
     assert {item.id for item in bundle.items} == {one.id, about_one.id}
     assert bundle.holes == Positions.of([4])
+    assert after.misses == 0  # nothing was sent again for want of an answer
+    assert [each.positions for each in after.flights] == [Positions.of([3, 4]), Positions.of([9])]
     confirmed = {"hub": replace(after, acked=Positions.of([3]))}
     bundle, _ = compose(
         working, confirmed, "hub", surveyed, [one], now=NOW, resend_before=NOW + 1, tag=2

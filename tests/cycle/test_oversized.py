@@ -205,3 +205,23 @@ def test_a_list_of_all_that_no_bundle_holds_is_named_and_in_nobodys_way(tmp_path
     with alice.store.transaction() as transaction:
         assert not alice.links(transaction)["bob"].stale
         assert not transaction.warnings.all()
+
+
+@pytest.mark.parametrize("size", [9_000, 13_000, 18_000])
+def test_a_record_and_what_lost_in_it_go_one_by_one_where_one_bundle_is_too_small(
+    sites: Sites, size: int
+) -> None:
+    sites.rows("alice")[Key("1")] = {"name": "Ada", "left": "", "right": ""}
+    for _ in range(3):
+        sites.round()
+    write(sites, "alice", left="x" * size)
+    write(sites, "bob", left="y" * size)
+    sites.sync("bob")
+    sites.network.deliver_all()
+    sites.rows("alice")[Key("2")] = {"name": "Bo", "left": "", "right": ""}
+    for name in ("alice", "carol", "bob", "alice", "carol", "alice"):
+        report = sites.sync(name)
+        assert not report.problems
+        sites.network.deliver_all()
+    assert sites.contents("carol") == sites.contents("alice")
+    assert names(sites, "carol") == ["Ada", "Bo"]
