@@ -13,11 +13,12 @@ Rules
 * A write to the dataset takes three steps with a crash possible between any two: the marker is
   set (store), compare-and-set (dataset), the shadow is set and the marker cleared (store).
 * A standing marker after a crash: the dataset equals the marker, then it landed; it equals the
-  shadow, then it did not; anything else is a user's edit. The row tells what the user had seen
-  if it still shows what only the write can have put there. If not, users were quicker than the
-  write or came after it, which leave the same behind (the rows written with it tell nothing: of
-  those, too, each was only written where users were not quicker). Then the edit stands, and what
-  it may not have seen is noted: a note too many costs a look, one too few the value.
+  shadow, then it did not, and an insert gives its key back, for what comes there later is not its
+  row; anything else is a user's edit. The row tells what the user had seen if it still shows what
+  only the write can have put there. If not, users were quicker than the write or came after it,
+  which leave the same behind (the rows written with it tell nothing: of those, too, each was only
+  written where users were not quicker). Then the edit stands, and what it may not have seen is
+  noted: a note too many costs a look, one too few the value.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def detect(
     base, doubt = _base(within(record, held), current)
     entries, notes = _edits(record, base, current, stroke, held, wholes, doubt=doubt)
     shadow = _with_unheld(record, current, held)
-    seen = showing(record, record.key, etag, shadow)
+    was_cut_off = current is None and record.shadow is None and record.marker is not NO_MARKER
+    seen = showing(record, None if was_cut_off else record.key, etag, shadow)
     ledger.note(notes)
     if entries == record.entries:
         return ledger.keep(seen)

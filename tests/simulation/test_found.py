@@ -391,6 +391,14 @@ FOUND = {
         restore.4.29583
         """,
     ),
+    "an insert is cut off, that is found out, and users insert a row under its key": (
+        310000585,
+        "copied-restore",
+        """
+        insert.1.97814 sync.1.29804 sync.0.82783 carry.4.75943 edit.4.37926 killed.4.20832
+        killed.0.4959 insert.4.52742
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
