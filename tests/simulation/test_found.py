@@ -399,6 +399,15 @@ FOUND = {
         killed.0.4959 insert.4.52742
         """,
     ),
+    "two rows are edited in one scan, and what was written into both becomes one write": (
+        320000022,
+        "copied",
+        """
+        sync.1.79656 sync.4.94969 sync.2.82650 carry.1.53350 sync.3.64708 sync.1.11787
+        edit.2.23306 carry.4.80272 edit.1.48643 raced.0.4739 edit.3.13093 carry.2.27430
+        edit.1.85660 sync.3.11080 edit.2.91349 same.1.468 edit.3.41127 carry.3.95609
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
