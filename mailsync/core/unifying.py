@@ -15,6 +15,8 @@ Rules
   joined in again: nothing is lost.
 * A delete of the killed record by somebody who did not know of the other one comes too late: what
   was joined stays, as it would had that edit been unseen.
+* Rows that were edited in one scan say that one write wrote two things: the one that stays is sent
+  whole, for nobody would look for more of a write that it has seen.
 * Where the two differ, and not only in how the dataset spells them, the older value is noted as a
   conflict, as between any two writes that had not seen each other.
 """
@@ -82,6 +84,9 @@ def unify(
         shadow=holder.shadow,
         marker=NO_MARKER,
     )
+    if any(loss.entry.dot == loss.winner.dot for loss in losses):
+        # others have seen that write, and would not be told what it wrote
+        unified = replace(unified, whole_for=unified.whole_for | unified.had)
     unified = ledger.keep(unified) if entries == stays.entries else ledger.bump(unified)
     has_row = newcomer.shadow is not None and newcomer.key != holder.key
     ledger.bump(

@@ -1,0 +1,33 @@
+"""Two records that turn out to be one."""
+
+from __future__ import annotations
+
+from mailsync.core.ledger import Ledger, SiteState
+from mailsync.core.model import Dot, Entry, Guid, Key, Record, Sighting, values_of
+from mailsync.core.unifying import unify
+
+
+def edited_row(number: int, value: str, dot: Dot) -> Record:
+    """A record that a peer had before and after the write."""
+    context = {dot: Sighting(number, frozenset({"hub"}))}
+    entries = {"colour": Entry(dot, value)}
+    guid, key = Guid(number.to_bytes(16)), Key(str(number))
+    shown = values_of(entries)
+    had = frozenset({"hub", "ship"})
+    return Record("people", guid, entries, context, number, had=had, key=key, shadow=shown)
+
+
+def test_one_write_that_wrote_two_things_is_told_to_those_who_have_seen_it() -> None:
+    scan = Dot(9, 7, 1)
+    here, there = edited_row(1, "blue", scan), edited_row(2, "red", scan)
+    ledger = Ledger(SiteState(1, 2), {one.id: one for one in (here, there)})
+    one = unify(ledger, here, there, lambda fields: fields)
+    assert values_of(one.entries) == {"colour": "red"}
+    assert one.whole_for == {"hub", "ship"}
+    assert [(note.value, note.winner) for note in ledger.notes.values()] == [("blue", "red")]
+
+
+def test_two_writes_are_told_to_those_who_have_not_seen_them() -> None:
+    here, there = edited_row(1, "blue", Dot(9, 7, 1)), edited_row(2, "red", Dot(8, 7, 1))
+    ledger = Ledger(SiteState(1, 2), {one.id: one for one in (here, there)})
+    assert not unify(ledger, here, there, lambda fields: fields).whole_for
