@@ -83,7 +83,9 @@ def fill(
     )
     holes = bundle.holes | Positions.of(unfilled.values())
     said = replace(bundle, extractions=tuple(items), holes=holes)
-    return Filled(said, lacking, filling.ours)
+    news = {item.id for item in bundle.extractions if item.position not in taken}
+    ours = {one: alike for one, alike in filling.ours.items() if one in news}
+    return Filled(said, lacking, ours)
 
 
 class _Filling:

@@ -408,6 +408,11 @@ FOUND = {
         edit.1.85660 sync.3.11080 edit.2.91349 same.1.468 edit.3.41127 carry.3.95609
         """,
     ),
+    "a letter comes late that calls a row a copy, of what came since as another one": (
+        350000102,
+        "copied",
+        "sync.4.32443 lose.3.57957 sync.0.39220 rename.1.66004 lose.2.35242",
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
