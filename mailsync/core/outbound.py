@@ -27,7 +27,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import groupby
@@ -66,7 +66,7 @@ from mailsync.core.model import (
 )
 from mailsync.core.positions import NOWHERE, Gathering, Positions
 from mailsync.core.scope import hidden_dots, is_wanted, visible
-from mailsync.core.weights import SIZE_LIMIT, is_heavy, weight_of_entries
+from mailsync.core.weights import SIZE_LIMIT, bulk, room_beside, weight_of_entries
 
 Rank = Callable[[Record], int | None]
 """The lower, the earlier a record is given room; None: it is left out."""
@@ -92,7 +92,7 @@ class Survey:
     """Of that, what several records need: the positions of these records."""
     ranked: Mapping[int, Positions]
     """The records that may go, or are on their way, by their rank."""
-    notes: Mapping[RecordId, tuple[RecordId, ...]]
+    notes: Mapping[RecordId, Sequence[RecordId]]
     """Of those the notes, by the record that they are about."""
 
     @property
@@ -130,7 +130,7 @@ def survey(
     own = Gathering()
     moved: list[tuple[int, int]] = []
     ranked: dict[int, Gathering] = {}
-    notes: dict[RecordId, tuple[RecordId, ...]] = {}
+    notes: dict[RecordId, list[RecordId]] = {}
     for record in candidates:
         if not is_pending(link, record):
             continue
@@ -140,7 +140,7 @@ def survey(
         if place is not None:
             ranked.setdefault(place, Gathering()).add(record.position)
             if (noted := noted_record(record)) is not None:
-                notes[noted] = (*notes.get(noted, ()), record.id)
+                notes.setdefault(noted, []).append(record.id)
     moved.sort()
     unsettled = own.positions()
     shared = {}
@@ -225,13 +225,12 @@ def _notes(ledger: Ledger, link: Link, surveyed: Survey, record: Record) -> Iter
     """The notes about the record that the peer has not confirmed, as far as a bundle surely has
     room for all of them: what is larger goes one by one.
     """
-    together = [record]
+    room = room_beside(record)
     for name in surveyed.notes.get(record.id, ()):
         note = ledger.get(name)
-        if note is None or not is_pending(link, note) or is_heavy(*together, note):
-            continue
-        together.append(note)
-        yield note
+        if note is not None and is_pending(link, note) and bulk(note) < room:
+            room -= bulk(note)
+            yield note
 
 
 def _saying(ledger: Ledger, link: Link) -> tuple[Link, Stances | None]:

@@ -22,17 +22,21 @@ PLACE = 128
 """... and a name with all but the value, or an ancestor, no more than four times that."""
 
 
-def is_heavy(*records: Record) -> bool:
-    """May they be too large for one bundle? Each record is asked that, and few are looked at
-    closer.
-    """
-    return sum(map(_bulk, records)) >= HEAVY
-
-
-def _bulk(record: Record) -> int:
+def bulk(record: Record) -> int:
+    """The most, in characters of up to four bytes, that the record can take in a bundle."""
     values = values_of(record.entries).values()
-    bulk = sum(len(value) for value in values if isinstance(value, str | bytes))
-    return bulk + PLACE * (len(record.entries) + len(record.context))
+    length = sum(len(value) for value in values if isinstance(value, str | bytes))
+    return length + PLACE * (len(record.entries) + len(record.context))
+
+
+def room_beside(record: Record) -> int:
+    """What surely has room in a bundle with the record, in the measure of :func:`bulk`."""
+    return HEAVY - bulk(record)
+
+
+def is_heavy(record: Record) -> bool:
+    """May it be too large for a bundle? Each record is asked that, and few are looked at closer."""
+    return room_beside(record) <= 0
 
 
 def weight(bundle: Bundle) -> int:
