@@ -3,8 +3,9 @@
 Rules
 -----
 * Ancestors shrink to the current dots once every peer that is not stale has confirmed the state;
-  but for some that a stale peer may hold by another's word, the oldest and the newest: when it
-  returns, what overwrote them knowingly must not seem to have come about without them.
+  but for some that a stale peer may hold by another's word, the oldest and the newest, and the
+  newest that it is known to hold: when it returns, what overwrote them knowingly must not seem to
+  have come about without them, nor be taken for new where the record was deleted.
 * A tombstone, or a stub of a withdrawn record, is dropped when its retention time is over and
   every peer that is not stale has confirmed it. The horizon remembers the latest one dropped.
   A stub that others still hold the record of stays: to them we would seem to have deleted it.
@@ -71,15 +72,22 @@ def prune(ledger: Ledger, links: Mapping[str, Link], record: Record) -> None:
 def _may_be_held(
     record: Record, stale: Iterable[Link], current: AbstractSet[Dot]
 ) -> frozenset[Dot]:
-    """Ancestors that these peers may hold, though we never heard so: others may have sent them."""
+    """Ancestors that these peers may hold, though we never heard so: others may have sent them. And
+    the newest that each holds: it tells that the peer had the record, if that is gone there.
+    """
     interested = [link for link in stale if carries(link, record)]
+    heard = [
+        {dot for dot, sighting in record.context.items() if has_seen(link, record, sighting)}
+        for link in interested
+    ]
     unheard = sorted(
         dot
-        for dot, sighting in record.context.items()
-        if dot not in current and not all(has_seen(link, record, sighting) for link in interested)
+        for dot in record.context
+        if dot not in current and not all(dot in dots for dots in heard)
     )
     half = ANCESTORS_MAX // 2
-    return frozenset(unheard[:half] + unheard[half:][-half:])
+    newest = {max(dots) for dots in heard if dots}
+    return frozenset(unheard[:half] + unheard[half:][-half:]) | newest
 
 
 def purge(ledger: Ledger, links: Mapping[str, Link], record: Record) -> dict[str, Link]:

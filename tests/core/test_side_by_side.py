@@ -35,6 +35,10 @@ def test_core_and_reference_come_to_the_same_end(mix: int) -> None:
         (300368, 3),
         # an edit of a withdrawn row shows no value that was replaced knowingly
         (301865, 5),
+        # a peer that was given up deleted what it is known to have had: noted, edited since or not
+        (505931, 10),
+        # what a peer covered without being sent it is no sign that it had it
+        (505667, 6),
     ],
 )
 def test_schedules_that_once_came_to_different_ends(seed: int, mix: int) -> None:

@@ -151,6 +151,9 @@ class World:
     def insert(self, name: str, key: Key, fields: int, tag: int = 0) -> None:
         self.created += 1
         row = {f"f{i}": self.value(name, tag=tag) for i in range(fields)}
+        for record in self.sites[name].records.values():
+            if record.key == key:  # no scan saw it gone
+                self.deleted.discard((record.guid, name))
         self.data[name][key] = row
         for column, value in row.items():
             self._count_written(name, key, column, value)

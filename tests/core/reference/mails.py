@@ -141,7 +141,8 @@ def compose(
 
 def _item(site: Site, peer: str, record: Record) -> Item:
     if wants(site.links[peer], record):
-        site.keep(replace(record, had=record.had | {peer}))
+        told = record.told | {(peer, record.position)}
+        site.keep(replace(record, had=record.had | {peer}, told=told))
         return Item(
             record.position, record.name, record.entries, record.seen, record.note, withdrawn=False
         )
@@ -233,6 +234,7 @@ def _rotate(site: Site, peer: str, mail: Mail) -> None:
             owes=True,
             fulls=NOWHERE,
             rejoin=True,
+            restored=True,
         )
 
 
@@ -348,8 +350,16 @@ def _take_manifest(site: Site, peer: str, manifest: frozenset[str]) -> None:
             continue
         if has(link, peer, record):
             site.change(replace(record, entries=killed(record.entries)), {peer})
-        elif peer in record.shown_by or record.came & link.acked:
+        elif _has_seen_some(link, peer, record):
             site.enter([delete_note(record.name, record.entries)])
+
+
+def _has_seen_some(link: Link, peer: str, record: Record) -> bool:
+    """... or may it have, before we were restored?"""
+    if link.restored and peer in record.had and min(record.came) < record.position:
+        return True
+    told = {position for name, position in record.told if name == peer}
+    return peer in record.shown_by or bool(told & link.acked)
 
 
 # --- forgetting

@@ -70,6 +70,8 @@ class Record:
     """Positions at which writes of it came in."""
     shown_by: frozenset[str] = NOBODY
     """Peers that showed us any of it."""
+    told: frozenset[tuple[str, int]] = frozenset()
+    """At which positions it went to whom."""
     key: str | None = None
     shadow: Row | None = None
     marker: Row | Nothing | None = NOTHING
@@ -126,6 +128,8 @@ class Link:
     """Tags of the full mails sent since the peer became stale."""
     full_seen: int | None = None
     rejoin: bool = False
+    restored: bool = False
+    """We were restored, and may have forgotten what the peer confirmed."""
 
 
 @dataclass
