@@ -181,25 +181,9 @@ def compose(
     """
     link, stances = _saying(ledger, links[peer])
     flying = in_flight(link, resend_before)
-    deletes: list[DeleteOrder] = []
-    extractions: list[Extraction] = []
-    needs: dict[int, list[int]] = {}
-    room = size_limit
     going = (one for one in candidates if one.position not in flying and _may_go(links, peer, one))
-    for record in going if room > 0 else ():
-        for each in (record, *_notes(ledger, link, surveyed, record)):
-            if each.position in needs:
-                continue
-            needs[each.position] = [each.position, *_earlier(link, each)]
-            order = set_item(ledger, links, peer, each)
-            if isinstance(order, Extraction):
-                order = abridge(order)
-                extractions.append(order)
-            else:
-                deletes.append(order)
-            room -= weight_of_entries(order.entries)
-        if room <= 0:
-            break
+    chosen = list(_chosen(ledger, links, peer, surveyed, going, size_limit, abridge))
+    needs = {record.position: [record.position, *_earlier(link, record)] for record, _ in chosen}
     asks, answers = to_say(link)
     bundle = Bundle(
         stream=link.out,
@@ -207,8 +191,8 @@ def compose(
         history=history(link),
         confirmed=link.acked_last,
         holes=surveyed.holes(needs),
-        deletes=tuple(deletes),
-        extractions=tuple(extractions),
+        deletes=tuple(order for _, order in chosen if isinstance(order, DeleteOrder)),
+        extractions=tuple(order for _, order in chosen if isinstance(order, Extraction)),
         acknowledgement=acknowledgement(link),
         manifest=manifest if link.stale else None,
         full_seen=link.full_seen,
@@ -219,6 +203,31 @@ def compose(
     )
     leaving = Positions.of(needs) - flying  # notes that go along keep their own time for an answer
     return bundle, said(sent(link, bundle, leaving, now), bundle, now)
+
+
+def _chosen(
+    ledger: Ledger,
+    links: Mapping[str, Link],
+    peer: str,
+    surveyed: Survey,
+    going: Iterable[Record],
+    room: int,
+    abridge: Callable[[Extraction], Extraction],
+) -> Iterator[tuple[Record, Extraction | DeleteOrder]]:
+    """What has room, each record with the notes about it, and its place in the set."""
+    taken: set[int] = set()
+    for record in going if room > 0 else ():
+        for each in (record, *_notes(ledger, links[peer], surveyed, record)):
+            if each.position in taken:
+                continue
+            taken.add(each.position)
+            order = set_item(ledger, links, peer, each)
+            if isinstance(order, Extraction):
+                order = abridge(order)
+            room -= weight_of_entries(order.entries)
+            yield each, order
+        if room <= 0:
+            break
 
 
 def _notes(ledger: Ledger, link: Link, surveyed: Survey, record: Record) -> Iterator[Record]:
