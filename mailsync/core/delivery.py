@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from itertools import chain
 
 from mailsync.core.model import (
     CONFLICTS,
@@ -40,13 +39,6 @@ from mailsync.core.scope import carries, is_wanted, passes, terms_of, visible
 HISTORY_LIMIT = 250
 """Marks a bundle names at most: at one bundle a day, eight months of a peer's silence."""
 
-PATIENCE_MIN = 15 * 60 * 1000
-"""Milliseconds; a way that once was fast is not flooded when it has a slow quarter of an hour."""
-
-PATIENCE_MAX = 7 * 24 * 3600 * 1000
-"""Milliseconds; a silent peer is tried once a week until it expires, however long it once was
-silent before."""
-
 MEMORY_LIMIT = 1000
 """Marks remembered of our own stream, confirmed ones too: a restored peer may name an old one."""
 
@@ -56,7 +48,7 @@ def concerns(link: Link, record: Record) -> bool:
     need not: in a ring of sites that would be told on for ever.
     """
     if is_alive(record.entries):
-        return is_wanted(link, record) or must_drop(link, record)
+        return is_wanted(link, record) or must_drop(link, record) or is_on_its_way(link, record)
     return record.dataset == CONFLICTS or link.peer in record.had or passes(link, record)
 
 
@@ -85,6 +77,18 @@ def is_kept(link: Link, record: Record) -> bool:
         and carries(link, record)
         and is_within(link, record)
         and not is_wanted(link, record)
+        and not is_on_its_way(link, record)
+    )
+
+
+def is_on_its_way(link: Link, record: Record) -> bool:
+    """Did the record leave the filter of a peer that keeps it while it was being sent? It is sent
+    until it is there: else nobody could tell if the peer has it, or covered its position unsent.
+    """
+    return (
+        terms_of(link, record.dataset).keeps
+        and is_within(link, record)
+        and any(record.position in flight.positions for flight in link.flights)
     )
 
 
@@ -214,7 +218,7 @@ def is_pending(link: Link, record: Record) -> bool:
     if not is_alive(record.entries) and not record.had:
         return False  # nobody ever had it: nobody needs to hear that it is gone
     if is_alive(record.entries) and not is_wanted(link, record):
-        return must_drop(link, record)
+        return must_drop(link, record) or is_on_its_way(link, record)
     return concerns(link, record) and not has_seen_all(link, record)
 
 
@@ -234,20 +238,6 @@ def is_question_due(link: Link, resend_before: int) -> bool:
     if not (link.stale or link.rejoin):
         return False
     return link.asked_at is None or link.asked_at <= resend_before
-
-
-def patience(link: Link, initial: int) -> int:
-    """How long to wait for a confirmation before sending again, in milliseconds.
-
-    ``initial`` until the way's own delay is known; then by RFC 6298: mean and four deviations,
-    doubled for each time in a row that sending again did not help, up to PATIENCE_MAX.
-    """
-    limit = max(initial, PATIENCE_MAX)
-    known = initial
-    if link.round_trip is not None:
-        measured = link.round_trip.mean + 4 * link.round_trip.deviation
-        known = max(measured, min(initial, PATIENCE_MIN))
-    return min(known << min(link.misses, 16), limit)
 
 
 def next_mark(link: Link, top: int, tag: int) -> Mark:
@@ -351,50 +341,6 @@ def unread(link: Link) -> Link:
     return replace(link, flights=(), fulls=frozenset(), asked_at=None)
 
 
-def renewed(link: Link, positions: Positions, now: int) -> Link:
-    """The link with the timers of these positions started again, as they are on their way anew,
-    and that of a question, which can only be behind them.
-    """
-    flights = tuple(
-        flight._replace(sent_at=now, since=now, again=True)
-        if (flight.positions & positions).intervals
-        else flight
-        for flight in link.flights
-    )
-    return replace(link, flights=flights, asked_at=None if link.asked_at is None else now)
-
-
-def carried(link: Link, positions: Positions, grace: int) -> Link:
-    """The link once what is at these positions left by a carrier that is slow: it is not expected
-    to arrive for ``grace`` milliseconds.
-    """
-    flights = tuple(
-        flight._replace(grace=grace) if (flight.positions & positions).intervals else flight
-        for flight in link.flights
-    )
-    return replace(link, flights=flights)
-
-
 def owing(link: Link, now: int) -> Link:
     """The link with an acknowledgement due, since now if not since earlier."""
     return link if link.owe_since is not None else replace(link, owe_since=now)
-
-
-def latest(link: Link) -> int:
-    """The latest time that something of the link happened (milliseconds since 1970)."""
-    times = [flight.sent_at for flight in link.flights]
-    others = (link.owe_since, link.heard_at, link.asked_at)
-    return max(chain(times, (time for time in others if time is not None)), default=0)
-
-
-def not_later(link: Link, now: int) -> Link:
-    """The link without times to come: the clock was set back since, and timers start again."""
-    if latest(link) <= now:
-        return link
-    flights = tuple(
-        f._replace(sent_at=min(f.sent_at, now), since=min(f.since, now)) for f in link.flights
-    )
-    owe_since = None if link.owe_since is None else min(link.owe_since, now)
-    heard_at = None if link.heard_at is None else min(link.heard_at, now)
-    asked_at = None if link.asked_at is None else min(link.asked_at, now)
-    return replace(link, flights=flights, owe_since=owe_since, heard_at=heard_at, asked_at=asked_at)

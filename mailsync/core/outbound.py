@@ -41,6 +41,7 @@ from mailsync.core.delivery import (
     in_flight,
     is_kept,
     is_known,
+    is_on_its_way,
     is_pending,
     is_question_due,
     left,
@@ -300,7 +301,7 @@ def set_item(
     if not is_alive(record.entries):
         ledger.keep(replace(record, had=record.had | {peer}))
         return _delete_order(link, record)
-    if not is_wanted(link, record):
+    if not is_wanted(link, record) and not is_on_its_way(link, record):
         ledger.keep(replace(record, outside={**record.outside, peer: record.position}))
         return _withdrawal(link, record)
     if peer in record.outside:

@@ -17,10 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from mailsync.core.delivery import PATIENCE_MAX
 from mailsync.core.model import Link, RecordId, Stream
 from mailsync.core.proofs import Alike, Cut, Digest, Lacking, MoreSymbols, Proof, Question, Sketch
 from mailsync.core.reconciliation import SYMBOL_SIZE
+from mailsync.core.timers import PATIENCE_MAX
 
 FIRST: Final = 64
 """Symbols sent at first: 1 kB tells some 25 elements, and a changed record is two of them."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
-from mailsync.core import delivery, outbound, weights, wire
+from mailsync.core import delivery, outbound, timers, weights, wire
 from mailsync.core.ledger import Ledger
 from mailsync.core.matching import is_alike
 from mailsync.core.merge import subject_of
@@ -81,7 +81,7 @@ def compose_for(
         recall_oversized(site, transaction, peer, site.surroundings.now())
         if everything:
             link = site.links(transaction)[peer.name]
-            link = delivery.carried(link, delivery.in_flight(link, 0), 0)
+            link = timers.carried(link, delivery.in_flight(link, 0), 0)
             transaction.save_links({peer.name: link})
         pending = look_for(site, transaction, peer, report, everything=everything)
         more = pending.is_due(transaction, pending.surveyed.pending, resend_before=0)

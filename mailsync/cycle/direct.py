@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from mailsync.carriers.base import CONTAINER_MAX, Kind, Letter, Retry, Sender, Sent
-from mailsync.core import delivery
+from mailsync.core import timers
 from mailsync.cycle.partly import keep_part
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
@@ -75,7 +75,7 @@ async def _hand_over(
             note_taken(transaction, item, f"by {kind}: {item.label}", result.size, now)
             if kind == "folder":
                 grace = site.peers[peer.name].settings.folder_time * 1000
-                link = delivery.carried(site.links(transaction)[peer.name], item.positions, grace)
+                link = timers.carried(site.links(transaction)[peer.name], item.positions, grace)
                 transaction.save_links({peer.name: link})
             report.peer(peer.name).sent.count(kind, result.size)
             return True

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from mailsync.core import delivery
+from mailsync.core import delivery, timers
 from mailsync.core.digests import Digests, Likeness, Matched, MoreDigests, Word
 from mailsync.core.ledger import Ledger
 from mailsync.core.matching import FIRST, Standing, abridged, keeps, next_size, ranked
@@ -240,7 +240,7 @@ class Standings:
 def standings(site: Site, transaction: Transaction, peer: Peer, now: int) -> Standings:
     """As they are after :func:`decide`. What is settled is forgotten."""
     link = site.links(transaction)[peer.name]
-    patience = 2 * delivery.patience(link, peer.settings.resend_after * 1000)
+    patience = 2 * timers.patience(link, peer.settings.resend_after * 1000)
     expected: set[RecordId] = set()
     likenesses: dict[RecordId, Alike] = {}
     under_way = transaction.matches.of(peer.name).values()

@@ -14,10 +14,11 @@ Rules
 from __future__ import annotations
 
 from mailsync.core import container
-from mailsync.core.delivery import owing, renewed
+from mailsync.core.delivery import owing
 from mailsync.core.model import Link
 from mailsync.core.parts import Receipt, sign_receipt
 from mailsync.core.positions import Positions
+from mailsync.core.timers import renewed
 from mailsync.cycle.site import Peer, Site
 from mailsync.store.history import Event
 from mailsync.store.outbox import Queued

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mailsync.core import delivery, outbound, weights
+from mailsync.core import delivery, outbound, timers, weights
 from mailsync.core.digests import Word
 from mailsync.core.fitness import too_large
 from mailsync.core.merge import subject_of
@@ -46,7 +46,7 @@ class Pending:
         """What was sent before this has been on its way for too long."""
         if self.everything:
             return self.start
-        return self.start - delivery.patience(link, self.peer.settings.resend_after * 1000)
+        return self.start - timers.patience(link, self.peer.settings.resend_after * 1000)
 
     def due(self, transaction: Transaction) -> Iterator[Record]:
         """The records that are to go now, in the order in which they take the room."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from mailsync.core import answering, delivery
+from mailsync.core import answering, delivery, timers
 from mailsync.core.positions import Positions
 from mailsync.cycle.budget import fits_no_day
 from mailsync.cycle.packing import room_for
@@ -40,7 +40,7 @@ def recall(site: Site, transaction: Transaction, peer: Peer, due_by: int) -> Non
         )
         link = site.links(transaction)[peer.name]
         now = site.surroundings.now()
-        transaction.save_links({peer.name: delivery.renewed(link, positions, now)})
+        transaction.save_links({peer.name: timers.renewed(link, positions, now)})
 
 
 def recall_oversized(site: Site, transaction: Transaction, peer: Peer, now: int) -> None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mailsync.carriers.base import NAME_SIZE, Kind, Mailbox, Sender, name_of_mail
 from mailsync.config import DatasetSettings, PeerSettings, PeerTerms, Settings, load
-from mailsync.core.delivery import latest, not_later
 from mailsync.core.model import Link, Stream
 from mailsync.core.policies import Policy
 from mailsync.core.sealing import PrivateKeys, PublicKeys
+from mailsync.core.timers import latest, not_later
 from mailsync.cycle.filtering import Sayings, behind_routine
 from mailsync.cycle.groups import Expansion, Memory, Opened, expand, has_open_group
 from mailsync.cycle.mail import MailCarrier

@@ -16,12 +16,13 @@ from typing import Final
 
 from mailsync.core import findings, proving
 from mailsync.core.comparing import left_out, summary_of
-from mailsync.core.delivery import is_pending, owing, patience
+from mailsync.core.delivery import is_pending, owing
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Bundle, Link, Record
 from mailsync.core.offering import send_whole
 from mailsync.core.proofs import Alike, Lacking, MoreSymbols, Proof, Question, Sketch
 from mailsync.core.proving import Finding, Inquiry, Reply
+from mailsync.core.timers import patience
 from mailsync.cycle.report import Report
 from mailsync.cycle.site import Peer, Site
 from mailsync.store.history import Event

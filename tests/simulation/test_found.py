@@ -413,6 +413,11 @@ FOUND = {
         "copied",
         "sync.4.32443 lose.3.57957 sync.0.39220 rename.1.66004 lose.2.35242",
     ),
+    "a row leaves the filter of a site that keeps it and has just deleted it, unconfirmed": (
+        280004661,
+        "leaving",
+        "insert.2.5769 sync.4.60622 deliver.1.33442 sync.1.44735 delete.1.62463 refilter.0.98588",
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
