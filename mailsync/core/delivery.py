@@ -218,7 +218,7 @@ def is_pending(link: Link, record: Record) -> bool:
     if not is_alive(record.entries) and not record.had:
         return False  # nobody ever had it: nobody needs to hear that it is gone
     if is_alive(record.entries) and not is_wanted(link, record):
-        return must_drop(link, record) or is_on_its_way(link, record)
+        return concerns(link, record)
     return concerns(link, record) and not has_seen_all(link, record)
 
 

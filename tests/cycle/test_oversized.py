@@ -60,13 +60,13 @@ def withheld(sites: Sites, name: str) -> list[HeldItem]:
         return [item for item in transaction.history.held() if item.peer]
 
 
-def grown(sites: Sites) -> None:
-    """A record that all have, in which Alice and Bob now write a field each; then other records."""
+def grown(sites: Sites, size: int = HALF, his: str = "right") -> None:
+    """A record that all have, in which Alice now writes the left field and Bob his; then others."""
     sites.rows("alice")[Key("1")] = {"name": "Ada", "left": "", "right": ""}
     for _ in range(3):
         sites.round()
-    write(sites, "alice", left="x" * HALF)
-    write(sites, "bob", right="y" * HALF)
+    write(sites, "alice", left="x" * size)
+    write(sites, "bob", **{his: "y" * size})
     sites.sync("bob")
     sites.network.deliver_all()
     sites.rows("alice")[Key("2")] = {"name": "Bo", "left": "", "right": ""}
@@ -211,14 +211,7 @@ def test_a_list_of_all_that_no_bundle_holds_is_named_and_in_nobodys_way(tmp_path
 def test_a_record_and_what_lost_in_it_go_one_by_one_where_one_bundle_is_too_small(
     sites: Sites, size: int
 ) -> None:
-    sites.rows("alice")[Key("1")] = {"name": "Ada", "left": "", "right": ""}
-    for _ in range(3):
-        sites.round()
-    write(sites, "alice", left="x" * size)
-    write(sites, "bob", left="y" * size)
-    sites.sync("bob")
-    sites.network.deliver_all()
-    sites.rows("alice")[Key("2")] = {"name": "Bo", "left": "", "right": ""}
+    grown(sites, size, his="left")
     for name in ("alice", "carol", "bob", "alice", "carol", "alice"):
         report = sites.sync(name)
         assert not report.problems
