@@ -112,10 +112,10 @@ def as_confirmed(link: Link, record: Record, dots: AbstractSet[Dot]) -> Record:
 
 
 def returned(links: Mapping[str, Link], record: Record, peer: str, position: int) -> Record:
-    """The record once it is for the peer again, at this position: it goes whole, and what came in
-    while it was not for the peer comes in there.
+    """The record once it is for the peer, or is again, at this position: it goes whole, and what
+    came in while it was not for the peer comes in there.
     """
-    told_at = record.outside.get(peer, position)
+    told_at = record.outside.get(peer, position if peer in record.had else 0)
     since = {dot for dot, sighting in record.context.items() if sighting.position >= told_at}
     record = anew(links, record, peer, position, since)
     outside = {name: at for name, at in record.outside.items() if name != peer}
@@ -136,6 +136,21 @@ def anew(
             seen = {link.peer for link in others if has_seen(link, record, sighting)}
             context[dot] = Sighting(position, sighting.known | seen)
     return replace(record, context=context)
+
+
+def passed(link: Link, record: Record) -> frozenset[Dot]:
+    """The writes that came in before the newest bundle to the peer: it may cover them unsent."""
+    top = link.sent[-1].top if link.sent else 0
+    return frozenset(dot for dot, one in record.context.items() if 0 < one.position <= top)
+
+
+def was_passed_over(link: Link, record: Record) -> bool:
+    """May the peer, which never had the record, cover writes of it without being sent them?"""
+    if link.peer in record.had:
+        return False
+    if terms_of(link, record.dataset).wanted is not None and passed(link, record):
+        return True
+    return any(one.position in link.acked for one in record.context.values())
 
 
 def seen_at(link: Link, record: Record, cover: Positions) -> Positions:

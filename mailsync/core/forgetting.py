@@ -63,6 +63,7 @@ def prune(ledger: Ledger, links: Mapping[str, Link], record: Record) -> None:
     if not is_alive(record.entries):
         kept |= dots_of_deletes(record)
     kept |= _may_be_held(record, [links[name] for name in stale], kept)
+    kept |= _held_since_it_left(record, links)
     context = {dot: sighting for dot, sighting in record.context.items() if dot in kept}
     pruned = replace(record, context=context, whole_for=record.whole_for & stale)
     if pruned != record:
@@ -88,6 +89,19 @@ def _may_be_held(
     half = ANCESTORS_MAX // 2
     newest = {max(dots) for dots in heard if dots}
     return frozenset(unheard[:half] + unheard[half:][-half:]) | newest
+
+
+def _held_since_it_left(record: Record, links: Mapping[str, Link]) -> frozenset[Dot]:
+    """What peers had seen when the record left their filter: they may show it when it comes back,
+    and by then all is forgotten here that came of it.
+    """
+    outside = [links[name] for name in record.outside if name in links]
+    seen = sorted(
+        dot
+        for dot, sighting in record.context.items()
+        if any(has_seen(link, record, sighting) for link in outside)
+    )
+    return frozenset(seen[-ANCESTORS_MAX:])
 
 
 def purge(ledger: Ledger, links: Mapping[str, Link], record: Record) -> dict[str, Link]:

@@ -29,6 +29,7 @@ from mailsync.core.delivery import (
     is_within,
     must_drop,
     other_holders,
+    passed,
     returned,
 )
 from mailsync.core.ledger import Ledger
@@ -39,8 +40,11 @@ from mailsync.core.scope import Shown, carries, is_among, is_wanted, noted_field
 
 def offer(ledger: Ledger, links: Mapping[str, Link], peer: str, datasets: AbstractSet[str]) -> None:
     """Make every record of these datasets, and every note about them, due to the peer."""
+    link = links[peer]
     about = (each for each in ledger.all() if subject_of(each.dataset, each.entries) in datasets)
-    send_whole(ledger, links, peer, list(about))
+    for record in list(about):
+        unseen = anew(links, record, peer, ledger.next_position, passed(link, record))
+        send_whole(ledger, links, peer, [unseen])
 
 
 def send_whole(

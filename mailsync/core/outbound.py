@@ -48,6 +48,7 @@ from mailsync.core.delivery import (
     next_mark,
     returned,
     sent,
+    was_passed_over,
 )
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import newest_dot, noted_record
@@ -304,13 +305,8 @@ def set_item(
     if not is_wanted(link, record) and not is_on_its_way(link, record):
         ledger.keep(replace(record, outside={**record.outside, peer: record.position}))
         return _withdrawal(link, record)
-    if peer in record.outside:
+    if peer in record.outside or was_passed_over(link, record):
         record = returned(links, record, peer, record.position)
-    if peer not in record.had and any(
-        sighting.position in link.acked for sighting in record.context.values()
-    ):
-        # the peer covered positions without being sent what came in at them
-        record = replace(record, whole_for=record.whole_for | {peer})
     ledger.keep(replace(record, had=record.had | {peer}))
     return _extraction(link, record)
 

@@ -9,7 +9,6 @@ Rules
 * A peer whose newest word shows less than it had confirmed is told again, whole.
 * Of what was written here in a record of which the peer refused something, nobody knows whether
   the peer had it before its eyes. What is lost of it is noted: a note too many costs a look.
-* A withdrawal leaves a stub, unless we hold a write that the peer has not seen.
 """
 
 from __future__ import annotations
@@ -55,6 +54,7 @@ from mailsync.core.model import (
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.rights import may_be_denied
 from mailsync.core.scope import hidden_dots, is_admitted, is_wanted, terms_of, visible
+from mailsync.core.withdrawals import less_unseen, take_withdrawal
 
 
 def is_whole(item: Extraction | DeleteOrder) -> bool:
@@ -80,7 +80,7 @@ def take(
     record = ledger.get(item.id)
     if isinstance(item, DeleteOrder) and item.reason is Reason.WITHDRAWN:
         if record is not None:
-            _take_withdrawal(ledger, links, peer, record, item, newest=newest)
+            take_withdrawal(ledger, links, peer, record, item, newest=newest)
     elif record is None:
         _take_new(ledger, links[peer], item)
     else:
@@ -114,21 +114,21 @@ def _merge(
     link = links[peer]
     seen = item.context | dots_of(item.entries) | _inferred(ledger, link, record, bundle, item)
     theirs = _their_entries(record, item, seen)
+    held = less_unseen(record, theirs, seen) if record.withdrawn else record
     doubted = _refused_there(ledger, record, bundle)
-    entries, losses = _joined(link, record, theirs, seen - dots_of(doubted))
+    entries, losses = _joined(link, held, theirs, seen - dots_of(doubted))
     if isinstance(item, DeleteOrder):
         losses += _deleted_in_doubt(doubted | _untold(link, record, told), entries)
     notes = [field_note(record.id, loss) for loss in losses]
     notes += _overruled_deletes(record, item, entries)
-    if not record.withdrawn:  # a stub holds no edit of ours
-        ledger.note(notes)
+    ledger.note(notes)
     returns = entries != record.entries or isinstance(item, Extraction)
     withdrawn = record.withdrawn and not returns
     news = entries != record.entries or withdrawn != record.withdrawn
     merged = replace(
         record,
         entries=entries,
-        context=_context(record, item, peer, ledger.next_position if news else 0),
+        context=_context(held, item, peer, ledger.next_position if news else 0),
         had=record.had | {peer},
         withdrawn=withdrawn,
         blind_to=record.blind_to - {peer} if is_whole(item) else record.blind_to,
@@ -366,34 +366,3 @@ def _is_more_of_seen(record: Record, merged: Mapping[str, Entry]) -> bool:
         and (name not in record.entries or record.entries[name].dot != one.dot)
         for name, one in merged.items()
     )
-
-
-def _take_withdrawal(
-    ledger: Ledger,
-    links: Mapping[str, Link],
-    peer: str,
-    record: Record,
-    order: DeleteOrder,
-    *,
-    newest: bool,
-) -> None:
-    """The record is no longer for us: a stub is left. Not if we hold a write or a delete that
-    the peer has not seen; then it is pending, and the peer will decide again. And not if it is
-    not for the peer either, or we are just offering it: two sites that withdraw the same record
-    from each other would both lose it.
-    """
-    link = links[peer]
-    offered = peer in record.outside or (peer in record.whole_for and not has(link, record))
-    record = ledger.keep(replace(record, blind_to=record.blind_to | {peer}))
-    if record.withdrawn or not is_alive(record.entries) or not is_wanted(link, record):
-        return
-    living = {entry.dot for entry in order.entries.values() if not entry.killed}
-    context = order.context | dots_of(order.entries)
-    if not offered and all(
-        entry.dot in context and not (entry.killed and entry.dot in living)
-        for entry in record.entries.values()
-    ):
-        ledger.bump(replace(record, withdrawn=True), {peer})
-    elif newest and has(link, record):
-        others = other_holders(links, record, peer)
-        ledger.bump(replace(record, whole_for=record.whole_for | {peer}), others)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mailsync.core.model import Key
-from tests.core.histories import tagged
+from mailsync.core.offering import offer
+from mailsync.core.terms import Terms
+from tests.core.histories import everything, tagged, untagged
 from tests.core.world import TABLE, World
 
 ROW = Key("u0")
@@ -20,14 +24,12 @@ def _held_by_both(*, tag: int) -> World:
 
 
 def _edit_all(world: World) -> None:
-    """A's users edit every field, and A forgets what that replaced."""
+    """A's users edit every field, and A forgets what it need not know of that."""
     (key,) = world.data["A"]
     for column in ("f0", "f1"):
         world.edit("A", key, column)
     world.scan("A")
     world.collect("A")
-    (record,) = world.sites["A"].records.values()
-    assert len(record.context) == 1
 
 
 def _withdrawn() -> World:
@@ -78,3 +80,77 @@ def test_what_was_covered_unsent_goes_to_a_peer_that_brings_the_record_back() ->
     world.post("B", "A")
     world.check_quiet()
     assert [*world.data["A"].values()] == [*world.data["B"].values()]
+
+
+def test_an_edit_brings_a_stub_back_whose_last_write_its_author_never_had() -> None:
+    world = World("ABC", ["AB", "BC", "AC"], 1, scope={"A": everything})
+    _held_by_all(world)
+    world.edit("B", ROW, "f0", tag=0)
+    world.scan("B")
+    world.post("B", "A")
+    world.write_all("A")
+    world.send("A", "C")  # lost; what settles its position later holds nothing of the stub
+    world.scope["A"] = untagged
+    world.notice("B", "A")
+    world.post("B", "A")
+    world.post("A", "C")
+    (key,) = world.data["C"]
+    world.edit("C", key, "f0", tag=1)
+    world.scan("C")
+    world.post("C", "A")
+    world.post("A", "B")
+    world.check_quiet()
+
+
+def test_an_edit_of_what_a_third_site_sent_meets_what_the_filter_let_nobody_see() -> None:
+    world = World("ABC", ["AB", "BC", "AC"], 1, scope={"C": untagged})
+    _held_by_all(world)
+    world.scope["C"] = everything
+    world.notice("B", "C")
+    world.post("B", "C")
+    world.write_all("C")
+    (key,) = world.data["A"]
+    world.edit("A", key, "f0", tag=0)
+    world.scan("A")
+    world.post("A", "C")  # settles the position of the edit in silence
+    world.notice("A", "C")
+    world.send("A", "C")  # lost
+    (key,) = world.data["C"]
+    world.edit("C", key, "f0")
+    world.scan("C")
+    world.post("C", "A")
+    world.post("A", "B")
+    world.check_quiet()
+
+
+def test_an_edit_meets_what_came_in_before_its_link_sent_the_dataset() -> None:
+    world = World("ABC", ["AB", "BC", "AC"], 1)
+    links = world.sites["A"].links
+    links["C"] = replace(links["C"], terms={TABLE: Terms(sends=False)})
+    _held_by_all(world)
+    (key,) = world.data["A"]
+    world.edit("A", key, "f0")
+    world.scan("A")
+    world.post("A", "C")
+    ledger = world.ledger("A")
+    links["C"] = replace(links["C"], terms={})
+    offer(ledger, links, "C", frozenset({TABLE}))
+    world.commit("A", ledger)
+    world.send("A", "C")  # lost
+    (key,) = world.data["C"]
+    world.edit("C", key, "f0")
+    world.scan("C")
+    world.post("C", "A")
+    world.post("A", "B")
+    world.check_quiet()
+
+
+def _held_by_all(world: World) -> None:
+    """B made a record, and all who may have it by now do."""
+    world.insert("B", ROW, 1)
+    world.scan("B")
+    for _ in range(2):
+        for one, other in ("BA", "BC", "AB", "CB", "AC", "CA"):
+            world.post(one, other)
+        for name in "AC":
+            world.write_all(name)

@@ -152,7 +152,8 @@ def remove(world: World, machine: Machine, dataset: str, key: Key) -> None:
             restored and not same_fields(record.shadow, row)
         )
         guid = None if in_doubt else record.guid
-    gone = Delete(_name(world, machine), dataset, frozenset(numbers(row | kept)), guid)
+    values = frozenset({*numbers(row), *numbers(kept)})
+    gone = Delete(_name(world, machine), dataset, values, guid)
     world.accounts.deleted(gone, in_doubt=in_doubt)
     if record is not None and machine.name == world.setting.scoped:
         world.accounts.gone.update(world.kept_from_scoped(record.guid))

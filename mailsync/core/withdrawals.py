@@ -1,0 +1,78 @@
+"""Take a withdrawal: the record is no longer for us, and a stub of it is left.
+
+Rules
+-----
+* A record stays if we hold a write that the peer has not seen, or if we are just offering it.
+* A stub is not sent. From now on the other peers cover positions at which they are not sent what
+  came in: what they have seen of it by now stays noted by name.
+* A stub holds no edit of ours. If a peer that has not seen all of it brings the record back, it is
+  for those who hold the record to judge what met; we tell them what that peer had seen, no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+from mailsync.core.delivery import has, left, other_holders
+from mailsync.core.ledger import Ledger
+from mailsync.core.model import DeleteOrder, Dot, Entry, Link, Record, dots_of, is_alive
+from mailsync.core.scope import carries, is_wanted
+
+
+def take_withdrawal(
+    ledger: Ledger,
+    links: Mapping[str, Link],
+    peer: str,
+    record: Record,
+    order: DeleteOrder,
+    *,
+    newest: bool,
+) -> None:
+    """The record is no longer for us: a stub is left. Not if we hold a write or a delete that
+    the peer has not seen; then it is pending, and the peer will decide again. And not if it is
+    not for the peer either, or we are just offering it: two sites that withdraw the same record
+    from each other would both lose it.
+    """
+    link = links[peer]
+    offered = peer in record.outside or (peer in record.whole_for and not has(link, record))
+    record = ledger.keep(replace(record, blind_to=record.blind_to | {peer}))
+    if record.withdrawn or not is_alive(record.entries) or not is_wanted(link, record):
+        return
+    living = {entry.dot for entry in order.entries.values() if not entry.killed}
+    context = order.context | dots_of(order.entries)
+    if not offered and all(
+        entry.dot in context and not (entry.killed and entry.dot in living)
+        for entry in record.entries.values()
+    ):
+        ledger.bump(_stub(links, peer, record), {peer})
+    elif newest and has(link, record):
+        others = other_holders(links, record, peer)
+        ledger.bump(replace(record, whole_for=record.whole_for | {peer}), others)
+
+
+def _stub(links: Mapping[str, Link], peer: str, record: Record) -> Record:
+    """The record once the peer withdrew it: others cover from now on what they are not sent."""
+    for name, link in links.items():
+        if name != peer and name not in record.outside and carries(link, record):
+            record = left(link, record)
+    return replace(record, withdrawn=True)
+
+
+def less_unseen(stub: Record, theirs: Mapping[str, Entry], seen: AbstractSet[Dot]) -> Record:
+    """The stub less what the peer overwrote without having seen it: that is for those to judge who
+    hold the record. Not if a write shows in other fields as well: who hears of it has seen all.
+    """
+    unseen = {
+        name
+        for name, their in theirs.items()
+        if name in stub.entries
+        and stub.entries[name].dot not in seen
+        and their.dot not in stub.context
+    }
+    kept = {name: one for name, one in stub.entries.items() if name not in unseen}
+    gone = dots_of(stub.entries) - dots_of(kept)
+    entries = {name: one for name, one in stub.entries.items() if one.dot not in gone}
+    context = {dot: one for dot, one in stub.context.items() if dot not in gone}
+    return replace(stub, entries=entries, context=context)
