@@ -14,7 +14,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -199,6 +199,12 @@ def _has_seen_visible(link: Link, record: Record) -> bool:
 def has_seen_some(link: Link, record: Record) -> bool:
     """Has the peer certainly seen some write of the record?"""
     return any(is_known(one, link.peer, link.acked) for one in record.context.values())
+
+
+def has_seen_fields(link: Link, record: Record, names: Iterable[str]) -> bool:
+    """Has the peer certainly seen what was last written into each of these fields?"""
+    dots = {record.entries[name].dot for name in names}
+    return all(is_known(record.context[dot], link.peer, link.acked) for dot in dots)
 
 
 def other_holders(links: Mapping[str, Link], record: Record, peer: str) -> frozenset[str]:

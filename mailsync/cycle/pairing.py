@@ -7,9 +7,9 @@ Rules
 * One that refers to what is not here yet waits for that, until it was asked for and came again:
   what it refers to may never come. Then it is taken like any other that refers to nothing.
 * Where a dataset has fields that tell records apart (``match``), a record that comes is our own
-  with the same values there, if the peer has not seen that one; of several, the one with the same
-  content. What could still be several is held, and neither it nor ours are sent on: a person
-  decides, by making them differ.
+  with the same values there, if the peer has not seen that one with these; of several, the one with
+  the same content. What could still be several is held, and neither it nor ours are sent on: a
+  person decides, by making them differ.
 * What was made one here stays one: where the record that gave way lives on, as somebody edited it
   who did not know, it is joined in again, whatever its sender has seen by then. If the one that
   stayed gave way at another site since, that is the one here with the same values there. If it was
@@ -25,7 +25,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
-from mailsync.core.delivery import has_seen_some
+from mailsync.core.delivery import has_seen_fields
 from mailsync.core.desired import desired_fields
 from mailsync.core.ledger import Ledger
 from mailsync.core.matching import filled, likeness_of, paired
@@ -326,9 +326,9 @@ class Pairs:
         by_sender: dict[tuple[tuple[str, ...], bool], list[Record]] = defaultdict(list)
         for record in came:
             senders = tuple(sorted(record.had & links.keys()))
-            by_sender[senders, _is_known(links, senders, record)].append(record)
+            by_sender[senders, self._is_known(links, senders, record)].append(record)
         for (senders, _), records in sorted(by_sender.items()):
-            unknown = {seat.guid: seat for seat in seats if not _is_known(links, senders, seat)}
+            unknown = {one.guid: one for one in seats if not self._is_known(links, senders, one)}
             pairs, left = paired(
                 {one.guid: contents.digest(one) for one in records},
                 {one.guid: contents.digest(one) for one in unknown.values()},
@@ -343,6 +343,10 @@ class Pairs:
             if left:
                 found.doubtful.update(unknown[guid].id for guid in unknown.keys() - pairs.values())
 
+    def _is_known(self, links: Mapping[str, Link], peers: Iterable[str], record: Record) -> bool:
+        """Has one of these peers, as far as it remembers, seen the record as it is told apart?"""
+        return any(has_seen_fields(links[peer], record, self._fields) for peer in peers)
+
     def _why(self, record: Record) -> str:
         fields = merged_fields(record) or {}
         values = ", ".join(f"{name} = {fields.get(name)!r}" for name in self._fields)
@@ -350,11 +354,6 @@ class Pairs:
             f"several records have {values}: nobody can tell which of them it is; make them "
             "differ, here or at the site it comes from"
         )
-
-
-def _is_known(links: Mapping[str, Link], peers: Iterable[str], record: Record) -> bool:
-    """Do we know some of these peers to have seen the record, as far as they remember?"""
-    return any(has_seen_some(links[peer], record) for peer in peers)
 
 
 def _is_one_already(

@@ -418,6 +418,14 @@ FOUND = {
         "leaving",
         "insert.2.5769 sync.4.60622 deliver.1.33442 sync.1.44735 delete.1.62463 refilter.0.98588",
     ),
+    "a row is enrolled anew after a restore, and the peer knows it as a row renamed there": (
+        290009904,
+        "copied-restore",
+        """
+        sync.1.41539 backup.4.84949 deliver.3.37875 sync.0.71185 rename.0.94930 sync.4.97147
+        restore_state.4.11511
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
