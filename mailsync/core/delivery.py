@@ -6,8 +6,9 @@ Rules
 * Acknowledgements are taken only from the newest bundle of a stream, and never acknowledged.
 * What was handed to the carrier is *in flight* until it is confirmed or its timer runs out;
   what is in flight is not sent again. The timer learns how long the way takes.
-* A question (a full bundle, or the one after our own restore) is asked again by the same timer:
-  it may be lost like others, and may hold no record whose timer would bring it again.
+* A question (a full bundle, the one after our own restore, or the one that says that something
+  will not come) is asked again by the same timer: it may be lost like others, and may hold no
+  record whose timer would bring it again.
 * A bundle names the marks of the bundles before it, back to the newest confirmed one. By them
   either end notices that the other was restored from a backup.
 """
@@ -256,7 +257,7 @@ def is_question_due(link: Link, resend_before: int) -> bool:
     """Must the peer be asked, or asked again what went no later than ``resend_before``
     (milliseconds since 1970)?
     """
-    if not (link.stale or link.rejoin):
+    if not (link.stale or link.rejoin or link.voided.intervals):
         return False
     return link.asked_at is None or link.asked_at <= resend_before
 
@@ -327,6 +328,7 @@ def confirm(link: Link, acknowledgement: Acknowledgement, now: int) -> Link:
         acked=acked,
         acked_last=newest,
         flights=without(link.flights, acked),
+        voided=link.voided - acked,
         round_trip=_measured(link, acked, now),
         misses=link.misses if acked == link.acked and not link.rejoin else 0,
         rejoin=False,

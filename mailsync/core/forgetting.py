@@ -138,14 +138,16 @@ def expire(link: Link) -> Link:
 
 def relieved(link: Link, gone: Iterable[Record]) -> Link:
     """The link once these records, as they were, are gone of which the peer will never hear. It is
-    told at once if it knows of a position at which one of them was to come: it would miss that for
-    ever.
+    told at once if it may know of a position at which one of them was to come, and until it
+    confirms that: it would miss that for ever.
     """
-    top = link.sent[-1].top if link.sent else 0
-    awaited = any(
-        0 < sighting.position <= top and sighting.position not in link.acked
+    announced = Positions.up_to(link.sent[-1].top if link.sent else 0) - link.acked
+    voided = announced & Positions.of(
+        sighting.position
         for record in gone
         if is_pending(link, record)
         for sighting in record.context.values()
     )
-    return replace(link, owe_since=0) if awaited else link
+    if not voided.intervals:
+        return link
+    return replace(link, voided=link.voided | voided, asked_at=None)

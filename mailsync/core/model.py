@@ -219,7 +219,7 @@ class Bundle:
     full_seen: int | None = None
     """Tag of the reader's last full bundle that the sender processed."""
     ask: bool = False
-    """The sender was restored and needs an answer."""
+    """The sender needs an answer: it was restored, or what it announced will not come."""
     words: tuple[Word, ...] = ()
     proofs: tuple[Proof, ...] = ()
     """Match digests before a first synchronization; whether both sites hold the same."""
@@ -301,6 +301,8 @@ class Link:
     misses: int = 0
     """How often something was sent again since the peer last confirmed anything new."""
     inbound: Stream | None = None
+    voided: Positions = NOWHERE
+    """Our positions at which something was to come that is gone: the peer is to confirm that."""
     cover: Positions = NOWHERE
     """Positions of the peer's numbering that we have covered."""
     last: Mark | None = None

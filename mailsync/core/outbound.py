@@ -198,7 +198,7 @@ def compose(
         acknowledgement=acknowledgement(link),
         manifest=manifest if link.stale else None,
         full_seen=link.full_seen,
-        ask=link.rejoin,
+        ask=link.rejoin or bool(link.voided.intervals),
         request=asks,
         answered=answers,
         policies=stances,

@@ -17,7 +17,7 @@ from dataclasses import replace
 from mailsync.core.delivery import MEMORY_LIMIT, anew, has, owing
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Bundle, Link, Mark, Stream
-from mailsync.core.positions import Positions
+from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.scope import is_wanted
 
 
@@ -65,6 +65,7 @@ def rotate(
             acked_last=None,
             sent=(),
             flights=(),
+            voided=NOWHERE,
             misses=0,
             fulls=frozenset(),
             rejoin=True,

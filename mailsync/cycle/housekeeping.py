@@ -10,7 +10,7 @@ from mailsync.core import forgetting
 from mailsync.core.delivery import is_pending
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link, Record
-from mailsync.core.positions import Positions
+from mailsync.core.positions import NOWHERE, Positions
 from mailsync.cycle.clocks import warn_of_clocks
 from mailsync.cycle.gaps import warn_of_gaps
 from mailsync.cycle.minting import warn_if_ahead
@@ -143,7 +143,7 @@ def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link
     if link.stale or not silent:
         return link
     if not (link.rejoin and tried) and not _lacks_some_of(transaction, link, overdue):
-        return link
+        return replace(link, voided=NOWHERE) if tried else link  # and no longer told of nothing
     words = "silent for its whole retention time; it will reconcile when it returns"
     transaction.history.log(Event(now, "stale", link.peer, None, words))
     return forgetting.expire(link)

@@ -426,6 +426,13 @@ FOUND = {
         restore_state.4.11511
         """,
     ),
+    "a row that was announced is deleted before it goes, and the letter that says so is lost": (
+        240008812,
+        "copied-restore",
+        """
+        sync.2.61857 sync.1.14195 delete.4.26503 delete.1.89577 sync.4.72368 carry.2.97864
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
