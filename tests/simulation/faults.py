@@ -61,28 +61,40 @@ def jump(world: World, machine: Machine, chance: random.Random) -> None:
 
 def backup(world: World, machine: Machine, chance: random.Random) -> None:
     machine.backups.append(machine.back_up(len(world.accounts.deletes)))
+    machine.behind = (*machine.behind, machine.backups[-1])
 
 
 def restore(world: World, machine: Machine, chance: random.Random) -> None:
     """State store and datasets come back from a backup."""
     if machine.backups:
         old = chance.choice(machine.backups)
-        machine.replace_rows(old.rows)
+        _replace_rows(machine, old)
         _restore_state(world, machine, old)
 
 
 def restore_state(world: World, machine: Machine, chance: random.Random) -> None:
-    """The state store alone comes back from a backup."""
-    if machine.backups:
-        _restore_state(world, machine, chance.choice(machine.backups))
+    """The state store alone comes back from a backup. If it knows of what was never there since the
+    rows came back from an earlier one, then users undid that, to mailsync.
+    """
+    if not machine.backups:
+        return
+    old = chance.choice(machine.backups)
+    if old in machine.behind:
+        _restore_state(world, machine, old)
+        return
+    present = machine.back_up(0)
+    _replace_rows(machine, old)
+    _restore_state(world, machine, old)
+    _edit_all_back(world, machine, present)
+    for rows in present.rows.values():
+        world.accounts.lost.difference_update(*map(numbers, rows.values()))
 
 
 def restore_rows(world: World, machine: Machine, chance: random.Random) -> None:
     """The datasets alone come back from a backup: to mailsync, users did all that."""
-    if not machine.backups:
-        return
-    for dataset, rows in chance.choice(machine.backups).rows.items():
-        _edit_back(world, machine, dataset, rows)
+    if machine.backups:
+        old = chance.choice(machine.backups)
+        _edit_all_back(world, machine, old)
 
 
 def clone(world: World, machine: Machine, chance: random.Random) -> None:
@@ -105,6 +117,11 @@ def unclone(world: World, machine: Machine, chance: random.Random) -> None:
         world.machines[name] = world.machines[twin]
     del world.machines[twin]
     world.accounts.restored(goes, world.cloned_at, *_left(world))
+
+
+def _replace_rows(machine: Machine, old: Backup) -> None:
+    machine.replace_rows(old.rows)
+    machine.behind = (*old.behind, old)
 
 
 def _restore_state(world: World, machine: Machine, old: Backup) -> None:
@@ -142,6 +159,12 @@ def _enrols_again(world: World, machine: Machine) -> None:
             if record is None or dict(record.shadow or {}) != row:
                 world.accounts.undone.update(numbers(row))
                 world.accounts.ambiguous.update(numbers(row))
+
+
+def _edit_all_back(world: World, machine: Machine, old: Backup) -> None:
+    for dataset, rows in old.rows.items():
+        _edit_back(world, machine, dataset, rows)
+    machine.behind = (*old.behind, old)
 
 
 def _edit_back(world: World, machine: Machine, dataset: str, old: Rows) -> None:

@@ -164,6 +164,8 @@ class Backup(NamedTuple):
     rows: dict[str, Rows]
     deletes: int
     """How many deletes users had made anywhere by then."""
+    behind: tuple[Backup, ...]
+    """Those that its rows went on from."""
 
 
 @dataclass
@@ -195,6 +197,8 @@ class Machine:
     freed: dict[str, list[Key]] = field(default_factory=dict)
     """Keys whose rows users deleted, by dataset."""
     backups: list[Backup] = field(default_factory=list)
+    behind: tuple[Backup, ...] = ()
+    """Those that the rows went on from."""
     cycles: int = 0
     carriers: Carriers = lambda _: {}
     """What there is besides mail to each peer now."""
@@ -350,7 +354,7 @@ class Machine:
 
     def back_up(self, deletes: int) -> Backup:
         rows = {name: copy.deepcopy(self.rows(name)) for name in self.datasets}
-        return Backup(self.database.serialize(), rows, deletes)
+        return Backup(self.database.serialize(), rows, deletes, self.behind)
 
     def replace_state(self, state: bytes) -> None:
         self.stop()

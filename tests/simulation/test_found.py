@@ -433,6 +433,14 @@ FOUND = {
         sync.2.61857 sync.1.14195 delete.4.26503 delete.1.89577 sync.4.72368 carry.2.97864
         """,
     ),
+    "rows come back from a backup, and then the state from a later one": (
+        620000497,
+        "copied-restore",
+        """
+        backup.4.19766 sync.1.66173 sync.0.43695 raced.2.54695 carry.2.80248 sync.1.51434
+        backup.4.69659 restore.1.87139 restore_state.1.30591
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
