@@ -40,6 +40,9 @@ def test_promises_hold_after_random_histories(mix: int) -> None:
         (9200268, 14),
         # restored to where it had withdrawn a record of its own that had come back since
         (8200401, 15),
+        # edited and forgotten while the record was out of a filter; the peer shows what it had seen
+        (710035, 14),
+        (10200178, 15),
     ],
 )
 def test_promises_hold_where_they_once_did_not(seed: int, mix: int) -> None:

@@ -413,6 +413,14 @@ FOUND = {
         "copied",
         "sync.4.32443 lose.3.57957 sync.0.39220 rename.1.66004 lose.2.35242",
     ),
+    "a note is forgotten by a restore of the state alone, and its only letter tells of a restore": (
+        600006043,
+        "copied-restore",
+        """
+        sync.2.39434 carry.3.57045 backup.1.54144 sync.1.87284 backup.2.6091 deliver.3.44425
+        sync.0.40184 restore_state.0.36195 restore.3.56560
+        """,
+    ),
     "a row leaves the filter of a site that keeps it and has just deleted it, unconfirmed": (
         280004661,
         "leaving",
