@@ -130,9 +130,11 @@ def _restore_state(world: World, machine: Machine, old: Backup) -> None:
     _enrols_again(world, machine)
     world.accounts.restored(machine.name, old.deletes, *_left(world))
     for record in machine.records():
-        row = record.key and machine.rows(record.dataset).get(record.key)
-        if row and record.shadow:  # to mailsync, users wrote into the row what stands there by now
-            world.accounts.overwritten |= {*numbers(record.shadow)} - {*numbers(row)}
+        if record.key is None or record.shadow is None:
+            continue
+        # to mailsync, users deleted the row that is gone, or wrote what stands there by now
+        row = machine.rows(record.dataset).get(record.key, {})
+        world.accounts.lost |= {*numbers(record.shadow)} - {*numbers(row)}
 
 
 def _left(world: World) -> tuple[set[int], set[int]]:
