@@ -17,9 +17,10 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 
+from mailsync.core.desired import desired_fields
 from mailsync.core.model import Guid, Key
 from tests.simulation.machine import Machine, Row, numbers
-from tests.simulation.users import NATURAL_KEYS
+from tests.simulation.users import NATURAL_KEYS, give_name
 from tests.simulation.world import BrokenPromise, World
 
 HELD_PERCENT = 80
@@ -92,6 +93,34 @@ def _account(world: World) -> None:
     accounts = world.accounts
     accounts.ambiguous |= {value for value, count in held.items() if count > 1}
     accounts.lost |= accounts.history.keys() - held.keys()
+
+
+def tell_apart(world: World) -> bool:
+    """Users give others names to rows that look alike where a copy is held back for that: one was
+    renamed before the copies met, and that lost. Returns whether there are any.
+    """
+    alike = [
+        (machine, dataset, key)
+        for machine in world.machines.values()
+        if any(one.key is None and desired_fields(one) for one in machine.records())
+        for dataset in world.setting.datasets
+        for key in _alike(world, machine, dataset)
+    ]
+    for machine, dataset, key in alike:
+        give_name(world, machine, dataset, key)
+    return bool(alike)
+
+
+def _alike(world: World, machine: Machine, dataset: str) -> list[Key]:
+    """The rows that look like one before them."""
+    telling = world.setting.copies.telling
+    seen, alike = set(), []
+    for key, row in sorted(machine.rows(dataset).items()):
+        mark = tuple(row.get(each) for each in telling)
+        if telling and mark in seen:
+            alike.append(key)
+        seen.add(mark)
+    return alike
 
 
 def check_copies(world: World, rows: Mapping[Guid, Row]) -> int:

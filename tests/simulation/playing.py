@@ -116,6 +116,8 @@ def play(setting: Setting, steps: Sequence[Step]) -> Outcome:
             for step in steps:
                 _take(world, step)
             rest(world)
+            if copying.tell_apart(world):
+                rest(world)
             proofs.mend(world, lambda: rest(world))
             check(world)
             proofs.check_proofs(world)

@@ -113,11 +113,16 @@ def tag(world: World, machine: Machine, chance: random.Random) -> None:
 
 def rename(world: World, machine: Machine, chance: random.Random) -> None:
     """A user changes what tells a row apart to what no row ever had."""
-    dataset, accounts = _dataset(machine, chance), world.accounts
+    dataset = _dataset(machine, chance)
+    if rows := machine.rows(dataset):
+        give_name(world, machine, dataset, chance.choice(sorted(rows)))
+
+
+def give_name(world: World, machine: Machine, dataset: str, key: Key) -> None:
+    """A user gives this row what no row ever had of what tells rows apart."""
+    accounts, rows = world.accounts, machine.rows(dataset)
     accounts.count += 1
-    marks = world.setting.copies.marks(NEW + accounts.count)
-    if marks and (rows := machine.rows(dataset)):
-        key = chance.choice(sorted(rows))
+    if marks := world.setting.copies.marks(NEW + accounts.count):
         _touch(world, machine, dataset, key)
         rows[key] = {**rows[key], **marks}
         accounts.created += 1  # it may have been a row of others before
