@@ -112,37 +112,35 @@ def as_confirmed(link: Link, record: Record, dots: AbstractSet[Dot]) -> Record:
     return replace(record, context=context)
 
 
-def returned(links: Mapping[str, Link], record: Record, peer: str, position: int) -> Record:
+def returned(record: Record, peer: str, position: int) -> Record:
     """The record once it is for the peer, or is again, at this position: it goes whole, and what
     came in while it was not for the peer comes in there.
     """
     told_at = record.outside.get(peer, position if peer in record.had else 0)
-    since = {dot for dot, sighting in record.context.items() if sighting.position >= told_at}
-    record = anew(links, record, peer, position, since)
+    since = {dot for dot, one in record.context.items() if one.for_peer(peer) >= told_at}
+    record = anew(record, peer, position, since)
     outside = {name: at for name, at in record.outside.items() if name != peer}
     return replace(record, outside=outside, whole_for=record.whole_for | {peer})
 
 
-def anew(
-    links: Mapping[str, Link], record: Record, peer: str, position: int, dots: AbstractSet[Dot]
-) -> Record:
-    """The record where these writes come in anew, at this position, for a peer that did not show
-    them itself. What others have seen they have seen.
+def anew(record: Record, peer: str, position: int, dots: AbstractSet[Dot]) -> Record:
+    """The record where these writes come in for the peer at this position, if it did not show them
+    itself.
     """
-    others = [link for name, link in links.items() if name != peer]
     context = dict(record.context)
     for dot in dots:
         sighting = context[dot]
         if peer not in sighting.known:
-            seen = {link.peer for link in others if has_seen(link, record, sighting)}
-            context[dot] = Sighting(position, sighting.known | seen)
+            others = {(name, at) for name, at in sighting.later if name != peer}
+            context[dot] = sighting._replace(later=frozenset({*others, (peer, position)}))
     return replace(record, context=context)
 
 
 def passed(link: Link, record: Record) -> frozenset[Dot]:
     """The writes that came in before the newest bundle to the peer: it may cover them unsent."""
     top = link.sent[-1].top if link.sent else 0
-    return frozenset(dot for dot, one in record.context.items() if 0 < one.position <= top)
+    places = ((dot, one.for_peer(link.peer)) for dot, one in record.context.items())
+    return frozenset(dot for dot, place in places if 0 < place <= top)
 
 
 def was_passed_over(link: Link, record: Record) -> bool:
@@ -151,7 +149,7 @@ def was_passed_over(link: Link, record: Record) -> bool:
         return False
     if terms_of(link, record.dataset).wanted is not None and passed(link, record):
         return True
-    return any(one.position in link.acked for one in record.context.values())
+    return any(one.for_peer(link.peer) in link.acked for one in record.context.values())
 
 
 def seen_at(link: Link, record: Record, cover: Positions) -> Positions:
@@ -193,7 +191,7 @@ def _has_seen_visible(link: Link, record: Record) -> bool:
     return all(
         is_known(sighting, link.peer, link.acked)
         for dot, sighting in record.context.items()
-        if dot in current or (with_ancestors and sighting.position)
+        if dot in current or (with_ancestors and sighting.for_peer(link.peer))
     )
 
 
@@ -230,7 +228,7 @@ def has_seen(link: Link, record: Record, sighting: Sighting) -> bool:
 
 def is_known(sighting: Sighting, peer: str, confirmed: Positions) -> bool:
     """Has the peer seen the write? ``confirmed``: our positions that it says it covered."""
-    return peer in sighting.known or sighting.position in confirmed
+    return peer in sighting.known or sighting.for_peer(peer) in confirmed
 
 
 def is_pending(link: Link, record: Record) -> bool:

@@ -143,7 +143,7 @@ def relieved(link: Link, gone: Iterable[Record]) -> Link:
     """
     announced = Positions.up_to(link.sent[-1].top if link.sent else 0) - link.acked
     voided = announced & Positions.of(
-        sighting.position
+        sighting.for_peer(link.peer)
         for record in gone
         if is_pending(link, record)
         for sighting in record.context.values()

@@ -124,7 +124,7 @@ def receive(
     if verdict in {Verdict.OLD_STREAM, Verdict.FORKED}:
         return Received(verdict, {**links, peer: owing(link, now)})
     renewed = link.inbound is not None and bundle.stream != link.inbound
-    link = _follow_stream(ledger, links, link, bundle, now)
+    link = _follow_stream(ledger, link, bundle, now)
     if verdict is Verdict.UNAWARE:
         behind = link.stale or (renewed and ledger.site.horizon > 0)
         return Received(verdict, {**links, peer: replace(owing(link, now), stale=behind)})
@@ -143,14 +143,12 @@ def _check_stamps(bundle: Bundle, now: int) -> None:
                 raise BadFormat("a record in it was written more than a century from now")
 
 
-def _follow_stream(
-    ledger: Ledger, links: Mapping[str, Link], link: Link, bundle: Bundle, now: int
-) -> Link:
+def _follow_stream(ledger: Ledger, link: Link, bundle: Bundle, now: int) -> Link:
     """Rule 2: the link once its inbound stream is the bundle's."""
     if bundle.stream == link.inbound:
         return link
     if link.inbound is not None:
-        link = renew(ledger, links, owing(link, now))
+        link = renew(ledger, owing(link, now))
     return replace(
         link,
         inbound=bundle.stream,

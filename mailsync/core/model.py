@@ -33,6 +33,7 @@ from mailsync.core.frozen import frozen
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.proofs import Proof
 from mailsync.core.requests import Asked, Request
+from mailsync.core.sightings import Sighting as Sighting
 from mailsync.core.terms import Terms
 
 Guid = NewType("Guid", bytes)
@@ -46,16 +47,6 @@ Etag = NewType("Etag", bytes)
 
 CONFLICTS: Final = "conflicts"
 """The built-in dataset of conflict notes: in the state store alone, it travels as others do."""
-
-
-class Sighting(NamedTuple):
-    """Where a dot came into our record: at which of our positions, and which peers showed it.
-
-    Position 0 stands for "at none of our positions": nobody can have learnt it from us.
-    """
-
-    position: int
-    known: frozenset[str] = frozenset()
 
 
 class RecordId(NamedTuple):

@@ -43,7 +43,7 @@ def offer(ledger: Ledger, links: Mapping[str, Link], peer: str, datasets: Abstra
     link = links[peer]
     about = (each for each in ledger.all() if subject_of(each.dataset, each.entries) in datasets)
     for record in list(about):
-        unseen = anew(links, record, peer, ledger.next_position, passed(link, record))
+        unseen = anew(record, peer, ledger.next_position, passed(link, record))
         send_whole(ledger, links, peer, [unseen])
 
 
@@ -75,7 +75,7 @@ def show_otherwise(
             continue
         revealed = _dots_of_only(record, now, before)
         if revealed:
-            unseen = anew(links, record, peer, ledger.next_position, revealed)
+            unseen = anew(record, peer, ledger.next_position, revealed)
             send_whole(ledger, links, peer, [unseen])
         elif concealed := _dots_of_only(record, before, now):
             ledger.keep(as_confirmed(link, record, concealed))
@@ -111,7 +111,7 @@ def sort_out(
             if is_within(link, record):
                 continue
             entered += 1
-            moved = returned(links, record, peer, ledger.next_position)
+            moved = returned(record, peer, ledger.next_position)
         elif must_drop(link, record):
             left += link.peer not in record.outside
             moved = record

@@ -291,7 +291,8 @@ def _earlier(link: Link, record: Record) -> set[int]:
     """
     seen = (each for each in record.context.values() if not is_known(each, link.peer, link.acked))
     told_at = record.outside.get(link.peer, 0)
-    return {told_at, *(each.position for each in seen)} - {0, record.position}
+    places = {told_at, *(each.for_peer(link.peer) for each in seen)}
+    return places - {0, record.position}
 
 
 def set_item(
@@ -306,7 +307,7 @@ def set_item(
         ledger.keep(replace(record, outside={**record.outside, peer: record.position}))
         return _withdrawal(link, record)
     if peer in record.outside or was_passed_over(link, record):
-        record = returned(links, record, peer, record.position)
+        record = returned(record, peer, record.position)
     ledger.keep(replace(record, had=record.had | {peer}))
     return _extraction(link, record)
 

@@ -75,7 +75,7 @@ def rotate(
     return rotated
 
 
-def renew(ledger: Ledger, links: Mapping[str, Link], link: Link) -> Link:
+def renew(ledger: Ledger, link: Link) -> Link:
     """The peer was restored: what we thought it had is void, and so are its withdrawals. Not what
     we said of records that left its filter: that it may have heard since. What it had shown us it
     may have covered without being sent it: that comes in anew where the record is now.
@@ -88,7 +88,7 @@ def renew(ledger: Ledger, links: Mapping[str, Link], link: Link) -> Link:
             for dot, sighting in record.context.items()
         }
         unknown = replace(record, context=context, known=record.known - {peer})
-        unknown = anew(links, unknown, peer, record.position, shown)
+        unknown = anew(unknown, peer, record.position, shown)
         if record.withdrawn and record.blind_to <= {peer}:
             ledger.bump(replace(unknown, withdrawn=False), unknown.known)
         else:

@@ -136,7 +136,7 @@ def _merge(
     if returns and not terms_of(link, record.dataset).keeps and peer in record.outside:
         # a peer that shows the record holds it, whatever it was told
         position = ledger.next_position if news else record.position
-        merged = returned(links, merged, peer, position)
+        merged = returned(merged, peer, position)
     if not is_alive(record.entries) and is_alive(entries):
         merged = revived(merged)
     if newest and _shows_less(merged, link, item, theirs):
@@ -170,7 +170,7 @@ def _tell_again(
     others = other_holders(links, record, peer)
     if _came_back(record, merged, peer):
         told = replace(merged, outside=record.outside)
-        merged = returned(links, told, peer, ledger.next_position)
+        merged = returned(told, peer, ledger.next_position)
     ledger.bump(replace(merged, whole_for=merged.whole_for | {peer}), others)
 
 

@@ -13,7 +13,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import NamedTuple
@@ -33,7 +33,6 @@ from mailsync.core.model import (
     Key,
     NoMarker,
     Record,
-    Sighting,
     dots_of,
     is_alive,
     same_fields,
@@ -41,6 +40,7 @@ from mailsync.core.model import (
     values_of,
 )
 from mailsync.core.places import place_of
+from mailsync.store.peers import Peers, Seen
 
 NOTHING = b"-"
 """A marker that says: a delete is being written."""
@@ -49,49 +49,6 @@ SAME = b"="
 """Fields that are those of the record. What stands behind says in what they are not."""
 
 Names = tuple[str, ...]
-
-
-class Peers:
-    """Sets of peers <-> bit masks, by the numbers of their links."""
-
-    def __init__(self, numbers: Mapping[str, int]) -> None:
-        """``numbers``: link number by peer name."""
-        self._numbers = numbers
-        self._names = {number: name for name, number in numbers.items()}
-        self._sets: dict[int, frozenset[str]] = {0: frozenset()}
-        self._masks: dict[frozenset[str], int] = {}
-
-    def mask(self, peers: frozenset[str]) -> int:
-        """The bits of these peers; a peer that has no link any more is forgotten."""
-        if peers not in self._masks:
-            known = (self._numbers[name] for name in peers if name in self._numbers)
-            self._masks[peers] = sum(1 << number for number in known)
-        return self._masks[peers]
-
-    def names(self, mask: int) -> frozenset[str]:
-        """The peers of these bits."""
-        if mask not in self._sets:
-            self._sets[mask] = frozenset(
-                name for number, name in self._names.items() if mask >> number & 1
-            )
-        return self._sets[mask]
-
-    def numbered(self, positions: Mapping[str, int], own: int) -> dict[int, int | None]:
-        """Positions told to peers, by the numbers of their links: how far before ``own``."""
-        numbers = self._numbers
-        return {
-            numbers[name]: own - told_at if told_at else None
-            for name, told_at in positions.items()
-            if name in numbers
-        }
-
-    def positions(self, told: Sequence[tuple[int, int | None]], own: int) -> dict[str, int]:
-        """The positions of :meth:`numbered`."""
-        return {
-            self._names[number]: 0 if back is None else own - back
-            for number, back in told
-            if number in self._names
-        }
 
 
 class HoldingRow(NamedTuple):
@@ -138,8 +95,8 @@ class _History(NamedTuple):
     """What was written, and who knows of it."""
 
     dots: tuple[Dot, ...]
-    shown: tuple[int, ...]
-    """Of each dot the mask of the peers that showed it."""
+    seen: tuple[Seen, ...]
+    """Of each dot."""
     marks: bytes | tuple[int, ...]
     known: int
     had: int
@@ -260,8 +217,8 @@ def record_of(row: RecordRow, peers: Peers, dataset: str, names: Names | None = 
         Guid(row.guid),
         entries,
         {
-            dot: Sighting(0 if back is None else row.position - back, peers.names(shown))
-            for dot, shown, back in zip(history.dots, history.shown, contents, strict=False)
+            dot: peers.sighting(0 if back is None else row.position - back, seen, row.position)
+            for dot, seen, back in zip(history.dots, history.seen, contents, strict=False)
         },
         row.position,
         peers.names(history.known),
@@ -318,7 +275,7 @@ def _history_bytes(record: Record, entries: Woven, peers: Peers, names: Names | 
         marks = marks_of([mark + moved[mark // DOT_STEP] * DOT_STEP for mark in marks])
     return _told(
         dots,
-        tuple([peers.mask(sighting.known) for sighting in record.context.values()]),
+        tuple([peers.seen(sighting, record.position) for sighting in record.context.values()]),
         marks,
         peers.mask(record.known),
         peers.mask(record.had),
@@ -338,11 +295,11 @@ def _told(*history: object) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _history(data: bytes) -> _History:
-    dots, shown, marks, *sets, withdrawn, names, outside, hidden = cbor2.loads(data)
+    dots, seen, marks, *sets, withdrawn, names, outside, hidden = cbor2.loads(data)
     known, had, whole_for, blind_to = sets
     return _History(
         tuple(map(Dot._make, dots)),
-        tuple(shown),
+        tuple(seen),
         marks if isinstance(marks, bytes) else tuple(marks),
         known,
         had,

@@ -12,8 +12,8 @@ from mailsync.core.places import place_of, says_all
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.store.layouts import StoredLayouts
 from mailsync.store.notes import GATE, StoredNotes
+from mailsync.store.peers import Peers
 from mailsync.store.record_rows import (
-    Peers,
     RecordRow,
     enrolled_rows,
     holding_row,

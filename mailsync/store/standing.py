@@ -15,7 +15,8 @@ from typing import NamedTuple
 from mailsync.core.drift import Layout
 from mailsync.core.ledger import SiteState
 from mailsync.core.model import Link
-from mailsync.store.record_rows import Names, Peers
+from mailsync.store.peers import Peers
+from mailsync.store.record_rows import Names
 
 
 class StoredLink(NamedTuple):

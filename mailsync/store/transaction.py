@@ -25,8 +25,8 @@ from mailsync.store.matches import Matches
 from mailsync.store.notes import GATE, StoredNotes
 from mailsync.store.outbox import Outbox
 from mailsync.store.pauses import Pauses
+from mailsync.store.peers import Peers
 from mailsync.store.proofs import Proofs
-from mailsync.store.record_rows import Peers
 from mailsync.store.records import StoredRecords
 from mailsync.store.reservations import Reservations
 from mailsync.store.routes import Routes

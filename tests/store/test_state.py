@@ -31,9 +31,9 @@ from mailsync.core.positions import Positions
 from mailsync.errors import BadKeys, Locked, NotInitialised
 from mailsync.store.codec import link_of, link_state
 from mailsync.store.migration import STEPS, NewerState
+from mailsync.store.peers import Peers
 from mailsync.store.record_rows import (
     Naming,
-    Peers,
     RecordRow,
     enrolled_rows,
     record_of,
@@ -302,6 +302,9 @@ def test_a_site_number_above_63_bits_comes_back(store: StateStore) -> None:
 
 names = st.sampled_from(["a", "b", "c"])
 peers = st.frozensets(st.sampled_from(["hub", "ship"]))
+later = st.dictionaries(st.sampled_from(["hub", "ship"]), st.integers(1, 99)).map(
+    lambda places: frozenset(places.items())
+)
 
 
 @st.composite
@@ -320,7 +323,7 @@ def records(draw: st.DrawFn) -> Record:
         "people",
         Guid(bytes(16)),
         draw(st.dictionaries(names, entry, min_size=1)),
-        {dot: Sighting(draw(st.integers(0, 99)), draw(peers)) for dot in dots},
+        {dot: Sighting(draw(st.integers(0, 99)), draw(peers), draw(later)) for dot in dots},
         draw(st.integers(1, 99)),
         draw(peers),
         draw(peers),
