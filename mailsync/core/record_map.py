@@ -19,6 +19,8 @@ Rules
   which leave the same behind (the rows written with it tell nothing: of those, too, each was only
   written where users were not quicker). Then the edit stands, and what it may not have seen is
   noted: a note too many costs a look, one too few the value.
+* So is what an edit of a deleted record has not seen of it: that may have been killed only because
+  it lives on in another record (``unifying``), to which the edit comes as one that knew it.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ from mailsync.core.model import (
     same_fields,
     same_value,
     showing,
+    values_of,
 )
 from mailsync.core.recognition import value_in, within
 
@@ -259,17 +262,18 @@ def _edits(
     if current is None:
         return _deleted(record, base, held, doubt=doubt)
     want = merged_fields(record)
+    stood = values_of(record.entries)
     notes: list[Note] = []
     edited = _edited(entries.keys(), want, base, current, wholes)
     for name in sorted(edited if held is None else edited & held):
-        now, merged = value_in(current, name), value_in(want, name)
+        now, merged = value_in(current, name), value_in(stood, name)
         old, new = entries.get(name), Entry(stroke, now)
-        unseen = want is not None and base is not None
+        unseen = base is not None and old is not None
         unseen = unseen and not same_value(merged, value_in(base, name))
         unseen = unseen and not same_value(merged, now)
         if unseen and old is not None:
             notes.append(field_note(record.id, Loss(name, old, new)))
-        elif want is None and base is not None and record.entries:
+        if want is None and base is not None and record.entries:
             notes.append(delete_note(record.id, newest_dot(record.entries)))
         entries[name] = new
     return entries, notes

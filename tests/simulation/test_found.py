@@ -449,6 +449,14 @@ FOUND = {
         backup.4.69659 restore.1.87139 restore_state.1.30591
         """,
     ),
+    "an edit meets a copy that is killed to live on in another, with a value it had not seen": (
+        630000113,
+        "copied",
+        """
+        sync.2.32958 lose.4.50219 sync.3.9249 deliver.1.98587 carry.0.99610 edit.0.97684
+        sync.0.20630 sync.1.32663 carry.4.66787 sync.2.21294 carry.0.13339 raced.1.66393
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 

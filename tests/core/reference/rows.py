@@ -101,7 +101,7 @@ def _edited(
             continue
         if want is None and base is not None:
             notes.add(delete_note(record.name, record.entries))
-        elif want is not None and base is not None and want[name] != base[name]:
+        if base is not None and entry.value not in (base[name], current[name]):
             notes.add(value_note(record.name, name, entry))
         entries[name] = Entry(stroke, current[name])
     return entries, notes
