@@ -45,6 +45,13 @@ class Dot(NamedTuple):
     number: int
 
 
+class Glimpse(NamedTuple):
+    """A write that a state descends from in these fields alone, as the rest of it was refused."""
+
+    dot: Dot
+    fields: frozenset[str]
+
+
 class Entry(NamedTuple):
     """One field of a record: who wrote it, what, and whether a delete has seen that write."""
 

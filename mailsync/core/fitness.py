@@ -66,7 +66,8 @@ def too_large(item: Extraction | DeleteOrder) -> str | None:
 
 def size_in_bundle(item: Extraction | DeleteOrder) -> int:
     """Bytes that fields and ancestors of what is to go of a record take, at most."""
-    places = len(item.entries) + len(item.context)
+    seen = sum(1 + len(one.fields) for one in item.glimpses)
+    places = len(item.entries) + len(item.context) + seen
     sizes = (_written_size(name, entry) for name, entry in item.entries.items())
     return PLACE_SIZE * places + sum(sizes)
 

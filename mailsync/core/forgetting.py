@@ -22,6 +22,7 @@ from dataclasses import replace
 
 from mailsync.core.delivery import has_seen, is_pending, is_settled
 from mailsync.core.desired import desired_fields
+from mailsync.core.glimpses import of_dots
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import dots_of_deletes
 from mailsync.core.model import (
@@ -65,7 +66,8 @@ def prune(ledger: Ledger, links: Mapping[str, Link], record: Record) -> None:
     kept |= _may_be_held(record, [links[name] for name in stale], kept)
     kept |= _held_since_it_left(record, links)
     context = {dot: sighting for dot, sighting in record.context.items() if dot in kept}
-    pruned = replace(record, context=context, whole_for=record.whole_for & stale)
+    glimpses = of_dots(record.glimpses, context.keys())
+    pruned = replace(record, context=context, glimpses=glimpses, whole_for=record.whole_for & stale)
     if pruned != record:
         ledger.keep(pruned)
 

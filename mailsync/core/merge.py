@@ -25,13 +25,16 @@ from mailsync.core.model import (
     ABSENT,
     CONFLICTS,
     Absent,
+    DeleteOrder,
     Dot,
     Entry,
+    Extraction,
     Guid,
     Record,
     RecordId,
     Value,
     dots_of,
+    is_alive,
     same_value,
 )
 
@@ -139,6 +142,29 @@ def delete_note(record: RecordId, dot: Dot) -> Note:
 def newest_dot(entries: Mapping[str, Entry]) -> Dot:
     """The greatest dot of a state."""
     return max(dots_of(entries))
+
+
+def deleted_in_doubt(doubted: Mapping[str, Entry], merged: Mapping[str, Entry]) -> list[Loss]:
+    """What a delete may not have meant does not overrule it, but it is a conflict."""
+    gone = (name for name, one in sorted(doubted.items()) if merged[name].killed and not one.killed)
+    return [Loss(name, doubted[name], Entry(doubted[name].dot, ABSENT)) for name in gone]
+
+
+def overruled_deletes(
+    record: Record, item: Extraction | DeleteOrder, merged: Mapping[str, Entry]
+) -> list[Note]:
+    """A delete met an edit it had not seen. One that has a dot of its own is not another one of the
+    same state, which somebody may have overruled knowingly.
+    """
+    if not is_alive(merged):
+        return []
+    notes = []
+    if not is_alive(record.entries):
+        notes.append(delete_note(record.id, newest_dot(record.entries)))
+    if isinstance(item, DeleteOrder):
+        unseen = [dot for dot in item.context - record.context.keys() if dot > item.newest]
+        notes += [delete_note(record.id, dot) for dot in unseen or [item.newest]]
+    return notes
 
 
 def note_id(note: Note) -> RecordId:

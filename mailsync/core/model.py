@@ -24,6 +24,7 @@ from mailsync.core.entries import Absent as Absent
 from mailsync.core.entries import Dot as Dot
 from mailsync.core.entries import Entry as Entry
 from mailsync.core.entries import Fields as Fields
+from mailsync.core.entries import Glimpse as Glimpse
 from mailsync.core.entries import Value as Value
 from mailsync.core.entries import Woven
 from mailsync.core.entries import held_fields as held_fields
@@ -104,6 +105,8 @@ class Record(OfRecord):
     """Peers whose filter it left, and the position at which they were told; 0: they keep it."""
     hidden: bool = False
     """Outside our own inbound filter: it travels, but is not for our dataset."""
+    glimpses: tuple[Glimpse, ...] = ()
+    """Of the dots those which this state descends from in part, in their order."""
     key: Key | None = None
     etag: Etag | None = None
     shadow: Fields | None = None
@@ -137,6 +140,8 @@ class Extraction(OfRecord):
     """``context`` names all ancestors; infer none from what the sender covered."""
     like: Likeness | None = None
     """The reader's own record that it is; equal values are ABSENT, to be taken from there."""
+    glimpses: tuple[Glimpse, ...] = ()
+    """All that the sender has, as in :class:`Record`."""
 
 
 @frozen
@@ -155,7 +160,8 @@ class DeleteOrder(OfRecord):
     entries: Mapping[str, Entry] = field(default_factory=dict)
     context: frozenset[Dot] = frozenset()
     complete: bool = False
-    """As in :class:`Extraction`."""
+    glimpses: tuple[Glimpse, ...] = ()
+    """Both as in :class:`Extraction`."""
 
 
 class Stream(NamedTuple):
@@ -364,7 +370,7 @@ def merged_fields(record: Record) -> Fields | None:
 
 _ITSELF: Final = attrgetter("dataset", "guid", "entries", "context")
 _PEERS: Final = attrgetter("had", "whole_for", "withdrawn", "blind_to")
-_FILTERED: Final = attrgetter("outside", "hidden")
+_FILTERED: Final = attrgetter("outside", "hidden", "glimpses")
 _ROW: Final = attrgetter("key", "etag", "shadow", "marker")
 
 

@@ -50,6 +50,7 @@ from mailsync.core.delivery import (
     sent,
     was_passed_over,
 )
+from mailsync.core.glimpses import told
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import newest_dot, noted_record
 from mailsync.core.model import (
@@ -223,7 +224,7 @@ def _chosen(
             if each.position in taken:
                 continue
             taken.add(each.position)
-            order = set_item(ledger, links, peer, each)
+            order = told(links[peer], each, set_item(ledger, links, peer, each))
             if isinstance(order, Extraction):
                 order = abridge(order)
             room -= weight_of_entries(order.entries)

@@ -139,6 +139,7 @@ def _rewrite(
             withdrawn=False,
             blind_to=record.blind_to,
             outside=record.outside,
+            glimpses=record.glimpses,
             key=record.key,
             etag=etag,
             shadow=entries.fields,
@@ -161,6 +162,7 @@ def _bury(ledger: Ledger, record: Record) -> Record:
             withdrawn=False,
             blind_to=record.blind_to,
             outside=record.outside,
+            glimpses=record.glimpses,
         )
     )
 

@@ -7,8 +7,9 @@ Rules
 * A record that is not here is inserted; whatever is done to one that is, or was, is an update or
   a delete. A withdrawal takes the record from us: it needs the right to delete.
 * What is refused counts as received, so nothing is sent again for it, and as never seen: it does
-  not travel on, and no edit of ours pretends to know of it. The peer is told which records, but of
-  so many of a dataset at most: then any other may be one, too, until its rights change.
+  not travel on, and no edit of ours pretends to know of it, also where something of the same write
+  was taken (``glimpses``). The peer is told which records, but of so many of a dataset at most:
+  then any other may be one, too, until its rights change.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
+from mailsync.core.glimpses import glimpsed, reached, seen_in
 from mailsync.core.model import (
     CONFLICTS,
     DeleteOrder,
@@ -57,7 +59,7 @@ def permitted(link: Link, item: Extraction | DeleteOrder, record: Record | None)
     denied = _denied(terms, item, record)
     if not denied:
         return Permitted(item, denied=False)
-    taken = _without(item, denied)
+    taken = _without(item, denied, record)
     if record is None and not taken.entries:
         return Permitted(None, denied=True)
     return Permitted(replace(taken, whole=item.whole and record is None), denied=True)
@@ -78,16 +80,25 @@ def _delete_permitted(terms: Terms, order: DeleteOrder, record: Record | None) -
         for name, entry in order.entries.items()
         if _is_new(record, name, entry) and not _may(terms, act, name)
     }
-    return Permitted(_without(order, brought), denied=False)
+    return Permitted(_without(order, brought, record), denied=False)
 
 
-def _without(item: _Item, denied: Mapping[str, Entry]) -> _Item:
-    """The item as if its sender had not done these writes."""
+def _without(item: _Item, denied: Mapping[str, Entry], record: Record | None) -> _Item:
+    """The item as if its sender had done these writes in none of the denied fields. What is taken
+    may descend from them, too.
+    """
     if not denied:
         return item
     entries = {name: entry for name, entry in item.entries.items() if name not in denied}
-    context = item.context - {entry.dot for entry in denied.values()}
-    return replace(item, entries=entries, context=context)
+    known = {} if record is None else record.context
+    glimpses = {
+        dot: fields
+        for dot in {one.dot for name, one in denied.items() if not _is_kill(record, name, one)}
+        if (fields := reached(entries, dot, item.glimpses)) or dot in known
+    }
+    context = item.context - {entry.dot for entry in denied.values()} | glimpses.keys()
+    rest = [glimpse for glimpse in item.glimpses if glimpse.dot not in glimpses]
+    return replace(item, entries=entries, context=context, glimpses=glimpsed(rest, glimpses))
 
 
 def may_update(link: Link, dataset: str, field: str | None) -> bool:
@@ -149,7 +160,9 @@ def _is_write(record: Record | None, name: str, entry: Entry) -> bool:
 def _is_new(record: Record | None, name: str, entry: Entry) -> bool:
     """Was it not here yet? A write that we know may have come without this field."""
     our = None if record is None else record.entries.get(name)
-    return record is None or our is None or our.dot < entry.dot or entry.dot not in record.context
+    if record is None or our is None or our.dot < entry.dot:
+        return True
+    return entry.dot not in seen_in(record.context.keys(), record.glimpses, name)
 
 
 def _is_kill(record: Record | None, name: str, entry: Entry) -> bool:

@@ -4,16 +4,13 @@ Rules
 -----
 * A record that ends up exactly as the peer sent it is known to the peer: no echo. One that
   merged into something new gets the next position and goes to everybody.
-* What the author of a bundle had seen of ours is what it names, what it once showed us, and
-  what it says it covered; not the latter where it says that it cannot know (``complete``).
 * A peer whose newest word shows less than it had confirmed is told again, whole.
-* Of what was written here in a record of which the peer refused something, nobody knows whether
-  the peer had it before its eyes. What is lost of it is noted: a note too many costs a look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from mailsync.core.delivery import (
@@ -25,25 +22,25 @@ from mailsync.core.delivery import (
     returned,
     seen_at,
 )
+from mailsync.core.glimpses import is_lacking, joined, of_dots, seen_in
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import (
     Loss,
-    Note,
-    delete_note,
+    deleted_in_doubt,
     field_note,
     join,
     killed,
-    newest_dot,
+    overruled_deletes,
     revived,
     same_written,
 )
 from mailsync.core.model import (
-    ABSENT,
     Bundle,
     DeleteOrder,
     Dot,
     Entry,
     Extraction,
+    Glimpse,
     Link,
     Reason,
     Record,
@@ -52,8 +49,8 @@ from mailsync.core.model import (
     is_alive,
 )
 from mailsync.core.positions import NOWHERE, Positions
-from mailsync.core.rights import may_be_denied
-from mailsync.core.scope import hidden_dots, is_admitted, is_wanted, terms_of, visible
+from mailsync.core.scope import is_admitted, is_wanted, terms_of, visible
+from mailsync.core.sight import inferred, refused_there, unseen_there, untold
 from mailsync.core.withdrawals import less_unseen, take_withdrawal
 
 
@@ -94,7 +91,8 @@ def _take_new(ledger: Ledger, link: Link, item: Extraction | DeleteOrder) -> Non
     seen = Sighting(ledger.next_position, frozenset({link.peer}))
     context = dict.fromkeys(item.context | dots_of(item.entries), seen)
     peers = frozenset({link.peer})
-    record = Record(item.dataset, item.guid, item.entries, context, had=peers)
+    glimpses = of_dots(item.glimpses, context.keys())
+    record = Record(item.dataset, item.guid, item.entries, context, had=peers, glimpses=glimpses)
     record = replace(record, hidden=not is_admitted(link, record))
     ledger.bump(record, peers if is_wanted(link, record) else ())
 
@@ -112,15 +110,16 @@ def _merge(
 ) -> None:
     """Join the state received with ours."""
     link = links[peer]
-    seen = item.context | dots_of(item.entries) | _inferred(ledger, link, record, bundle, item)
-    theirs = _their_entries(record, item, seen)
+    seen = item.context | dots_of(item.entries) | inferred(ledger, link, record, bundle, item)
+    refused, unseen = refused_there(ledger, record, bundle), unseen_there(ledger, record, item)
+    theirs = _their_entries(record, item, seen, refused.keys() | unseen.keys())
     held = less_unseen(record, theirs, seen) if record.withdrawn else record
-    doubted = _refused_there(ledger, record, bundle)
-    entries, losses = _joined(link, held, theirs, seen - dots_of(doubted))
+    entries, losses = _joined(link, held, theirs, seen - dots_of(refused), item.glimpses)
     if isinstance(item, DeleteOrder):
-        losses += _deleted_in_doubt(doubted | _untold(link, record, told), entries)
+        doubted = refused | unseen | untold(link, record, told)
+        losses += deleted_in_doubt(doubted, entries)
     notes = [field_note(record.id, loss) for loss in losses]
-    notes += _overruled_deletes(record, item, entries)
+    notes += overruled_deletes(record, item, entries)
     ledger.note(notes)
     returns = entries != record.entries or isinstance(item, Extraction)
     withdrawn = record.withdrawn and not returns
@@ -129,6 +128,7 @@ def _merge(
         record,
         entries=entries,
         context=_context(held, item, peer, ledger.next_position if news else 0),
+        glimpses=joined(link, held, item),
         had=record.had | {peer},
         withdrawn=withdrawn,
         blind_to=record.blind_to - {peer} if is_whole(item) else record.blind_to,
@@ -195,103 +195,64 @@ def _is_misplaced(link: Link, record: Record) -> bool:
 
 
 def _joined(
-    link: Link, record: Record, theirs: Mapping[str, Entry], seen: frozenset[Dot]
+    link: Link,
+    record: Record,
+    theirs: Mapping[str, Entry],
+    seen: frozenset[Dot],
+    glimpses: tuple[Glimpse, ...],
 ) -> tuple[dict[str, Entry], list[Loss]]:
     """Our state and theirs. Of one write the peer has seen the fields that go to it, and not those
     that stay here: there, only who made the write has surely seen it.
     """
-    context, shown = record.context.keys(), visible(link, record)
+    shown = visible(link, record)
     if shown is record.entries:
-        return join(record.entries, context, theirs, seen)
+        return _joined_by_field(record, record.entries, theirs, seen, glimpses)
     terms = terms_of(link, record.dataset)
     hidden = {name: one for name, one in theirs.items() if name not in (terms.shown or ())}
     authors = {one.dot.site for one in hidden.values()}
     surely = {dot for dot in seen if dot.site in authors}
-    entries, losses = join(record.entries, context, hidden, surely)
+    entries, losses = _joined_by_field(record, record.entries, hidden, surely, glimpses)
     rest = {name: one for name, one in theirs.items() if name not in hidden}
-    entries, others = join(entries, context, rest, seen)
+    entries, others = _joined_by_field(record, entries, rest, seen, glimpses)
     return entries, losses + others
 
 
-def _inferred(
-    ledger: Ledger, link: Link, record: Record, bundle: Bundle, item: Extraction | DeleteOrder
-) -> frozenset[Dot]:
-    """The writes in our record that the bundle's author had seen when composing it: what it once
-    showed us, and what it covered. Fields that do not go to it, it has not seen; but it deletes
-    them with the rest. Nor what it may have refused of what others wrote.
-    """
-    told, cover = bundle.acknowledgement, NOWHERE
-    if told.stream == link.out and not item.complete and link.peer in record.had:
-        cover = seen_at(link, record, told.cover)
-    hidden = hidden_dots(link, record)
-    unseen = hidden
-    if may_be_denied(told.denied, record.id):
-        unseen |= {dot for dot in record.context if dot.site != ledger.site.number}
-    seen = frozenset(
-        dot
-        for dot, sighting in record.context.items()
-        if is_known(sighting, link.peer, NOWHERE if dot in unseen else cover)
-    )
-    return seen | hidden if isinstance(item, DeleteOrder) else seen
-
-
-def _untold(link: Link, record: Record, told: Positions) -> dict[str, Entry]:
-    """Fields that stay here, written since the peer surely confirmed anything before its delete:
-    who deletes the record deletes them with the rest, but has not meant these.
-
-    What it confirms together with a delete may have come to it after that.
-    """
-    shown = visible(link, record)
-    return {
-        name: one
-        for name, one in record.entries.items()
-        if name not in shown and not is_known(record.context[one.dot], link.peer, told)
-    }
-
-
-def _refused_there(ledger: Ledger, record: Record, bundle: Bundle) -> dict[str, Entry]:
-    """What was written here and the bundle's author may not have seen: of a record of which
-    something was refused there, nobody here knows what, and all was covered.
-    """
-    if not may_be_denied(bundle.acknowledgement.denied, record.id):
-        return {}
-    ours = ledger.site.number
-    return {name: one for name, one in record.entries.items() if one.dot.site == ours}
-
-
-def _deleted_in_doubt(doubted: Mapping[str, Entry], merged: Mapping[str, Entry]) -> list[Loss]:
-    """What a delete may not have meant does not overrule it, but it is a conflict."""
-    gone = (name for name, one in sorted(doubted.items()) if merged[name].killed and not one.killed)
-    return [Loss(name, doubted[name], Entry(doubted[name].dot, ABSENT)) for name in gone]
+def _joined_by_field(
+    record: Record,
+    entries: Mapping[str, Entry],
+    theirs: Mapping[str, Entry],
+    seen: AbstractSet[Dot],
+    glimpses: tuple[Glimpse, ...],
+) -> tuple[dict[str, Entry], list[Loss]]:
+    """These entries of our state and theirs, each of which may descend from a write in part."""
+    context, losses = record.context.keys(), list[Loss]()
+    if not record.glimpses and not glimpses:
+        return join(entries, context, theirs, seen)
+    merged = dict(entries)
+    for name, one in sorted(theirs.items()):
+        here, there = seen_in(context, record.glimpses, name), seen_in(seen, glimpses, name)
+        merged, more = join(merged, here, {name: one}, there)
+        losses += more
+    return merged, losses
 
 
 def _their_entries(
-    record: Record, item: Extraction | DeleteOrder, seen: frozenset[Dot]
+    record: Record,
+    item: Extraction | DeleteOrder,
+    seen: frozenset[Dot],
+    doubted: AbstractSet[str],
 ) -> dict[str, Entry]:
     """The sender's state as far as it differs from ours. A delete order kills, besides what it
-    brings, everything of ours that its author had seen.
+    brings, everything of ours that its author had seen, and what is in doubt.
     """
     if isinstance(item, Extraction):
         return dict(item.entries)
-    ours = {name: entry for name, entry in record.entries.items() if entry.dot in seen}
+    ours = {
+        name: entry
+        for name, entry in record.entries.items()
+        if entry.dot in (seen if name in doubted else seen_in(seen, item.glimpses, name))
+    }
     return {**killed(ours), **item.entries}
-
-
-def _overruled_deletes(
-    record: Record, item: Extraction | DeleteOrder, merged: Mapping[str, Entry]
-) -> list[Note]:
-    """A delete met an edit it had not seen. One that has a dot of its own is not another one of the
-    same state, which somebody may have overruled knowingly.
-    """
-    if not is_alive(merged):
-        return []
-    notes = []
-    if not is_alive(record.entries):
-        notes.append(delete_note(record.id, newest_dot(record.entries)))
-    if isinstance(item, DeleteOrder):
-        unseen = [dot for dot in item.context - record.context.keys() if dot > item.newest]
-        notes += [delete_note(record.id, dot) for dot in unseen or [item.newest]]
-    return notes
 
 
 def _context(
@@ -326,6 +287,8 @@ def _is_same(
     lives_on = is_alive(theirs) and not is_alive(record.entries)
     if lives_on or _shows_in_part(record, link, item, theirs):
         return False
+    if is_lacking(record, item, visible(link, record)):
+        return False
     whole = is_whole(item)
     confirmed = NOWHERE if item.complete else seen_at(link, record, link.acked)
     for name, entry in visible(link, record).items():
@@ -347,6 +310,8 @@ def _shows_less(
     """Does the peer show a write in part, or does a whole record lack one that the peer once showed
     or confirmed?
     """
+    if is_lacking(record, item, visible(link, record)):
+        return True
     if not is_whole(item):
         return _shows_in_part(record, link, item, theirs)
     confirmed = seen_at(link, record, link.acked)

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from mailsync.core.glimpses import united, wholly_seen
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import Loss, field_note, join, killed
 from mailsync.core.model import (
@@ -71,7 +72,7 @@ def unify(
     if not holder.had:
         return _adopt(ledger, holder, newcomer, spelled)
     stays, goes = sorted((holder, newcomer), key=lambda record: record.guid)
-    entries, losses = join(stays.entries, stays.context.keys(), goes.entries, goes.context.keys())
+    entries, losses = join(stays.entries, wholly_seen(stays), goes.entries, wholly_seen(goes))
     ledger.note(field_note(stays.id, loss) for loss in losses if not _is_one_value(loss, spelled))
     position = Sighting(ledger.next_position)
     context = {**dict.fromkeys(goes.context, position), **stays.context}
@@ -79,6 +80,7 @@ def unify(
         stays,
         entries=entries,
         context=context,
+        glimpses=united(stays, goes),
         key=holder.key,
         etag=holder.etag,
         shadow=holder.shadow,
@@ -115,7 +117,7 @@ def _adopt(
         for name, entry in holder.entries.items()
         if name not in theirs or not _is_one_value(Loss(name, entry, theirs[name]), spelled)
     }
-    entries, losses = join(ours, holder.context.keys(), theirs, newcomer.context.keys())
+    entries, losses = join(ours, holder.context.keys(), theirs, wholly_seen(newcomer))
     ledger.drop(holder.id)
     ledger.note(field_note(newcomer.id, loss) for loss in losses)
     position = Sighting(ledger.next_position)

@@ -26,7 +26,8 @@ def bulk(record: Record) -> int:
     """The most, in characters of up to four bytes, that the record can take in a bundle."""
     values = values_of(record.entries).values()
     length = sum(len(value) for value in values if isinstance(value, str | bytes))
-    return length + PLACE * (len(record.entries) + len(record.context))
+    seen = sum(1 + len(one.fields) for one in record.glimpses)
+    return length + PLACE * (len(record.entries) + len(record.context) + seen)
 
 
 def room_beside(record: Record) -> int:

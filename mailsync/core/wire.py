@@ -14,14 +14,14 @@ Rules
     noise    = size noise vector-noise*               see ``noise`` and ``vectors``
     body     = flags stream [stream] mark history [confirmed] [holes] cover [last] [lacking]
                [refused] [stripped] [held] [manifest] [full-seen] [words] [requests] [proofs]
-               [policies] [denied] form sections      a sequence of CBOR scalars
+               [policies] [denied] [glimpses] form sections      a sequence of CBOR scalars
     stream   = generation nonce                       the sender's; the one acknowledged
     history  = count mark*
     confirmed, last = mark
     holes, cover = count (gap length)*                each interval: gap and length, less one
     refused  = count name*
     lacking, held, manifest, denied = count (name count guid*)*
-    words, requests, policies                         see ``words``
+    words, requests, policies, glimpses               see ``words``
     proofs                                            see ``testimony``
     sections = count section*                         form 1: rows, 2: columns; others are free
     section  = name count rows / columns              see ``rows`` and ``columns``
@@ -29,7 +29,7 @@ Rules
     flags    1 stream acknowledged  2 confirmed  4 holes     8 last         16 lacking
              32 refused             64 stripped  128 manifest 256 full-seen 512 an answer is needed
              1024 words             2048 held    4096 requests 8192 proofs  16384 policies
-             32768 denied
+             32768 denied           65536 glimpses
 
 What is optional is there if its flag is set. What stays the same from bundle to bundle stands at
 the beginning, and is found whole in the prior.
@@ -57,6 +57,7 @@ from mailsync.core.rows import RANDOM, TAGS, Row
 from mailsync.core.testimony import ProofReader, ProofWriter
 from mailsync.core.tokens import TooMuch
 from mailsync.core.varints import Octets, sized
+from mailsync.core.words import with_glimpses
 from mailsync.errors import BadBundle, BadFormat, OurError
 
 ROWS: Final = 1
@@ -207,6 +208,7 @@ class _Flag(IntFlag):
     PROOFS = 8192
     POLICIES = 16384
     DENIED = 32768
+    GLIMPSES = 65536
 
 
 _EVERY_FLAG: Final = _Flag(sum(_Flag))
@@ -231,6 +233,7 @@ def _flags_of(bundle: Bundle) -> _Flag:
         _Flag.PROOFS: bool(bundle.proofs),
         _Flag.POLICIES: bundle.policies is not None,
         _Flag.DENIED: bool(told.denied),
+        _Flag.GLIMPSES: any(row.glimpses for row in bundle.items),
     }
     return _Flag(sum(flag for flag, is_there in there.items() if is_there))
 
@@ -263,6 +266,8 @@ class _BundleWriter(ProofWriter):
             self.stances(bundle.policies)
         if bundle.acknowledgement.denied:
             self.listing(bundle.acknowledgement.denied)
+        if _Flag.GLIMPSES in flags:
+            self.glimpses([row for row in bundle.items if row.glimpses])
 
     def _place(self, bundle: Bundle) -> None:
         self.mark(bundle.mark)
@@ -324,7 +329,7 @@ class _BundleReader(ProofReader):
         policies = self.stances() if _Flag.POLICIES in flags else None
         if _Flag.DENIED in flags:
             told = replace(told, denied=self.listing())
-        rows = self._sections()
+        rows = with_glimpses(self.glimpses() if _Flag.GLIMPSES in flags else {}, self._sections())
         return Bundle(
             stream,
             mark,

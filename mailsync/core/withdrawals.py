@@ -16,6 +16,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from mailsync.core.delivery import has, left, other_holders
+from mailsync.core.glimpses import seen_in
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import DeleteOrder, Dot, Entry, Link, Record, dots_of, is_alive
 from mailsync.core.scope import carries, is_wanted
@@ -43,8 +44,9 @@ def take_withdrawal(
     living = {entry.dot for entry in order.entries.values() if not entry.killed}
     context = order.context | dots_of(order.entries)
     if not offered and all(
-        entry.dot in context and not (entry.killed and entry.dot in living)
-        for entry in record.entries.values()
+        entry.dot in seen_in(context, order.glimpses, name)
+        and not (entry.killed and entry.dot in living)
+        for name, entry in record.entries.items()
     ):
         ledger.bump(_stub(links, peer, record), {peer})
     elif newest and has(link, record):

@@ -14,19 +14,22 @@ Rules
             | 3 name tag ranks                        what the sender holds alike: intervals
     requests = kind [number deletes count name*] [number]
                                                       kind: 1 a request, 2 an answer, 3 both
+    glimpses = count (name guid count glimpse*)*      of the records that have any
+    glimpse  = dot count name*
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Final
 
 from mailsync.core.agreement import Stances
 from mailsync.core.columns import ColumnReader, ColumnWriter
 from mailsync.core.digests import Digests, Matched, MoreDigests, Word
-from mailsync.core.model import Guid, RecordId
+from mailsync.core.model import Glimpse, Guid, RecordId
 from mailsync.core.requests import Request
-from mailsync.core.rows import TAGS
+from mailsync.core.rows import TAGS, Row
 from mailsync.errors import BadFormat
 
 _KINDS: Final = (Digests, MoreDigests, Matched)
@@ -48,6 +51,19 @@ class WordWriter(ColumnWriter):
             self.count(len(guids))
             for guid in guids:
                 self.guid(guid)
+
+    def glimpses(self, rows: Collection[Row]) -> None:
+        """What the records that have any descend from in part."""
+        self.count(len(rows))
+        for row in sorted(rows, key=lambda row: (row.dataset, row.guid)):
+            self.name(row.dataset)
+            self.guid(row.guid)
+            self.count(len(row.glimpses))
+            for glimpse in row.glimpses:
+                self.dot(glimpse.dot)
+                self.count(len(glimpse.fields))
+                for name in sorted(glimpse.fields):
+                    self.name(name)
 
     def words(self, words: Collection[Word]) -> None:
         """What is said before a first synchronization."""
@@ -98,6 +114,22 @@ class WordReader(ColumnReader):
             records.update(RecordId(dataset, self.guid()) for _ in range(self.count()))
         return frozenset(records)
 
+    def glimpses(self) -> dict[RecordId, tuple[Glimpse, ...]]:
+        """What records descend from in part."""
+        glimpses: dict[RecordId, tuple[Glimpse, ...]] = {}
+        for _ in range(self.count()):
+            record_id = RecordId(self.name(), self.guid())
+            if record_id in glimpses:
+                raise BadFormat("the glimpses of one record are told twice")
+            glimpses[record_id] = tuple(self._glimpse() for _ in range(self.count()))
+            dots = [glimpse.dot for glimpse in glimpses[record_id]]
+            if dots != sorted(set(dots)):
+                raise BadFormat("the glimpses of a record are out of order")
+        return glimpses
+
+    def _glimpse(self) -> Glimpse:
+        return Glimpse(self.dot(), frozenset(self.name() for _ in range(self.count())))
+
     def words(self) -> tuple[Word, ...]:
         """What is said before a first synchronization."""
         return tuple(self._word() for _ in range(self.count()))
@@ -131,3 +163,10 @@ class WordReader(ColumnReader):
                 return Matched(dataset, tag, self.positions())
             case _:
                 raise BadFormat("a word this mailsync does not know")
+
+
+def with_glimpses(glimpses: Mapping[RecordId, tuple[Glimpse, ...]], rows: list[Row]) -> list[Row]:
+    """The rows of a bundle with what was told of their glimpses."""
+    if not glimpses.keys() <= {row.id for row in rows if glimpses}:
+        raise BadFormat("glimpses are told of a record that the bundle does not hold")
+    return [replace(row, glimpses=glimpses[row.id]) if row.id in glimpses else row for row in rows]

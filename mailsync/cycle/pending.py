@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from mailsync.core import delivery, outbound, timers, weights
 from mailsync.core.digests import Word
 from mailsync.core.fitness import too_large
+from mailsync.core.glimpses import told
 from mailsync.core.merge import subject_of
 from mailsync.core.model import Link, Record
 from mailsync.core.outbound import Survey
@@ -132,6 +133,7 @@ def _oversize(
     if not weights.is_heavy(record):
         return ""
     item = outbound.set_item(transaction.ledger(), links, peer, record)  # which is not saved
+    item = told(links[peer], record, item)
     problem = too_large(item)
     if problem is None:
         return ""

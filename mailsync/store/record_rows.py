@@ -29,6 +29,7 @@ from mailsync.core.model import (
     Dot,
     Etag,
     Fields,
+    Glimpse,
     Guid,
     Key,
     NoMarker,
@@ -109,6 +110,7 @@ class _History(NamedTuple):
     they were told; None: they keep it.
     """
     hidden: bool
+    glimpses: tuple[Glimpse, ...]
 
 
 def record_row(
@@ -202,6 +204,7 @@ def is_same_elsewhere(stored: Record, record: Record) -> bool:
         and stored.withdrawn == record.withdrawn
         and stored.outside == record.outside
         and stored.hidden == record.hidden
+        and stored.glimpses == record.glimpses
     )
 
 
@@ -228,6 +231,7 @@ def record_of(row: RecordRow, peers: Peers, dataset: str, names: Names | None = 
         peers.names(history.blind_to),
         peers.positions(history.outside, row.position),
         history.hidden,
+        history.glimpses,
         None if row.key is None else Key(row.key),
         None if row.etag is None else Etag(row.etag),
         None if row.shadow is None else _shown(row.shadow, entries.fields),
@@ -285,6 +289,7 @@ def _history_bytes(record: Record, entries: Woven, peers: Peers, names: Names | 
         names,
         tuple(sorted(peers.numbered(record.outside, record.position).items())),
         record.hidden,
+        *[(dots.index(one.dot), *sorted(one.fields)) for one in record.glimpses],
     )
 
 
@@ -295,10 +300,11 @@ def _told(*history: object) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _history(data: bytes) -> _History:
-    dots, seen, marks, *sets, withdrawn, names, outside, hidden = cbor2.loads(data)
-    known, had, whole_for, blind_to = sets
+    read, seen, marks, known, *rest = cbor2.loads(data)
+    had, whole_for, blind_to, withdrawn, names, outside, hidden, *glimpses = rest
+    dots = tuple(map(Dot._make, read))
     return _History(
-        tuple(map(Dot._make, dots)),
+        dots,
         tuple(seen),
         marks if isinstance(marks, bytes) else tuple(marks),
         known,
@@ -309,6 +315,7 @@ def _history(data: bytes) -> _History:
         None if names is None else tuple(names),
         tuple((number, back) for number, back in outside),
         hidden,
+        tuple(Glimpse(dots[number], frozenset(fields)) for number, *fields in glimpses),
     )
 
 

@@ -11,6 +11,7 @@ from mailsync.core.model import (
     Dot,
     Entry,
     Extraction,
+    Glimpse,
     Guid,
     Mark,
     Reason,
@@ -77,6 +78,9 @@ acknowledgements = st.builds(
     st.frozensets(record_ids, max_size=4),
 )
 
+glimpses = st.dictionaries(dots, st.frozensets(names, max_size=3), max_size=2).map(
+    lambda known: tuple(Glimpse(dot, known[dot]) for dot in sorted(known))
+)
 delete_orders = st.builds(
     DeleteOrder,
     counters,
@@ -87,6 +91,7 @@ delete_orders = st.builds(
     rows,
     contexts,
     st.booleans(),
+    glimpses,
 )
 likenesses = st.builds(Likeness, counters, st.booleans())
 extractions = st.builds(
@@ -99,6 +104,7 @@ extractions = st.builds(
     st.booleans(),
     st.booleans(),
     st.none() | likenesses,
+    glimpses,
 )
 words = (
     st.builds(Digests, names, tags, st.booleans(), counters, counters, st.binary(max_size=40))

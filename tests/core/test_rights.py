@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mailsync.core.model import (
     DeleteOrder,
     Dot,
     Entry,
     Extraction,
+    Glimpse,
     Guid,
     Link,
     Reason,
@@ -86,6 +88,14 @@ def test_what_we_hold_or_have_replaced_needs_no_right() -> None:
         assert permitted(HUB, again, record) == Permitted(again, denied=False)
 
 
+def test_what_was_refused_of_an_edit_is_refused_again_when_somebody_else_wrote_there() -> None:
+    glimpse = (Glimpse(EDIT, frozenset({"note"})),)
+    record = replace(held(note=Entry(EDIT, "new"), status=Entry(LATER, "seen")), glimpses=glimpse)
+    taken, denied = permitted(HUB, shown(status=Entry(EDIT, "closed")), record)
+    assert isinstance(taken, Extraction)
+    assert (taken.entries, denied) == ({}, True)
+
+
 def test_a_delete_brings_no_write_that_was_refused_or_would_be() -> None:
     record = held(note=Entry(LATER, "edited here"), status=Entry(FIRST, "open"))
     order = DeleteOrder(
@@ -102,4 +112,5 @@ def test_a_delete_brings_no_write_that_was_refused_or_would_be() -> None:
     )
     taken, denied = permitted(HUB, order, record)
     assert isinstance(taken, DeleteOrder)
-    assert (set(taken.entries), set(taken.context), denied) == ({"note"}, {FIRST}, False)
+    assert (set(taken.entries), denied) == ({"note"}, False)
+    assert taken.glimpses == (Glimpse(EDIT, frozenset({"note"})),)

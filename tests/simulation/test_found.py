@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from tests.simulation.playing import play
-from tests.simulation.setting import Step, setting_of
+from tests.cycle.sites import HOUR
+from tests.simulation import users
+from tests.simulation.machine import address
+from tests.simulation.playing import play, rest
+from tests.simulation.promises import check
+from tests.simulation.scopes import Scope
+from tests.simulation.setting import Setting, Step, setting_of
+from tests.simulation.watching import watched
+from tests.simulation.world import World
 
 FOUND = {
     "a late bundle of a twin": (
@@ -457,6 +466,14 @@ FOUND = {
         sync.0.20630 sync.1.32663 carry.4.66787 sync.2.21294 carry.0.13339 raced.1.66393
         """,
     ),
+    "of a row that was edited before it came only the edit is granted; the row comes by others": (
+        410000921,
+        "rights",
+        """
+        insert.0.20828 sync.4.24048 deliver.3.44379 edit.0.840 sync.0.69470 carry.0.34713
+        sync.2.77342
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
@@ -465,3 +482,31 @@ FOUND = {
 def test_promises_hold_after_what_once_broke_one(what: str) -> None:
     seed, mix, steps = FOUND[what]
     assert play(setting_of(seed, mix), [Step.parse(step) for step in steps.split()]).broken is None
+
+
+def test_what_was_refused_is_overwritten_and_its_author_hears_of_that_by_others() -> None:
+    scope, edges = Scope(granted=("f0",)), (("a", "b"), ("a", "c"), ("b", "c"))
+    world = World(Setting(1, "rights", "abc", edges, 2, scoped="a", scope=scope))
+    author, other = world.machines["a"], world.machines["b"]
+    with watched(world):
+        users.add(world, author, "people", None, random.Random(0))
+        _carry(world, "a", "b")
+        _carry(world, "b", "nobody")
+        [(key, row)] = other.rows("people").items()
+        assert "f1" not in row
+        row["f1"] = world.accounts.value()
+        world.accounts.wrote("b", "people", key, {"f1": row["f1"]})
+        world.time += HOUR
+        for sender, recipient in ("bc", "ca"):
+            _carry(world, sender, recipient)
+        rest(world)
+        check(world)
+
+
+def _carry(world: World, sender: str, recipient: str) -> None:
+    """What one site has to say comes to one other, and is lost on its way to the rest."""
+    world.cycle(world.machines[sender])
+    for letter in list(world.network.in_transit):
+        if letter.recipient == address(recipient):
+            world.network.deliver(letter)
+    world.network.in_transit.clear()

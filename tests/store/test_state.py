@@ -20,6 +20,7 @@ from mailsync.core.model import (
     Dot,
     Entry,
     Etag,
+    Glimpse,
     Guid,
     Key,
     Record,
@@ -307,6 +308,12 @@ later = st.dictionaries(st.sampled_from(["hub", "ship"]), st.integers(1, 99)).ma
 )
 
 
+def glimpses_of(dots: list[Dot]) -> st.SearchStrategy[tuple[Glimpse, ...]]:
+    return st.dictionaries(st.sampled_from(dots), st.frozensets(names), max_size=2).map(
+        lambda known: tuple(Glimpse(dot, known[dot]) for dot in sorted(known))
+    )
+
+
 @st.composite
 def records(draw: st.DrawFn) -> Record:
     dots = draw(
@@ -332,6 +339,7 @@ def records(draw: st.DrawFn) -> Record:
         draw(peers),
         draw(st.dictionaries(st.sampled_from(["hub", "ship"]), st.integers(0, 99))),
         draw(st.booleans()),
+        draw(glimpses_of(dots)),
         draw(st.none() | st.just(Key("k"))),
         None,
         draw(fields),
