@@ -151,14 +151,19 @@ def _merge(
         ledger.bump(merged, {peer} if same else ())
     elif same:
         ledger.keep(replace(merged, known=record.known | {peer}))
-    elif (
-        _came_back(record, merged, peer)
-        or _is_misplaced(link, merged)
-        or _is_missed(link, record, newest=newest)
-    ):
+    elif _is_to_hear(link, record, merged, newest=newest):
         _tell_again(ledger, links, peer, record, merged)
     else:
         ledger.keep(merged)
+
+
+def _is_to_hear(link: Link, record: Record, merged: Record, *, newest: bool) -> bool:
+    """Is the peer to be told of a record in which nothing is new to us?"""
+    return (
+        _came_back(record, merged, link.peer)
+        or _is_misplaced(link, merged)
+        or _is_missed(link, record, newest=newest)
+    )
 
 
 def _tell_again(
