@@ -144,12 +144,15 @@ def passed(link: Link, record: Record) -> frozenset[Dot]:
 
 
 def was_passed_over(link: Link, record: Record) -> bool:
-    """May the peer, which never had the record, cover writes of it without being sent them?"""
+    """May the peer, which never had the record, cover writes of it without being sent them? Not
+    what came in where the record is: there it goes now.
+    """
     if link.peer in record.had:
         return False
-    if terms_of(link, record.dataset).wanted is not None and passed(link, record):
-        return True
-    return any(one.for_peer(link.peer) in link.acked for one in record.context.values())
+    places = {record.context[dot].for_peer(link.peer) for dot in passed(link, record)}
+    if terms_of(link, record.dataset).wanted is None:
+        places = {place for place in places if place in link.acked}
+    return not places <= {record.position}
 
 
 def seen_at(link: Link, record: Record, cover: Positions) -> Positions:
