@@ -267,6 +267,7 @@ def _take_all(
         upserts += isinstance(item, Extraction) and item.dataset != CONFLICTS
         deletes += isinstance(item, DeleteOrder)
     cover = link.cover | (_settled(bundle) - Positions.of(intake.skipped))
+    top = max(bundle.mark.top, reached)
     denying = with_denied(frozenset(intake.denying), frozenset(intake.denied))
     newly_refused = frozenset(intake.refused) - link.refusing
     if newly_refused or denying != link.denying:
@@ -276,7 +277,8 @@ def _take_all(
         cover=cover,
         last=bundle.mark if newest else link.last,
         heard=_heard(link, bundle, cover),
-        lacking=frozenset(intake.lacking),
+        # where all is settled, what was asked for is gone there: it would be asked for for ever
+        lacking=frozenset(intake.lacking if cover.contiguous < top else ()),
         refusing=frozenset(intake.refused),
         denying=denying,
         agreement=_heard_of(link, bundle) if newest else link.agreement,

@@ -74,6 +74,14 @@ def test_some_fields_of_an_unknown_record_are_asked_for_whole() -> None:
     assert 1 in again.links["hub"].cover
 
 
+def test_what_is_gone_at_the_peer_is_no_longer_asked_for() -> None:
+    working = ledger()
+    received = receive(working, {"hub": link()}, "hub", bundle(NOW, whole=False), now=NOW, nonce=1)
+    settled = Bundle(Stream(1, 5), Mark(2, 9), (Mark(1, 9),), None, NOWHERE)
+    after = receive(working, received.links, "hub", settled, now=NOW, nonce=1)
+    assert after.links["hub"].lacking == frozenset()
+
+
 @pytest.mark.parametrize("shown", [{"name"}, {"name", "tel"}])
 def test_who_shows_a_write_in_fewer_fields_than_it_has_is_told_again_whole(shown: set[str]) -> None:
     write, other = Dot(NOW, 7, 1), Dot(NOW, 7, 2)
