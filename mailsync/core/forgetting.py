@@ -97,7 +97,11 @@ def _held_since_it_left(record: Record, links: Mapping[str, Link]) -> frozenset[
     """What peers had seen when the record left their filter: they may show it when it comes back,
     and by then all is forgotten here that came of it.
     """
-    outside = [links[name] for name in record.outside if name in links]
+    outside = [
+        link
+        for name, link in links.items()
+        if name in record.had and (name in record.outside or not is_wanted(link, record))
+    ]
     seen = sorted(
         dot
         for dot, sighting in record.context.items()

@@ -51,7 +51,7 @@ from mailsync.core.model import (
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.scope import is_admitted, is_wanted, terms_of, visible
 from mailsync.core.sight import inferred, refused_there, unseen_there, untold
-from mailsync.core.withdrawals import less_unseen, take_withdrawal
+from mailsync.core.withdrawals import take_withdrawal
 
 
 def is_whole(item: Extraction | DeleteOrder) -> bool:
@@ -113,8 +113,7 @@ def _merge(
     seen = item.context | dots_of(item.entries) | inferred(ledger, link, record, bundle, item)
     refused, unseen = refused_there(ledger, record, bundle), unseen_there(ledger, record, item)
     theirs = _their_entries(record, item, seen, refused.keys() | unseen.keys())
-    held = less_unseen(record, theirs, seen) if record.withdrawn else record
-    entries, losses = _joined(link, held, theirs, seen - dots_of(refused), item.glimpses)
+    entries, losses = _joined(link, record, theirs, seen - dots_of(refused), item.glimpses)
     if isinstance(item, DeleteOrder):
         doubted = refused | unseen | untold(link, record, told)
         losses += deleted_in_doubt(doubted, entries)
@@ -127,8 +126,8 @@ def _merge(
     merged = replace(
         record,
         entries=entries,
-        context=_context(held, item, peer, ledger.next_position if news else 0),
-        glimpses=joined(link, held, item),
+        context=_context(record, item, peer, ledger.next_position if news else 0),
+        glimpses=joined(link, record, item),
         had=record.had | {peer},
         withdrawn=withdrawn,
         blind_to=record.blind_to - {peer} if is_whole(item) else record.blind_to,

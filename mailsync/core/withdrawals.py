@@ -5,20 +5,19 @@ Rules
 * A record stays if we hold a write that the peer has not seen, or if we are just offering it.
 * A stub is not sent. From now on the other peers cover positions at which they are not sent what
   came in: what they have seen of it by now stays noted by name.
-* A stub holds no edit of ours. If a peer that has not seen all of it brings the record back, it is
-  for those who hold the record to judge what met; we tell them what that peer had seen, no more.
+* If a peer that has not seen all of a stub brings the record back, that is a conflict, though those
+  who hold the record may have replaced what the stub says: they take it for seen here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from mailsync.core.delivery import has, left, other_holders
 from mailsync.core.glimpses import seen_in
 from mailsync.core.ledger import Ledger
-from mailsync.core.model import DeleteOrder, Dot, Entry, Link, Record, dots_of, is_alive
+from mailsync.core.model import DeleteOrder, Link, Record, dots_of, is_alive
 from mailsync.core.scope import carries, is_wanted
 
 
@@ -60,21 +59,3 @@ def _stub(links: Mapping[str, Link], peer: str, record: Record) -> Record:
         if name != peer and name not in record.outside and carries(link, record):
             record = left(link, record)
     return replace(record, withdrawn=True)
-
-
-def less_unseen(stub: Record, theirs: Mapping[str, Entry], seen: AbstractSet[Dot]) -> Record:
-    """The stub less what the peer overwrote without having seen it: that is for those to judge who
-    hold the record. Not if a write shows in other fields as well: who hears of it has seen all.
-    """
-    unseen = {
-        name
-        for name, their in theirs.items()
-        if name in stub.entries
-        and stub.entries[name].dot not in seen
-        and their.dot not in stub.context
-    }
-    kept = {name: one for name, one in stub.entries.items() if name not in unseen}
-    gone = dots_of(stub.entries) - dots_of(kept)
-    entries = {name: one for name, one in stub.entries.items() if one.dot not in gone}
-    context = {dot: one for dot, one in stub.context.items() if dot not in gone}
-    return replace(stub, entries=entries, context=context)

@@ -299,14 +299,13 @@ def _take(site: Site, peer: str, item: Item, *, newest: bool) -> None:
         new = Record(item.name, item.entries, item.seen, item.note, had=one, shown_by=one)
         site.change(new, {peer} if wants(link, new) else ())
         return
-    held = _less_unseen(record, item) if record.withdrawn else record
-    entries, notes = join(item.name, held.entries, held.seen, item.entries, item.seen)
+    entries, notes = join(item.name, record.entries, record.seen, item.entries, item.seen)
     site.enter(notes)
     withdrawn = record.withdrawn and entries == record.entries and not is_alive(item.entries)
     merged = replace(
         record,
         entries=entries,
-        seen=held.seen | item.seen,
+        seen=record.seen | item.seen,
         had=record.had | {peer},
         shown_by=record.shown_by | {peer},
         withdrawn=withdrawn,
@@ -322,24 +321,6 @@ def _take(site: Site, peer: str, item: Item, *, newest: bool) -> None:
         site.change(merged, _holders(site, record, peer))
     else:
         site.keep(merged)
-
-
-def _less_unseen(stub: Record, item: Item) -> Record:
-    """What was overwritten unseen of a stub is for those to judge who hold the record, unless its
-    write shows in other fields as well.
-    """
-    unseen = {
-        name
-        for name, one in stub.entries.items()
-        if one.dot not in item.seen and item.entries[name].dot not in stub.seen
-    }
-    gone = dots(stub.entries) - {
-        one.dot for name, one in stub.entries.items() if name not in unseen
-    }
-    entries = {
-        name: item.entries[name] if one.dot in gone else one for name, one in stub.entries.items()
-    }
-    return replace(stub, entries=entries, seen=stub.seen - gone)
 
 
 def _take_withdrawal(site: Site, peer: str, item: Item, *, newest: bool) -> None:
