@@ -99,6 +99,14 @@ def left(link: Link, record: Record) -> Record:
     return replace(record, outside={**record.outside, link.peer: 0})
 
 
+def unsent(link: Link, record: Record, position: int) -> Record:
+    """The record once it is no longer sent to the peer, as it is no longer ours, from this position
+    on, the next one.
+    """
+    record = as_confirmed(link, record, record.context.keys())
+    return replace(record, outside={**record.outside, link.peer: -position})
+
+
 def as_confirmed(link: Link, record: Record, dots: AbstractSet[Dot]) -> Record:
     """The record where the peer has seen, of these writes, just those that it has confirmed by now:
     from now on it covers their positions without being sent them.
@@ -157,12 +165,15 @@ def was_passed_over(link: Link, record: Record) -> bool:
 
 def seen_at(link: Link, record: Record, cover: Positions) -> Positions:
     """Of our positions that the peer covered, those at which it has seen what came in: not those
-    since the record does not go to it, nor that at which it was told so, which shows no value.
+    since the record does not go to it, nor that at which it was told so, which shows no value. If
+    it was not told, those that it covers by bundles from before that.
     """
     if not carries(link, record):
         return NOWHERE
     told_at = record.outside.get(link.peer)
-    return cover if told_at is None else cover & Positions.up_to(told_at - 1)
+    if told_at is None or (told_at < 0 and -told_at not in cover):
+        return cover
+    return cover & Positions.up_to(told_at - 1) if told_at > 0 else NOWHERE
 
 
 def has(link: Link, record: Record) -> bool:

@@ -102,7 +102,8 @@ class Record(OfRecord):
     """Peers that withdrew the record and did not send it whole since: having covered their
     positions does not mean that we have seen their writes."""
     outside: Mapping[str, int] = field(default_factory=dict)
-    """Peers whose filter it left, and the position at which they were told; 0: they keep it."""
+    """Peers whose filter it left, and the position at which they were told; 0: they keep it; below
+    0: from that position on it was a stub here, and not sent."""
     hidden: bool = False
     """Outside our own inbound filter: it travels, but is not for our dataset."""
     glimpses: tuple[Glimpse, ...] = ()

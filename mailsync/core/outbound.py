@@ -292,7 +292,7 @@ def _earlier(link: Link, record: Record) -> set[int]:
     """
     seen = (each for each in record.context.values() if not is_known(each, link.peer, link.acked))
     told_at = record.outside.get(link.peer, 0)
-    places = {told_at, *(each.for_peer(link.peer) for each in seen)}
+    places = {max(told_at, 0), *(each.for_peer(link.peer) for each in seen)}
     return places - {0, record.position}
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mailsync.core.delivery import has, left, other_holders
+from mailsync.core.delivery import has, other_holders, unsent
 from mailsync.core.glimpses import seen_in
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import DeleteOrder, Link, Record, dots_of, is_alive
@@ -47,15 +47,17 @@ def take_withdrawal(
         and not (entry.killed and entry.dot in living)
         for name, entry in record.entries.items()
     ):
-        ledger.bump(_stub(links, peer, record), {peer})
+        ledger.bump(_stub(links, peer, record, ledger.next_position), {peer})
     elif newest and has(link, record):
         others = other_holders(links, record, peer)
         ledger.bump(replace(record, whole_for=record.whole_for | {peer}), others)
 
 
-def _stub(links: Mapping[str, Link], peer: str, record: Record) -> Record:
-    """The record once the peer withdrew it: others cover from now on what they are not sent."""
+def _stub(links: Mapping[str, Link], peer: str, record: Record, position: int) -> Record:
+    """The record once the peer withdrew it, at this position: others cover from now on what they
+    are not sent.
+    """
     for name, link in links.items():
         if name != peer and name not in record.outside and carries(link, record):
-            record = left(link, record)
+            record = unsent(link, record, position)
     return replace(record, withdrawn=True)
