@@ -14,7 +14,8 @@ Rules
 * An edit of the killed record that did not know of it revives the record, collides again, and is
   joined in again: nothing is lost.
 * A delete of the killed record by somebody who did not know of the other one comes too late: what
-  was joined stays, as it would had that edit been unseen.
+  was joined stays, as it would had that edit been unseen. So what is killed in a record that gives
+  way is not joined: it was deleted there, or is joined already, here or at the site that killed it.
 * Rows that were edited in one scan say that one write wrote two things: the one that stays is sent
   whole, for nobody would look for more of a write that it has seen.
 * Where the two differ, and not only in how the dataset spells them, the older value is noted as a
@@ -72,10 +73,12 @@ def unify(
     if not holder.had:
         return _adopt(ledger, holder, newcomer, spelled)
     stays, goes = sorted((holder, newcomer), key=lambda record: record.guid)
-    entries, losses = join(stays.entries, wholly_seen(stays), goes.entries, wholly_seen(goes))
+    lives = {name: entry for name, entry in goes.entries.items() if not entry.killed}
+    entries, losses = join(stays.entries, wholly_seen(stays), lives, wholly_seen(goes))
     ledger.note(field_note(stays.id, loss) for loss in losses if not _is_one_value(loss, spelled))
     position = Sighting(ledger.next_position)
-    context = {**dict.fromkeys(goes.context, position), **stays.context}
+    joined = goes.context.keys() - (dots_of(goes.entries) - dots_of(lives))
+    context = {**dict.fromkeys(joined, position), **stays.context}
     unified = replace(
         stays,
         entries=entries,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mailsync.core.ledger import Ledger, SiteState
 from mailsync.core.model import Dot, Entry, Guid, Key, Record, Sighting, values_of
 from mailsync.core.unifying import unify
@@ -31,3 +33,13 @@ def test_two_writes_are_told_to_those_who_have_not_seen_them() -> None:
     here, there = edited_row(1, "blue", Dot(9, 7, 1)), edited_row(2, "red", Dot(8, 7, 1))
     ledger = Ledger(SiteState(1, 2), {one.id: one for one in (here, there)})
     assert not unify(ledger, here, there, lambda fields: fields).whole_for
+
+
+def test_what_was_killed_as_its_record_gave_way_lives_on_in_the_other() -> None:
+    joined, edit = Entry(Dot(9, 7, 1), "blue"), Entry(Dot(10, 7, 1), "square")
+    here, there = edited_row(1, "blue", joined.dot), edited_row(2, "blue", joined.dot)
+    revived = replace(there, entries={"colour": joined._replace(killed=True), "form": edit})
+    ledger = Ledger(SiteState(1, 2), {one.id: one for one in (here, revived)})
+    one = unify(ledger, here, revived, lambda fields: fields)
+    assert one.entries == {"colour": joined, "form": edit}
+    assert not ledger.notes

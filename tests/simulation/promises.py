@@ -230,7 +230,7 @@ def _check_rest(world: World, name: str) -> None:
         if not is_alive(record.entries):
             raise BrokenPromise(f"tombstone: {what}")
         ancestors = record.context.keys() - dots_of(record.entries)
-        if ancestors and not record.outside:  # what a peer had that it was taken from, it may show
+        if ancestors and not world.setting.scoped:  # what leaves a filter, a peer may show again
             raise BrokenPromise(f"ancestors: {what} with its ancestors")
     _check_links(name, machine)
 

@@ -430,6 +430,16 @@ FOUND = {
         sync.0.40184 restore_state.0.36195 restore.3.56560
         """,
     ),
+    "of a record that gave way a field is deleted by that alone, and another one lives again": (
+        800000348,
+        "copied",
+        """
+        sync.3.45032 insert.4.14353 sync.1.98285 delete.3.99484 insert.3.49733 sync.4.87934
+        edit.3.38474 insert.2.52223 carry.4.26730 sync.3.22727 replay.3.93730 raced.2.29181
+        carry.2.98017 deliver.3.47384 sync.2.54383 sync.3.33170 sync.1.54017 deliver.2.27763
+        raced.1.18608
+        """,
+    ),
     "a row leaves the filter of a site that keeps it and has just deleted it, unconfirmed": (
         280004661,
         "leaving",
