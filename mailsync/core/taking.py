@@ -23,6 +23,7 @@ from mailsync.core.delivery import (
     seen_at,
 )
 from mailsync.core.glimpses import is_lacking, joined, of_dots, seen_in
+from mailsync.core.inference import inferred, refused_there, unseen_there, untold
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import (
     Loss,
@@ -50,7 +51,6 @@ from mailsync.core.model import (
 )
 from mailsync.core.positions import NOWHERE, Positions
 from mailsync.core.scope import is_admitted, is_wanted, terms_of, visible
-from mailsync.core.sight import inferred, refused_there, unseen_there, untold
 from mailsync.core.withdrawals import take_withdrawal
 
 
