@@ -8,7 +8,8 @@ gone that nobody deleted.
 
 A row that users delete lives again if others edited it who did not know. If a site comes to hear of
 it as deleted, before it was told that its own row is a copy of it, these stay two: they look like a
-row that was deleted and one that was inserted in its stead. A restore, too, makes a site forget.
+row that was deleted and one that was inserted in its stead. So do copies that live again both, by an
+edit each. A restore, too, makes a site forget.
 """
 
 from __future__ import annotations
@@ -130,13 +131,21 @@ def check_copies(world: World, rows: Mapping[Guid, Row]) -> int:
     marks = Counter(
         (tuple(row.get(name) for name in telling), guid in again) for guid, row in rows.items()
     )
-    twice = [(mark, count) for (mark, _), count in marks.items() if telling and count > 1]
+    twice = [
+        (mark, count)
+        for (mark, lives), count in marks.items()
+        if telling and not lives and count > 1
+    ]
     if twice:
         raise BrokenPromise(f"copied: {twice[0][1]} rows are {telling} = {twice[0][0]}")
     least = world.accounts.begun - len(world.accounts.deletes)
     if len(rows) < least:
         raise BrokenPromise(f"gone: {len(rows)} rows are left of at least {least}")
-    return sum(lives and (mark, False) in marks for mark, lives in marks if telling)
+    return sum(
+        count - ((mark, False) not in marks)
+        for (mark, lives), count in marks.items()
+        if telling and lives
+    )
 
 
 def _living_again(world: World) -> set[Guid]:
