@@ -8,8 +8,8 @@ gone that nobody deleted.
 
 A row that users delete lives again if others edited it who did not know. If a site comes to hear of
 it as deleted, before it was told that its own row is a copy of it, these stay two: they look like a
-row that was deleted and one that was inserted in its stead. So do copies that live again both, by an
-edit each. A restore, too, makes a site forget.
+row that was deleted and one that was inserted in its stead. So do copies that both live again, by
+an edit each. A restore, too, makes a site forget.
 """
 
 from __future__ import annotations
