@@ -95,8 +95,7 @@ def is_on_its_way(link: Link, record: Record) -> bool:
 
 def left(link: Link, record: Record) -> Record:
     """The record once it left the filter of a peer that keeps it as it was."""
-    record = as_confirmed(link, record, record.context.keys())
-    return replace(record, outside={**record.outside, link.peer: 0})
+    return unsent(link, record, 0)
 
 
 def unsent(link: Link, record: Record, position: int) -> Record:

@@ -16,6 +16,7 @@ from typing import Final
 from mailsync.core.model import DeleteOrder, Entry, Extraction, Fields
 from mailsync.core.noise import escapes
 from mailsync.core.tokens import INTEGERS, is_name
+from mailsync.core.weights import places
 
 SIZE_MAX: Final = 6 * 2**20
 """Bytes of a record's names and values; a bundle holds 8 MiB."""
@@ -66,10 +67,8 @@ def too_large(item: Extraction | DeleteOrder) -> str | None:
 
 def size_in_bundle(item: Extraction | DeleteOrder) -> int:
     """Bytes that fields and ancestors of what is to go of a record take, at most."""
-    seen = sum(1 + len(one.fields) for one in item.glimpses)
-    places = len(item.entries) + len(item.context) + seen
     sizes = (_written_size(name, entry) for name, entry in item.entries.items())
-    return PLACE_SIZE * places + sum(sizes)
+    return PLACE_SIZE * places(item) + sum(sizes)
 
 
 def _written_size(name: str, entry: Entry) -> int:

@@ -270,8 +270,7 @@ def _edits(
     for name in sorted(edited if held is None else edited & held):
         now, merged = value_in(current, name), value_in(stood, name)
         old, new = entries.get(name), Entry(stroke, now)
-        unseen = base is not None and old is not None
-        unseen = unseen and not same_value(merged, value_in(base, name))
+        unseen = base is not None and not same_value(merged, value_in(base, name))
         unseen = unseen and not same_value(merged, now)
         if unseen and old is not None:
             notes.append(field_note(record.id, Loss(name, old, new)))

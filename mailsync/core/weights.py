@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mailsync.core.model import Absent, Bundle, Entry, Record, Value, values_of
+from mailsync.core.model import (
+    Absent,
+    Bundle,
+    DeleteOrder,
+    Entry,
+    Extraction,
+    Record,
+    Value,
+    values_of,
+)
 
 SIZE_LIMIT = 2 * 1024 * 1024
 """Default bound on a bundle's values, in bytes before compression. What is beyond goes in the
@@ -26,8 +35,13 @@ def bulk(record: Record) -> int:
     """The most, in characters of up to four bytes, that the record can take in a bundle."""
     values = values_of(record.entries).values()
     length = sum(len(value) for value in values if isinstance(value, str | bytes))
-    seen = sum(1 + len(one.fields) for one in record.glimpses)
-    return length + PLACE * (len(record.entries) + len(record.context) + seen)
+    return length + PLACE * places(record)
+
+
+def places(one: Record | Extraction | DeleteOrder) -> int:
+    """Fields and ancestors of a record, and those of which it tells what was seen."""
+    seen = sum(1 + len(glimpse.fields) for glimpse in one.glimpses)
+    return len(one.entries) + len(one.context) + seen
 
 
 def room_beside(record: Record) -> int:

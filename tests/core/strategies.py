@@ -78,9 +78,17 @@ acknowledgements = st.builds(
     st.frozensets(record_ids, max_size=4),
 )
 
-glimpses = st.dictionaries(dots, st.frozensets(names, max_size=3), max_size=2).map(
-    lambda known: tuple(Glimpse(dot, known[dot]) for dot in sorted(known))
-)
+
+def glimpses_of(
+    dots: st.SearchStrategy[Dot], names: st.SearchStrategy[str]
+) -> st.SearchStrategy[tuple[Glimpse, ...]]:
+    """Of some of these dots some of these fields."""
+    return st.dictionaries(dots, st.frozensets(names, max_size=3), max_size=2).map(
+        lambda known: tuple(Glimpse(dot, known[dot]) for dot in sorted(known))
+    )
+
+
+glimpses = glimpses_of(dots, names)
 delete_orders = st.builds(
     DeleteOrder,
     counters,

@@ -112,5 +112,5 @@ def test_a_delete_brings_no_write_that_was_refused_or_would_be() -> None:
     )
     taken, denied = permitted(HUB, order, record)
     assert isinstance(taken, DeleteOrder)
-    assert (set(taken.entries), denied) == ({"note"}, False)
+    assert (set(taken.entries), set(taken.context), denied) == ({"note"}, {FIRST, EDIT}, False)
     assert taken.glimpses == (Glimpse(EDIT, frozenset({"note"})),)

@@ -30,6 +30,8 @@ def _edit_all(world: World) -> None:
         world.edit("A", key, column)
     world.scan("A")
     world.collect("A")
+    (record,) = world.sites["A"].records.values()
+    assert len(record.context) == 2  # what B had seen, and the edit
 
 
 def _withdrawn() -> World:
@@ -94,11 +96,7 @@ def test_an_edit_brings_a_stub_back_whose_last_write_its_author_never_had() -> N
     world.notice("B", "A")
     world.post("B", "A")
     world.post("A", "C")
-    (key,) = world.data["C"]
-    world.edit("C", key, "f0", tag=1)
-    world.scan("C")
-    world.post("C", "A")
-    world.post("A", "B")
+    _edit_at_the_third(world, tag=1)
     world.check_quiet()
 
 
@@ -115,11 +113,7 @@ def test_an_edit_of_what_a_third_site_sent_meets_what_the_filter_let_nobody_see(
     world.post("A", "C")  # settles the position of the edit in silence
     world.notice("A", "C")
     world.send("A", "C")  # lost
-    (key,) = world.data["C"]
-    world.edit("C", key, "f0")
-    world.scan("C")
-    world.post("C", "A")
-    world.post("A", "B")
+    _edit_at_the_third(world)
     world.check_quiet()
 
 
@@ -137,11 +131,7 @@ def test_an_edit_meets_what_came_in_before_its_link_sent_the_dataset() -> None:
     offer(ledger, links, "C", frozenset({TABLE}))
     world.commit("A", ledger)
     world.send("A", "C")  # lost
-    (key,) = world.data["C"]
-    world.edit("C", key, "f0")
-    world.scan("C")
-    world.post("C", "A")
-    world.post("A", "B")
+    _edit_at_the_third(world)
     world.check_quiet()
 
 
@@ -154,3 +144,12 @@ def _held_by_all(world: World) -> None:
             world.post(one, other)
         for name in "AC":
             world.write_all(name)
+
+
+def _edit_at_the_third(world: World, *, tag: int = 0) -> None:
+    """C's users edit what they have of the record, and B hears of that by A."""
+    (key,) = world.data["C"]
+    world.edit("C", key, "f0", tag=tag)
+    world.scan("C")
+    world.post("C", "A")
+    world.post("A", "B")

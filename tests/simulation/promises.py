@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from mailsync.core.decisions import RESTORED
 from mailsync.core.delivery import has
+from mailsync.core.forgetting import ANCESTORS_MAX
 from mailsync.core.merge import Note
 from mailsync.core.model import ABSENT, CONFLICTS, NO_MARKER, Guid, RecordId, dots_of, is_alive
 from mailsync.core.policies import Deletes, Way
@@ -230,7 +231,8 @@ def _check_rest(world: World, name: str) -> None:
         if not is_alive(record.entries):
             raise BrokenPromise(f"tombstone: {what}")
         ancestors = record.context.keys() - dots_of(record.entries)
-        if ancestors and not world.setting.scoped:  # what leaves a filter, a peer may show again
+        # what leaves a filter, a peer may show again
+        if len(ancestors) > (ANCESTORS_MAX if world.setting.scoped else 0):
             raise BrokenPromise(f"ancestors: {what} with its ancestors")
     _check_links(name, machine)
 

@@ -20,7 +20,6 @@ from mailsync.core.model import (
     Dot,
     Entry,
     Etag,
-    Glimpse,
     Guid,
     Key,
     Record,
@@ -41,7 +40,7 @@ from mailsync.store.record_rows import (
     record_row,
 )
 from mailsync.store.state import DamagedStore, StateStore, StoreOutOfReach
-from tests.core.strategies import values
+from tests.core.strategies import glimpses_of, values
 from tests.datasets.unprivileged import as_nobody, give_away, open_to_all
 
 
@@ -308,12 +307,6 @@ later = st.dictionaries(st.sampled_from(["hub", "ship"]), st.integers(1, 99)).ma
 )
 
 
-def glimpses_of(dots: list[Dot]) -> st.SearchStrategy[tuple[Glimpse, ...]]:
-    return st.dictionaries(st.sampled_from(dots), st.frozensets(names), max_size=2).map(
-        lambda known: tuple(Glimpse(dot, known[dot]) for dot in sorted(known))
-    )
-
-
 @st.composite
 def records(draw: st.DrawFn) -> Record:
     dots = draw(
@@ -339,7 +332,7 @@ def records(draw: st.DrawFn) -> Record:
         draw(peers),
         draw(st.dictionaries(st.sampled_from(["hub", "ship"]), st.integers(0, 99))),
         draw(st.booleans()),
-        draw(glimpses_of(dots)),
+        draw(glimpses_of(st.sampled_from(dots), names)),
         draw(st.none() | st.just(Key("k"))),
         None,
         draw(fields),
