@@ -70,7 +70,8 @@ def unify(
     ``spelled`` gives fields as the dataset would hold them. Returns the record that stays; the
     row is its.
     """
-    if not holder.had:
+    has_row = newcomer.shadow is not None and newcomer.key != holder.key
+    if not holder.had and not has_row:
         return _adopt(ledger, holder, newcomer, spelled)
     stays, goes = sorted((holder, newcomer), key=lambda record: record.guid)
     lives = {name: entry for name, entry in goes.entries.items() if not entry.killed}
@@ -93,7 +94,6 @@ def unify(
         # others have seen that write, and would not be told what it wrote
         unified = replace(unified, whole_for=unified.whole_for | unified.had)
     unified = ledger.keep(unified) if entries == stays.entries else ledger.bump(unified)
-    has_row = newcomer.shadow is not None and newcomer.key != holder.key
     ledger.bump(
         replace(
             goes,

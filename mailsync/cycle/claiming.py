@@ -21,9 +21,10 @@ from mailsync.core.model import (
     RecordId,
 )
 from mailsync.core.unifying import are_two
-from mailsync.cycle.pairing import Pairs, Unions
+from mailsync.cycle.pairing import Pairs
 from mailsync.cycle.references import References
 from mailsync.cycle.site import Site
+from mailsync.cycle.unions import Unions
 from mailsync.datasets.base import Change, Newcomer, held_by
 from mailsync.store.transaction import Transaction
 

@@ -23,7 +23,7 @@ from mailsync.core.model import Bundle, Link
 from mailsync.core.positions import Positions
 from mailsync.core.preface import Preface
 from mailsync.core.preface import read as preface_of
-from mailsync.cycle import asking, matching, pairing, verifying
+from mailsync.cycle import asking, filling, matching, verifying
 from mailsync.cycle.budget import day_of
 from mailsync.cycle.holding import log_held
 from mailsync.cycle.logbook import log_confirmed, log_disagreement, log_received
@@ -275,7 +275,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         ledger = transaction.ledger()
         before = ledger.site.position
         transaction.records.fetch(item.id for item in bundle.items)
-        whole = pairing.fill(site, transaction, waiting.peer, bundle, report.read)
+        whole = filling.fill(site, transaction, waiting.peer, bundle, report.read)
         received = receive(
             ledger, links, waiting.peer, whole.bundle, now=now, nonce=site.surroundings.bits(64)
         )
@@ -283,7 +283,7 @@ def _process(site: Site, waiting: Waiting, report: Report) -> None:
         stripped = bundle.acknowledgement.stripped
         link = step_up(transaction, received.links[waiting.peer], stripped, now)
         if received.verdict in {Verdict.EXPECTED, Verdict.RENEWED}:
-            pairing.pair(site, transaction, ledger, waiting.peer, whole.ours)
+            filling.pair(site, transaction, ledger, waiting.peer, whole.ours)
             link = matching.hear(transaction, ledger, _asking_for_rest(link, whole), bundle, now)
         if received.verdict is Verdict.EXPECTED:
             verifying.hear(transaction, link, bundle)
@@ -317,7 +317,7 @@ def _notice_restore(
         matching.forget_heard(transaction, link.peer)
 
 
-def _asking_for_rest(link: Link, whole: pairing.Filled) -> Link:
+def _asking_for_rest(link: Link, whole: filling.Filled) -> Link:
     """What could not be filled is asked for."""
     if not whole.lacking:
         return link

@@ -48,7 +48,7 @@ from mailsync.core.model import (
     is_alive,
 )
 from mailsync.core.positions import Positions
-from mailsync.cycle import detecting, materialising, pairing
+from mailsync.cycle import detecting, materialising, unions
 from mailsync.datasets.base import Outcome, Result, Write
 from mailsync.datasets.memory import MemoryDataset
 from tests.core import broken_rules
@@ -510,7 +510,7 @@ ABLATIONS: Final[dict[str, Ablation]] = {
     ),
     "no_unifying": Ablation(
         "two records that need one key stay two",
-        lambda: [_swap(pairing, "unify", lambda _, holder, *rest: holder)],
+        lambda: [_swap(unions, "unify", lambda _, holder, *rest: holder)],
         ("keys",),
     ),
     "unify_in_silence": Ablation(

@@ -34,6 +34,9 @@ class Accounts:
     """Rows that may have become a record of their own."""
     begun: int = 0
     """Different rows that sites had in the beginning."""
+    alike: set[tuple[object, ...]] = field(default_factory=set)
+    """What tells rows apart, of those that a site had twice, for a while, when its state was
+    restored: from then on they are two of its own."""
     history: dict[int, frozenset[int]] = field(default_factory=dict)
     """Value -> the values of the same field that its author had seen."""
     overwritten: set[int] = field(default_factory=set)

@@ -9,7 +9,7 @@ gone that nobody deleted.
 A row that users delete lives again if others edited it who did not know. If a site comes to hear of
 it as deleted, before it was told that its own row is a copy of it, these stay two: they look like a
 row that was deleted and one that was inserted in its stead. So do copies that both live again, by
-an edit each. A restore, too, makes a site forget.
+an edit each. A restore, too, makes a site forget: rows that it had twice just then stay two.
 """
 
 from __future__ import annotations
@@ -97,29 +97,39 @@ def _account(world: World) -> None:
 
 
 def tell_apart(world: World) -> bool:
-    """Users give others names to rows that look alike where a copy is held back for that: one was
-    renamed before the copies met, and that lost. Returns whether there are any.
+    """Users give other names to rows that look alike, where a copy is held back for that, or where
+    it comes from: one was renamed before the copies met, and that lost, or both live again. Returns
+    whether there are any.
     """
+    machines = world.machines.values()
+    if not any(one.key is None and desired_fields(one) for it in machines for one in it.records()):
+        return False
     alike = [
         (machine, dataset, key)
-        for machine in world.machines.values()
-        if any(one.key is None and desired_fields(one) for one in machine.records())
+        for machine in machines
         for dataset in world.setting.datasets
-        for key in _alike(world, machine, dataset)
+        for key, _ in _alike(world, machine, dataset)
     ]
     for machine, dataset, key in alike:
         give_name(world, machine, dataset, key)
     return bool(alike)
 
 
-def _alike(world: World, machine: Machine, dataset: str) -> list[Key]:
-    """The rows that look like one before them."""
+def state_forgets(world: World, machine: Machine) -> None:
+    """Account for the rows that this site has twice now, as its state is restored."""
+    for dataset in world.setting.datasets:
+        world.accounts.alike.update(mark for _, mark in _alike(world, machine, dataset))
+
+
+def _alike(world: World, machine: Machine, dataset: str) -> list[tuple[Key, tuple[object, ...]]]:
+    """The rows that look like one before them, and what tells them apart."""
     telling = world.setting.copies.telling
-    seen, alike = set(), []
+    seen: set[tuple[object, ...]] = set()
+    alike: list[tuple[Key, tuple[object, ...]]] = []
     for key, row in sorted(machine.rows(dataset).items()):
         mark = tuple(row.get(each) for each in telling)
         if telling and mark in seen:
-            alike.append(key)
+            alike.append((key, mark))
         seen.add(mark)
     return alike
 
@@ -134,7 +144,7 @@ def check_copies(world: World, rows: Mapping[Guid, Row]) -> int:
     twice = [
         (mark, count)
         for (mark, lives), count in marks.items()
-        if telling and not lives and count > 1
+        if telling and not lives and count > 1 and mark not in world.accounts.alike
     ]
     if twice:
         raise BrokenPromise(f"copied: {twice[0][1]} rows are {telling} = {twice[0][0]}")

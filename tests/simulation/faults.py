@@ -6,7 +6,7 @@ import random
 from functools import partial
 
 from tests.cycle.sites import DAY, HOUR
-from tests.simulation import users
+from tests.simulation import copying, users
 from tests.simulation.machine import Backup, Machine, Rows, numbers
 from tests.simulation.setting import YEAR
 from tests.simulation.world import TWIN, World
@@ -128,6 +128,7 @@ def _restore_state(world: World, machine: Machine, old: Backup) -> None:
     machine.replace_state(old.state)
     world.restored.add(machine.name)
     _enrols_again(world, machine)
+    copying.state_forgets(world, machine)
     world.accounts.restored(machine.name, old.deletes, *_left(world))
     for record in machine.records():
         if record.key is None or record.shadow is None:
