@@ -476,6 +476,42 @@ FOUND = {
         sync.0.20630 sync.1.32663 carry.4.66787 sync.2.21294 carry.0.13339 raced.1.66393
         """,
     ),
+    "a row was renamed as it was met under another name, and the state forgot both": (
+        700018406,
+        "copied-restore",
+        """
+        sync.0.81856 edit.2.71947 backup.3.7402 deliver.1.20839 edit.0.47894 edit.1.75186
+        sync.2.9112 carry.3.18564 sync.0.69774 sync.1.32565 rename.3.14985 sync.3.3079
+        restore_state.3.39836 deliver.1.93941
+        """,
+    ),
+    "two rows come anew, of which the sender of both wrote one before it was restored": (
+        1101915,
+        "copied-restore",
+        """
+        sync.4.31107 carry.2.23924 sync.1.27121 backup.1.13040 sync.2.60316 wait.0.90652
+        edit.4.7227 carry.1.22848 edit.4.99293 raced.4.83046 wait.3.20848 raced.0.4346
+        delete.4.27760 carry.4.39601 sync.1.62474 deliver.2.540 restore_rows.1.70676
+        reinsert.1.41176 sync.1.26283 restore_state.1.22696
+        """,
+    ),
+    "a state is restored as a copy that its site covered already has come late": (
+        2101027,
+        "copied-restore",
+        """
+        sync.1.13758 edit.3.63652 sync.3.82000 raced.4.2277 backup.1.56095 sync.2.48084
+        edit.0.93790 deliver.3.50279 sync.4.32629 replay.3.8790 sync.1.16124
+        restore_state.3.56885
+        """,
+    ),
+    "two copies live again where both are known, and come to a site that has a third": (
+        1102736,
+        "copied",
+        """
+        sync.0.66805 delete.4.14462 sync.2.97199 carry.4.25402 delete.2.37445 sync.2.37622
+        sync.4.76025 edit.2.76609 sync.2.4047 carry.3.30756 edit.0.57701
+        """,
+    ),
     "of a row that was edited before it came only the edit is granted; the row comes by others": (
         410000921,
         "rights",
