@@ -43,3 +43,14 @@ def test_what_was_killed_as_its_record_gave_way_lives_on_in_the_other() -> None:
     one = unify(ledger, here, revived, lambda fields: fields)
     assert one.entries == {"colour": joined, "form": edit}
     assert not ledger.notes
+
+
+def test_of_two_rows_that_of_the_newcomer_goes_though_nobody_was_told_of_the_other() -> None:
+    here, there = edited_row(1, "blue", Dot(9, 7, 1)), edited_row(2, "red", Dot(8, 7, 1))
+    untold = replace(here, had=frozenset[str]())
+    ledger = Ledger(SiteState(1, 2), {one.id: one for one in (untold, there)})
+    one = unify(ledger, untold, there, lambda fields: fields)
+    assert (one.guid, one.key) == (here.guid, here.key)
+    gone = ledger.changed[there.id]
+    assert gone.key == there.key
+    assert all(entry.killed for entry in gone.entries.values())
