@@ -264,6 +264,15 @@ def in_flight(link: Link, since: int) -> Positions:
     return positions
 
 
+def missed(link: Link, since: int) -> Positions:
+    """Our positions that the peer misses by its own word, but for what is on its way since then
+    (milliseconds since 1970).
+    """
+    if link.acked_last is None:
+        return NOWHERE
+    return Positions.up_to(link.acked_last.top) - link.acked - in_flight(link, since)
+
+
 def is_question_due(link: Link, resend_before: int) -> bool:
     """Must the peer be asked, or asked again what went no later than ``resend_before``
     (milliseconds since 1970)?

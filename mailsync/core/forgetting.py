@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from mailsync.core.delivery import has_seen, is_pending, is_settled
+from mailsync.core.delivery import has_seen, is_settled
 from mailsync.core.desired import desired_fields
 from mailsync.core.glimpses import of_dots
 from mailsync.core.ledger import Ledger
@@ -140,20 +140,3 @@ def purge(ledger: Ledger, links: Mapping[str, Link], record: Record) -> dict[str
 def expire(link: Link) -> Link:
     """The peer has been silent for too long: stop waiting for it."""
     return link if link.stale else replace(link, stale=True, fulls=frozenset(), asked_at=None)
-
-
-def relieved(link: Link, gone: Iterable[Record]) -> Link:
-    """The link once these records, as they were, are gone of which the peer will never hear. It is
-    told at once if it may know of a position at which one of them was to come, and until it
-    confirms that: it would miss that for ever.
-    """
-    announced = Positions.up_to(link.sent[-1].top if link.sent else 0) - link.acked
-    voided = announced & Positions.of(
-        sighting.for_peer(link.peer)
-        for record in gone
-        if is_pending(link, record)
-        for sighting in record.context.values()
-    )
-    if not voided.intervals:
-        return link
-    return replace(link, voided=link.voided | voided, asked_at=None)

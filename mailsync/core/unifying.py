@@ -90,7 +90,7 @@ def unify(
         shadow=holder.shadow,
         marker=NO_MARKER,
     )
-    if any(loss.entry.dot == loss.winner.dot for loss in losses):
+    if _wrote_more(stays, unified) or any(loss.entry.dot == loss.winner.dot for loss in losses):
         # others have seen that write, and would not be told what it wrote
         unified = replace(unified, whole_for=unified.whole_for | unified.had)
     unified = ledger.keep(unified) if entries == stays.entries else ledger.bump(unified)
@@ -105,6 +105,14 @@ def unify(
         )
     )
     return unified
+
+
+def _wrote_more(before: Record, after: Record) -> bool:
+    """Does the record say now of a write that it descended from that it wrote something else?"""
+    return any(
+        entry.dot in before.context and entry != before.entries.get(name)
+        for name, entry in after.entries.items()
+    )
 
 
 def _adopt(

@@ -12,9 +12,7 @@ from mailsync.core import recognition, record_map
 from mailsync.core.drift import Columns
 from mailsync.core.enrolment import Enrolled
 from mailsync.core.fitness import unfit
-from mailsync.core.forgetting import relieved
 from mailsync.core.matching import content_digest
-from mailsync.core.model import Record
 from mailsync.cycle.drifting import notice
 from mailsync.cycle.guarding import guarded
 from mailsync.cycle.known import Known
@@ -115,7 +113,7 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
         shared = 0 if dataset.has_local_keys else 1
         wholes = [one.fields for one in dataset.references if len(one.fields) > 1]
         reserved = transaction.reservations.take(name, new)
-        enrolled, gone = [], list[Record]()
+        enrolled = []
         for each in found:
             record, fields = keyed.get(each.key), each.fields
             if record is not None and behind is not dataset:
@@ -128,15 +126,11 @@ def detect_changes(site: Site, name: str, changes: Sequence[Change]) -> None:
             if record is not None:
                 held = held_by(dataset)
                 record_map.detect(ledger, record, fields, each.etag, stroke, held, wholes)
-                if fields is None and not record.had:
-                    gone.append(record)
             elif fields is not None:
                 guid = reserved.get(each.key) or next(guids)
                 enrolled.append(Enrolled(guid, each.key, fields, each.etag))
         if enrolled:
             ledger.enrol(name, stroke, enrolled)
-        links = site.links(transaction).items() if gone else ()
-        transaction.save_links({peer: relieved(link, gone) for peer, link in links})
         save(site, transaction, ledger, now, Cause())
 
 

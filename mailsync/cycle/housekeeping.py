@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from mailsync.carriers.base import Mailbox
 from mailsync.core import forgetting
-from mailsync.core.delivery import is_pending
+from mailsync.core.delivery import is_pending, missed
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Link, Record
 from mailsync.core.positions import NOWHERE, Positions
+from mailsync.core.timers import patience
 from mailsync.cycle.clocks import warn_of_clocks
 from mailsync.cycle.gaps import warn_of_gaps
 from mailsync.cycle.minting import warn_if_ahead
@@ -52,7 +53,10 @@ def tidy(site: Site) -> None:
         warn_of_unknown_sites(site, transaction)
         links = site.links(transaction).items()
         transaction.save_links(
-            {name: _expired(site, transaction, link, now) for name, link in links}
+            {
+                name: _relieved(site, transaction, _expired(site, transaction, link, now), now)
+                for name, link in links
+            }
         )
         warn_of_gaps(site, transaction)
         warn_of_silence(site, transaction)
@@ -147,6 +151,19 @@ def _expired(site: Site, transaction: Transaction, link: Link, now: int) -> Link
     words = "silent for its whole retention time; it will reconcile when it returns"
     transaction.history.log(Event(now, "stale", link.peer, None, words))
     return forgetting.expire(link)
+
+
+def _relieved(site: Site, transaction: Transaction, link: Link, now: int) -> Link:
+    """The link, to be told that what it misses will never come: it was announced, and deleted or
+    left the filter before it went. What the peer refuses it misses by its own will.
+    """
+    waits = link.stale or link.rejoin or link.refused or link.voided.intervals
+    since = now - patience(link, site.peers[link.peer].settings.resend_after * 1000)
+    if waits or link.misses >= TRIED or not (positions := missed(link, since)).intervals:
+        return link
+    if any(is_pending(link, record) for record in transaction.records.outside(link.acked)):
+        return link
+    return replace(link, voided=positions, asked_at=None)
 
 
 def _lacks_some_of(transaction: Transaction, link: Link, overdue: Positions) -> bool:

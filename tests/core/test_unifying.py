@@ -29,6 +29,17 @@ def test_one_write_that_wrote_two_things_is_told_to_those_who_have_seen_it() -> 
     assert [(note.value, note.winner) for note in ledger.notes.values()] == [("blue", "red")]
 
 
+def test_one_write_into_another_field_of_the_other_is_told_to_those_who_have_seen_it() -> None:
+    scan = Dot(9, 7, 1)
+    here, there = edited_row(1, "blue", scan), edited_row(2, "blue", Dot(8, 7, 1))
+    edited = replace(there, entries={**there.entries, "form": Entry(scan, "square")})
+    edited = replace(edited, context={**there.context, scan: Sighting(2, frozenset({"hub"}))})
+    ledger = Ledger(SiteState(1, 2), {one.id: one for one in (here, edited)})
+    one = unify(ledger, here, edited, lambda fields: fields)
+    assert values_of(one.entries) == {"colour": "blue", "form": "square"}
+    assert one.whole_for == {"hub", "ship"}
+
+
 def test_two_writes_are_told_to_those_who_have_not_seen_them() -> None:
     here, there = edited_row(1, "blue", Dot(9, 7, 1)), edited_row(2, "red", Dot(8, 7, 1))
     ledger = Ledger(SiteState(1, 2), {one.id: one for one in (here, there)})

@@ -512,6 +512,22 @@ FOUND = {
         sync.4.76025 edit.2.76609 sync.2.4047 carry.3.30756 edit.0.57701
         """,
     ),
+    "a row was announced and left the filter of a peer, which keeps it, before it came": (
+        1200011174,
+        "leaving",
+        """
+        insert.3.36473 raced.1.96795 sync.3.91014 refilter.4.9540 carry.3.83074
+        delete.1.59126 sync.3.24894 edit.1.95587
+        """,
+    ),
+    "both copies of a row are edited at once, where both live, and one gives way elsewhere": (
+        1200007641,
+        "copied",
+        """
+        sync.3.66138 carry.3.84103 raced.2.88069 raced.1.9361 carry.4.36177 edit.1.19250
+        sync.3.36777 deliver.1.32334 sync.4.64132 delete.4.2792 edit.1.76450 edit.4.55630
+        """,
+    ),
     "of a row that was edited before it came only the edit is granted; the row comes by others": (
         410000921,
         "rights",
