@@ -528,6 +528,11 @@ FOUND = {
         sync.3.36777 deliver.1.32334 sync.4.64132 delete.4.2792 edit.1.76450 edit.4.55630
         """,
     ),
+    "a column is made anew and written to, and the row deleted before anybody looks": (
+        1400024233,
+        "columns",
+        "insert.1.24511 sync.3.37845 remake_column.1.64881 edit.1.60489 delete.3.24189",
+    ),
     "of a row that was edited before it came only the edit is granted; the row comes by others": (
         410000921,
         "rights",

@@ -141,14 +141,14 @@ def delete(world: World, machine: Machine, chance: random.Random) -> None:
 
 def remove(world: World, machine: Machine, dataset: str, key: Key) -> None:
     """A user deletes this row, and with it what is kept of its record for want of columns, and
-    what stood in columns that were made anew.
+    what stood in columns that were made anew, whether or not something was written there since.
     """
     row = machine.rows(dataset).pop(key)
     record = machine.record_under(dataset, key)
     kept = machine.kept(dataset, record) | machine.kept_until_now(dataset, record)
     shadow = (record and record.shadow) or {}
-    emptied = (name for name, value in row.items() if not isinstance(value, int))
-    kept |= {name: shadow[name] for name in emptied if name in shadow}  # type: ignore[misc]
+    changed = (name for name, value in row.items() if shadow.get(name, value) != value)
+    kept |= {name: shadow[name] for name in changed}  # type: ignore[misc]
     restored = bool(world.restored)
     in_doubt = restored
     guid: Guid | None = None
