@@ -300,7 +300,9 @@ class Link:
     """How often something was sent again since the peer last confirmed anything new."""
     inbound: Stream | None = None
     voided: Positions = NOWHERE
-    """Our positions at which something was to come that never will: the peer is to confirm that."""
+    """Our positions at which nothing comes, or what was to come never will: the peer is to confirm
+    that.
+    """
     cover: Positions = NOWHERE
     """Positions of the peer's numbering that we have covered."""
     last: Mark | None = None

@@ -18,6 +18,7 @@ from mailsync.core.filters import Applied
 from mailsync.core.ledger import Ledger
 from mailsync.core.model import Evaluated, Link, Record
 from mailsync.core.offering import Moved, offer, show_otherwise, sort_out
+from mailsync.core.positions import Positions
 from mailsync.core.scope import is_admitted, terms_of
 from mailsync.cycle.filtering import (
     fields_of,
@@ -68,7 +69,7 @@ def offer_widened(site: Site) -> Moves:
             link = _asked_again(ledger, links, link, granted)  # noqa: PLW2901
             said = stored[name]
             if (link.refusing, link.denying) != (said.refusing, said.denying):
-                ledger.advance()  # we take more now: what we said before of refusing it is old
+                links[name] = link = _takes_more(ledger, link)  # noqa: PLW2901
             if link.datasets != link.offered or evaluated != link.evaluated:
                 links[name] = replace(link, offered=link.datasets, evaluated=evaluated)
         for name, moved in moves.items():
@@ -153,6 +154,15 @@ def _records(transaction: Transaction, ledger: Ledger, dataset: str) -> Iterator
         yield from filter(None, map(ledger.latest, page))
         if after >= last:
             return
+
+
+def _takes_more(ledger: Ledger, link: Link) -> Link:
+    """The link to a peer that must hear that what we said of refusing is old: until it confirms
+    that, it sends nothing of it.
+    """
+    ledger.advance()
+    position = Positions.of([ledger.site.position])
+    return replace(link, voided=link.voided | position, asked_at=None)
 
 
 def _takes_otherwise(before: Evaluated | None, now: Evaluated) -> bool:

@@ -533,6 +533,14 @@ FOUND = {
         "columns",
         "insert.1.24511 sync.3.37845 remake_column.1.64881 edit.1.60489 delete.3.24189",
     ),
+    "a site takes what it refused, and the mail that says so is lost": (
+        1400065959,
+        "datasets",
+        """
+        insert.0.20565 widen.0.61035 sync.0.54820 carry.2.36836 sync.1.8954 widen.3.60805
+        deliver.3.87788 sync.3.95081 carry.4.74862
+        """,
+    ),
     "of a row that was edited before it came only the edit is granted; the row comes by others": (
         410000921,
         "rights",
