@@ -131,14 +131,17 @@ class Pairs:
 
     def _is_forgotten(self, record: Record) -> bool:
         """Did we write what tells it apart, as a peer says, and into another row than its own?"""
-        desired, us = desired_fields(record) or {}, self._site.keys.public.site_number
-        return record.shadow is not None and any(
-            entry.dot.site == us
-            and record.context[entry.dot].known
-            and desired[name] != record.shadow.get(name)
-            for name in self._fields
-            if name in desired and (entry := record.entries.get(name)) is not None
-        )
+        us = self._site.keys.public.site_number
+        entries = {name: record.entries[name] for name in self._fields if name in record.entries}
+        ours = [
+            name
+            for name, entry in entries.items()
+            if entry.dot.site == us and record.context[entry.dot].known
+        ]
+        if record.shadow is None or not ours:
+            return False
+        desired, shadow = desired_fields(record) or {}, record.shadow
+        return any(name in desired and desired[name] != shadow.get(name) for name in ours)
 
     def _is_known(self, links: Mapping[str, Link], peers: Iterable[str], record: Record) -> bool:
         """Has one of these peers, as far as it remembers, seen the record as it is told apart?"""
