@@ -37,6 +37,8 @@ class Accounts:
     alike: set[tuple[object, ...]] = field(default_factory=set)
     """What tells rows apart, of those that a site had twice, for a while, when its state was
     restored: from then on they are two of its own."""
+    renamed: dict[tuple[object, ...], set[str]] = field(default_factory=dict)
+    """What tells rows apart, of those that users gave another name -> the sites they did so at."""
     history: dict[int, frozenset[int]] = field(default_factory=dict)
     """Value -> the values of the same field that its author had seen."""
     overwritten: set[int] = field(default_factory=set)

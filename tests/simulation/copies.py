@@ -5,6 +5,7 @@ configurations say it.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +38,10 @@ class Copies:
             return dict.fromkeys(self.telling, f"row {number}")
         first, *rest = self.telling
         return {first: f"row {number % 2}", **dict.fromkeys(rest, f"place {number // 2}")}
+
+    def mark(self, row: Mapping[str, object]) -> tuple[object, ...]:
+        """What tells this row from all others."""
+        return tuple(row.get(name) for name in self.telling)
 
 
 NO_COPIES: Final = Copies()

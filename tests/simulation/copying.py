@@ -9,7 +9,9 @@ gone that nobody deleted.
 A row that users delete lives again if others edited it who did not know. If a site comes to hear of
 it as deleted, before it was told that its own row is a copy of it, these stay two: they look like a
 row that was deleted and one that was inserted in its stead. So do copies that both live again, by
-an edit each. A restore, too, makes a site forget: rows that it had twice just then stay two.
+an edit each. A restore, too, makes a site forget: rows that it had twice just then stay two. And a
+row that two sites gave other names, before they met and met a third that had not: each becomes one
+with the third, which has the say of its name, and no site knows that of both.
 """
 
 from __future__ import annotations
@@ -98,17 +100,19 @@ def _account(world: World) -> None:
 
 def tell_apart(world: World) -> bool:
     """Users give other names to rows that look alike, where a copy is held back for that, or where
-    it comes from: one was renamed before the copies met, and that lost, or both live again. Returns
-    whether there are any.
+    it comes from: one was renamed before the copies met, and that lost, or both live again; or both
+    were, at a site each. Returns whether there are any.
     """
     machines = world.machines.values()
-    if not any(one.key is None and desired_fields(one) for it in machines for one in it.records()):
-        return False
+    is_held = any(
+        one.key is None and desired_fields(one) for it in machines for one in it.records()
+    )
     alike = [
         (machine, dataset, key)
         for machine in machines
         for dataset in world.setting.datasets
-        for key, _ in _alike(world, machine, dataset)
+        for key, mark in _alike(world, machine, dataset)
+        if is_held or len(world.accounts.renamed.get(mark, ())) > 1
     ]
     for machine, dataset, key in alike:
         give_name(world, machine, dataset, key)
@@ -123,12 +127,12 @@ def state_forgets(world: World, machine: Machine) -> None:
 
 def _alike(world: World, machine: Machine, dataset: str) -> list[tuple[Key, tuple[object, ...]]]:
     """The rows that look like one before them, and what tells them apart."""
-    telling = world.setting.copies.telling
+    copies = world.setting.copies
     seen: set[tuple[object, ...]] = set()
     alike: list[tuple[Key, tuple[object, ...]]] = []
     for key, row in sorted(machine.rows(dataset).items()):
-        mark = tuple(row.get(each) for each in telling)
-        if telling and mark in seen:
+        mark = copies.mark(row)
+        if copies.telling and mark in seen:
             alike.append((key, mark))
         seen.add(mark)
     return alike
@@ -136,11 +140,9 @@ def _alike(world: World, machine: Machine, dataset: str) -> list[tuple[Key, tupl
 
 def check_copies(world: World, rows: Mapping[Guid, Row]) -> int:
     """The promises above, and how many rows live again beside a copy. Raises BrokenPromise."""
-    telling = world.setting.copies.telling
+    telling, mark_of = world.setting.copies.telling, world.setting.copies.mark
     again = _living_again(world)
-    marks = Counter(
-        (tuple(row.get(name) for name in telling), guid in again) for guid, row in rows.items()
-    )
+    marks = Counter((mark_of(row), guid in again) for guid, row in rows.items())
     twice = [
         (mark, count)
         for (mark, lives), count in marks.items()

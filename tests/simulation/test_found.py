@@ -541,6 +541,11 @@ FOUND = {
         deliver.3.87788 sync.3.95081 carry.4.74862
         """,
     ),
+    "two sites rename a row before they meet, and each meets a third that has not": (
+        1700001441,
+        "copied-restore",
+        "sync.4.31276 rename.1.34703 sync.0.58775 rename.0.34647",
+    ),
     "of a row that was edited before it came only the edit is granted; the row comes by others": (
         410000921,
         "rights",

@@ -124,6 +124,8 @@ def give_name(world: World, machine: Machine, dataset: str, key: Key) -> None:
     accounts.count += 1
     if marks := world.setting.copies.marks(NEW + accounts.count):
         _touch(world, machine, dataset, key)
+        before = world.setting.copies.mark(rows[key])
+        accounts.renamed.setdefault(before, set()).add(machine.name)
         rows[key] = {**rows[key], **marks}
         accounts.created += 1  # it may have been a row of others before
 
