@@ -211,14 +211,15 @@ def _joined(
     shown = visible(link, record)
     if shown is record.entries:
         return _joined_by_field(record, record.entries, theirs, seen, glimpses)
-    terms = terms_of(link, record.dataset)
-    hidden = {name: one for name, one in theirs.items() if name not in (terms.shown or ())}
-    authors = {one.dot.site for one in hidden.values()}
-    surely = {dot for dot in seen if dot.site in authors}
-    entries, losses = _joined_by_field(record, record.entries, hidden, surely, glimpses)
-    rest = {name: one for name, one in theirs.items() if name not in hidden}
-    entries, others = _joined_by_field(record, entries, rest, seen, glimpses)
-    return entries, losses + others
+    fields = terms_of(link, record.dataset).shown or frozenset()
+    rest = {name: one for name, one in theirs.items() if name in fields}
+    entries, losses = _joined_by_field(record, record.entries, rest, seen, glimpses)
+    for name, one in sorted(theirs.items()):
+        if name not in fields:
+            surely = {dot for dot in seen if dot.site == one.dot.site}
+            entries, more = _joined_by_field(record, entries, {name: one}, surely, glimpses)
+            losses += more
+    return entries, losses
 
 
 def _joined_by_field(

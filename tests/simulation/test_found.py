@@ -546,6 +546,25 @@ FOUND = {
         "copied-restore",
         "sync.4.31276 rename.1.34703 sync.0.58775 rename.0.34647",
     ),
+    "the author of one field that stays here shows another, which a third wrote": (
+        1700031379,
+        "fields-changed",
+        """
+        insert.0.53900 insert.4.79836 sync.4.84810 insert.0.56637 carry.0.24046 sync.3.56455
+        raced.2.54441 edit.3.19867 sync.0.70332 edit.4.89982 insert.4.25203 delete.4.67181
+        sync.0.87712 insert.1.25292 edit.4.5218 edit.3.4700 insert.0.60986 carry.0.2563
+        edit.0.12144 sync.3.12695 tag.0.62845 swap.1.13355 refilter.1.26201
+        """,
+    ),
+    "two sites become peers, and one shows what the other forgot that it had overwritten": (
+        1700025259,
+        "asked",
+        """
+        insert.2.99653 sync.2.96441 carry.4.67188 wait.3.6614 sync.1.97792 edit.4.90449
+        carry.1.86486 deliver.3.76149 sync.2.92250 sync.4.4102 carry.0.78934 sync.2.1565
+        meet.0.61975
+        """,
+    ),
     "of a row that was edited before it came only the edit is granted; the row comes by others": (
         410000921,
         "rights",

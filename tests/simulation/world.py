@@ -157,8 +157,11 @@ class World:
         """May nobody know what the winner's author had seen? Where a dataset does not go to a peer,
         ancestors are not kept for it; and nobody at the scoped site knows what the others refused.
         What was on its way when a record left a filter, and is kept, counts as not seen. When more
-        fields go than before, ancestors of what stands in them are gone likewise.
+        fields go than before, ancestors of what stands in them are gone likewise. And a site that
+        becomes a peer may show what it has from others, who have told on since what overwrote it.
         """
+        if any(machine.name in pair for pair in self.met):
+            return True
         scope, scopes = self.setting.scope, SCOPES.get(self.setting.mix, ())
         if scope.is_one_way or (self.rescoped and any(one.shown is not None for one in scopes)):
             return True
