@@ -215,6 +215,20 @@ def test_what_an_overtaken_delete_takes_along_may_have_been_written_after_it(
     assert [note.value for note in working.notes.values()] == noted
 
 
+def test_of_a_write_of_which_the_peer_sees_one_field_it_overwrites_no_other_unnoticed() -> None:
+    ours, edit = Dot(NOW, 1, 1), Dot(NOW + 1, 1, 2)
+    entries = {"name": Entry(edit, "Ada"), "tel": Entry(edit, "1"), "note": Entry(edit, "-")}
+    record = Record("people", GUID, entries, {edit: Sighting(1)}, 1, had=frozenset({"hub"}))
+    working = Ledger(SiteState(1, position=1), {record.id: record})
+    # it holds a note of ours from when notes went to it, and has its telephone number itself
+    theirs = {"tel": Entry(Dot(NOW + 2, 7, 1), "2"), "note": Entry(ours, "")}
+    item = Extraction(1, "people", GUID, theirs, frozenset({edit}), whole=False)
+    sent = Bundle(Stream(1, 5), Mark(1, 9), (), None, NOWHERE, extractions=(item,))
+    known = replace(link(), terms={"people": Terms(shown=frozenset({"name"}))})
+    receive(working, {"hub": known}, "hub", sent, now=NOW, nonce=1)
+    assert ("tel", "1") in {(note.field, note.value) for note in working.notes.values()}
+
+
 def composed(working: Ledger, known: Link) -> Extraction:
     links, records = {"hub": known}, list(working.all())
     found = survey(links, "hub", records)
