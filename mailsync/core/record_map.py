@@ -317,8 +317,7 @@ def _deleted(
     if want is None:
         return entries, notes
     for name, entry in sorted(record.entries.items()):
-        unseen = base is not None and not same_value(value_in(want, name), value_in(base, name))
-        unseen = unseen and (held is None or name in held)
+        unseen = _is_unseen(name, want, base, held)
         if not unseen or doubt:
             entries[name] = entry._replace(killed=True)
         if unseen and doubt:
@@ -326,3 +325,12 @@ def _deleted(
         elif unseen:
             notes.append(delete_note(record.id, newest_dot(record.entries)))
     return entries, notes
+
+
+def _is_unseen(name: str, want: Fields, base: Fields | None, held: AbstractSet[str] | None) -> bool:
+    """Did the user who deleted a row that showed ``base`` not see what the record holds here?"""
+    now, before = value_in(want, name), value_in(base, name)
+    if base is None or same_value(now, before):
+        return False
+    # a row has something in each column: where none is known, NULL is no more than that
+    return held is None or (name in held and not (now is None and before is ABSENT))

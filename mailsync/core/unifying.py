@@ -16,6 +16,7 @@ Rules
 * A delete of the killed record by somebody who did not know of the other one comes too late: what
   was joined stays, as it would had that edit been unseen. So what is killed in a record that gives
   way is not joined: it was deleted there, or is joined already, here or at the site that killed it.
+  Of its writes only those are known that somebody overwrote, in the fields in which that lives.
 * Rows that were edited in one scan say that one write wrote two things: the one that stays is sent
   whole, for nobody would look for more of a write that it has seen.
 * Where the two differ, and not only in how the dataset spells them, the older value is noted as a
@@ -25,15 +26,17 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from mailsync.core.glimpses import united, wholly_seen
+from mailsync.core.glimpses import glimpsed, of_dots, reached, united, wholly_seen
 from mailsync.core.ledger import Ledger
 from mailsync.core.merge import Loss, field_note, join, killed
 from mailsync.core.model import (
     NO_MARKER,
     Absent,
     Dot,
+    Entry,
     Fields,
     Guid,
     Record,
@@ -78,13 +81,13 @@ def unify(
     entries, losses = join(stays.entries, wholly_seen(stays), lives, wholly_seen(goes))
     ledger.note(field_note(stays.id, loss) for loss in losses if not _is_one_value(loss, spelled))
     position = Sighting(ledger.next_position)
-    joined = goes.context.keys() - (dots_of(goes.entries) - dots_of(lives))
-    context = {**dict.fromkeys(joined, position), **stays.context}
+    known = _as_far_as_it_lives(goes, lives, wholly_seen(stays))
+    context = {**dict.fromkeys(known.context, position), **stays.context}
     unified = replace(
         stays,
         entries=entries,
         context=context,
-        glimpses=united(stays, goes),
+        glimpses=united(stays, known),
         key=holder.key,
         etag=holder.etag,
         shadow=holder.shadow,
@@ -105,6 +108,25 @@ def unify(
         )
     )
     return unified
+
+
+def _as_far_as_it_lives(
+    record: Record, lives: Mapping[str, Entry], seen: AbstractSet[Dot]
+) -> Record:
+    """The record that gives way, descending from a write that was killed in it only in the fields
+    in which it lives on, if in any. Of those ``seen`` wholly in the other one that has to say.
+    """
+    gone = dots_of(record.entries) - dots_of(lives)
+    if not gone:
+        return record
+    in_part = {dot: reached(lives, dot, record.glimpses) for dot in gone - seen}
+    context = {
+        dot: sighting
+        for dot, sighting in record.context.items()
+        if dot not in gone or in_part.get(dot)
+    }
+    glimpses = of_dots(glimpsed(record.glimpses, in_part), context.keys())
+    return replace(record, context=context, glimpses=glimpses)
 
 
 def _wrote_more(before: Record, after: Record) -> bool:

@@ -22,6 +22,7 @@ from mailsync.core.model import (
     Guid,
     Key,
     Record,
+    Sighting,
     dots_of,
     is_alive,
     merged_fields,
@@ -111,3 +112,16 @@ def test_a_write_of_some_fields_leaves_the_others_to_those_who_wrote_them() -> N
     after = before.rewritten({"b": 3}, SECOND)
     assert after == {"a": Entry(FIRST, 1), "b": Entry(SECOND, 3)}
     assert before == {"a": Entry(FIRST, 1), "b": Entry(FIRST, 2)}
+
+
+@pytest.mark.parametrize("value", [None, "-"])
+def test_a_row_lives_on_by_what_its_new_column_was_to_hold_if_that_is_anything(
+    value: str | None,
+) -> None:
+    entries = {"a": Entry(FIRST, 1), "b": Entry(FIRST, value)}
+    shown = Record(
+        "people", Guid(bytes(16)), entries, {FIRST: Sighting(1)}, 1, key=Key("1"), shadow={"a": 1}
+    )
+    ledger = Ledger(SiteState(1, position=1), {shown.id: shown})
+    gone = record_map.detect(ledger, shown, None, None, LATER, frozenset({"a", "b"}))
+    assert is_alive(gone.entries) == bool(ledger.notes) == (value is not None)

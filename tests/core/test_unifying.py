@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mailsync.core.ledger import Ledger, SiteState
-from mailsync.core.model import Dot, Entry, Guid, Key, Record, Sighting, values_of
+from mailsync.core.model import Dot, Entry, Glimpse, Guid, Key, Record, Sighting, values_of
 from mailsync.core.unifying import unify
 
 
@@ -54,6 +54,18 @@ def test_what_was_killed_as_its_record_gave_way_lives_on_in_the_other() -> None:
     one = unify(ledger, here, revived, lambda fields: fields)
     assert one.entries == {"colour": joined, "form": edit}
     assert not ledger.notes
+
+
+def test_of_a_write_that_was_killed_it_is_known_what_was_overwritten_and_nothing_else() -> None:
+    first, edit = Dot(9, 7, 1), Entry(Dot(10, 7, 1), "red")
+    here, there = edited_row(1, "blue", Dot(8, 8, 1)), edited_row(2, "green", first)
+    entries = {"colour": edit, "form": Entry(first, "square", killed=True)}
+    context = {**there.context, edit.dot: Sighting(2, frozenset({"hub"}))}
+    revived = replace(there, entries=entries, context=context)
+    ledger = Ledger(SiteState(1, 2), {one.id: one for one in (here, revived)})
+    one = unify(ledger, here, revived, lambda fields: fields)
+    assert one.context.keys() >= {first, edit.dot}
+    assert one.glimpses == (Glimpse(first, frozenset({"colour"})),)
 
 
 def test_of_two_rows_that_of_the_newcomer_goes_though_nobody_was_told_of_the_other() -> None:

@@ -565,6 +565,20 @@ FOUND = {
         meet.0.61975
         """,
     ),
+    "a row is deleted while a column of it that was made anew, and was empty, is filled again": (
+        1700079925,
+        "columns",
+        "insert.3.26197 sync.1.63580 remake_column.3.31240 raced.3.40332",
+    ),
+    "a record that gave way is deleted in part, as somebody edited it meanwhile": (
+        1700065244,
+        "copied",
+        """
+        sync.3.37122 carry.4.30751 sync.2.96957 sync.0.74144 carry.0.67346 insert.1.67203
+        deliver.2.14371 sync.1.76195 carry.2.35063 sync.3.84692 lose.1.8588 delete.1.30095
+        sync.0.21825 raced.4.81140
+        """,
+    ),
     "of a row that was edited before it came only the edit is granted; the row comes by others": (
         410000921,
         "rights",
