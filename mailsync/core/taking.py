@@ -208,10 +208,9 @@ def _joined(
     """Our state and theirs. Of one write the peer has seen the fields that go to it, and not those
     that stay here: there, only who made the write has surely seen it.
     """
-    shown = visible(link, record)
-    if shown is record.entries:
+    fields = terms_of(link, record.dataset).shown
+    if fields is None:
         return _joined_by_field(record, record.entries, theirs, seen, glimpses)
-    fields = terms_of(link, record.dataset).shown or frozenset()
     rest = {name: one for name, one in theirs.items() if name in fields}
     entries, losses = _joined_by_field(record, record.entries, rest, seen, glimpses)
     for name, one in sorted(theirs.items()):
