@@ -5,12 +5,12 @@ Rules
 * Neighbours in a column resemble each other far more than neighbours in a row, and compress so
   much better. Small bundles that resemble earlier ones are smaller in rows; the sender tries both.
 * Records stand in the order of their GUIDs, so that these rise and cost little more than the gap.
-* What is defined once per bundle (stems, dots) is shared with the rest of the bundle.
+* What is defined once per bundle (stems, dots, tags) is shared with the rest of the bundle.
 * Every record is paid for as it is read; columns are not unpacked ahead of their rows.
 
 ::
 
-    columns     = count name* shapes positions stems counters kinds dots ancestors [ranks]
+    columns     = count name* shapes positions stems counters kinds dots ancestors [tags ranks]
                   definitions vector*            each a byte string; one vector for each name
     shapes      = (flags mask [mask])*           mask: bit i for name i; the second: the killed
     positions   = zigzag(step from the last - 1)*
@@ -19,7 +19,8 @@ Rules
     kinds       = number*                        of the shape
     dots        = number*                        newest, then those of the fields, as in rows
     ancestors   = (count number*)*               for the shapes that have any
-    ranks       = zigzag(step from the last - 1)*     if some shape has them
+    tags        = number*                        of likenesses, as in rows, if some shape has them
+    ranks       = zigzag(step from the last - 1)*     of likenesses
     definitions = tokens as in rows, in the order of their first use
     vector      = see ``vectors``
 
@@ -32,11 +33,13 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from mailsync.core import vectors
+from mailsync.core.digests import Likeness
 from mailsync.core.model import DeleteOrder, Dot, Entry, Extraction, Guid
 from mailsync.core.rows import (
     ALL_KILLED,
     ANCESTORS,
     DELETE,
+    EQUAL,
     FLAGS,
     LIKE,
     OWN_DOTS,
@@ -75,6 +78,7 @@ class _Columns(NamedTuple, Generic[_Column]):
     kinds: _Column
     dots: _Column
     ancestors: _Column
+    tags: _Column
     ranks: _Column
 
 
@@ -123,14 +127,15 @@ class ColumnWriter(RowWriter):
             self.pay(RECORD_COST)
             columns.positions.extend(varint(folded(row.position - before - 1)))
             before = row.position
-            if isinstance(row, Extraction) and row.like is not None:
-                columns.ranks.extend(varint(folded(row.like.rank - rank - 1)))
-                rank = row.like.rank
             stem, counter = stem_and_counter(row.guid)
             self._numbered(columns.stems, self._stems, stem, self.token)
             columns.counters.extend(varint(counter - last.get(stem, -1) - 1))
             last[stem] = counter
             columns.kinds.extend(kinds[shape])
+            if isinstance(row, Extraction) and row.like is not None:
+                self._numbered(columns.tags, self._tags, row.like.tag, self._new_tag)
+                columns.ranks.extend(varint(folded(row.like.rank - rank - 1)))
+                rank = row.like.rank
             self._dots_and_ancestors(columns, shape, row)
         definitions, self._body = self._body, body
         return [*map(bytes, columns[: _numbers(table)]), bytes(definitions)]
@@ -197,9 +202,12 @@ class ColumnReader(RowReader):
             last[stem] = last.get(stem, -1) + 1 + columns.counters.number(COUNTERS)
             guid = guid_of(stem, last[stem])
             shape = table[columns.kinds.number(len(table))]
+            like = None
             if shape.flags & LIKE:
+                tag = self._numbered(columns.tags, self._tags, self._new_tag)
                 rank = _stepped(columns.ranks, rank)
-            yield self._column_row(columns, values, shape, position, dataset, guid, rank)
+                like = Likeness(tag, rank, bool(shape.flags & EQUAL))
+            yield self._column_row(columns, values, shape, position, dataset, guid, like)
         self._scalars = body
         ends: list[vectors.Vector | Octets | Scalars]
         ends = [*columns, definitions, *values.values()]
@@ -229,7 +237,7 @@ class ColumnReader(RowReader):
         position: int,
         dataset: str,
         guid: Guid,
-        rank: int,
+        like: Likeness | None,
     ) -> Row:
         def dot(column: Octets) -> Dot:
             return self._numbered(column, self._dots, self._new_dot)
@@ -246,7 +254,7 @@ class ColumnReader(RowReader):
             name: Entry(dots[index], next(values[name].values), killed)
             for index, (name, killed) in enumerate(shape.fields)
         }
-        return row_of(shape, position, dataset, guid, newest, entries, context, rank)
+        return row_of(shape, position, dataset, guid, newest, entries, context, like)
 
     def _numbered(
         self, column: Octets, known: list[_Thing], define: Callable[[], _Thing]
@@ -260,8 +268,8 @@ class ColumnReader(RowReader):
 
 
 def _numbers(table: Iterable[Shape]) -> int:
-    """How many columns of numbers are there: ranks only if some shape has them."""
-    return len(_Columns._fields) - (not any(shape.flags & LIKE for shape in table))
+    """How many columns of numbers are there: those of likenesses only if some shape has them."""
+    return len(_Columns._fields) - 2 * (not any(shape.flags & LIKE for shape in table))
 
 
 def _stepped(column: Octets, before: int) -> int:

@@ -50,6 +50,8 @@ class Matched(NamedTuple):
 class Likeness(NamedTuple):
     """A record is the reader's own record of this rank."""
 
+    tag: int
+    """Of the reader's digests: it may have made others since."""
     rank: int
     is_equal: bool
     """Its values are the reader's, and are not repeated."""

@@ -91,8 +91,8 @@ def next_size(count: int, have: int) -> int | None:
     return more if more * SYMBOL_SIZE <= count * DEAR else None
 
 
-def abridged(item: Extraction, rank: int, told: Iterable[str]) -> Extraction:
-    """The item without values, which are those of the reader's record of this rank; but for the
+def abridged(item: Extraction, like: Likeness, told: Iterable[str]) -> Extraction:
+    """The item without values, which are those of the reader's record that it is; but for the
     fields ``told``.
     """
     kept = frozenset(told)
@@ -100,7 +100,7 @@ def abridged(item: Extraction, rank: int, told: Iterable[str]) -> Extraction:
         name: entry if name in kept else entry._replace(value=ABSENT)
         for name, entry in item.entries.items()
     }
-    return replace(item, entries=entries, like=Likeness(rank, is_equal=True))
+    return replace(item, entries=entries, like=like)
 
 
 def is_alike(item: Extraction) -> bool:

@@ -12,7 +12,7 @@ Rules
 ::
 
     rows       = row*                in the order of their positions
-    row        = position-step guid shape [newest-dot] [ancestors] [rank] fields
+    row        = position-step guid shape [newest-dot] [ancestors] [likeness] fields
     fields     = dot value*          if the shape says one dot (no dot if there are no fields)
                = (dot value)*        otherwise
     shape      = number [flags count (name [killed])*]
@@ -20,6 +20,7 @@ Rules
     dot        = number [stamp-step site number]     site = number [64 bits]
     mark       = number [top-step tag]
     ancestors  = count dot*
+    likeness   = number [tag] rank
 
     flags  1  whole (extraction) or withdrawn (delete)
            2  every field has a dot of its own
@@ -28,7 +29,7 @@ Rules
            16 some fields are killed: true or false after each name
            32 the ancestors are complete: none is to be inferred
            64 a delete order; its newest dot follows
-           128 a record of the reader's own; its rank follows (see ``digests``)
+           128 a record of the reader's own: its likeness follows (see ``digests``)
            256 its values are the reader's
 """
 
@@ -99,6 +100,7 @@ class RowWriter(TokenWriter):
         self._sites: dict[int, int] = {}
         self._dots: dict[Dot, int] = {}
         self._marks: dict[Mark, int] = {}
+        self._tags: dict[int, int] = {}
         self._shapes: dict[Shape, int] = {}
 
     def rows(self, rows: Iterable[Row]) -> None:
@@ -140,6 +142,9 @@ class RowWriter(TokenWriter):
         self._last.top = mark.top
         self.number(mark.tag, TAGS)
 
+    def _new_tag(self, tag: int) -> None:
+        self.number(tag, TAGS)
+
     def _new_shape(self, shape: Shape) -> None:
         self.number(shape.flags, FLAGS)
         self.count(len(shape.fields))
@@ -157,6 +162,7 @@ class RowWriter(TokenWriter):
             for ancestor in sorted(row.context):
                 self.dot(ancestor)
         if isinstance(row, Extraction) and row.like is not None:
+            self.interned(self._tags, row.like.tag, self._new_tag)
             self.number(row.like.rank)
         self.pay(len(row.entries))
         if row.entries and not shape.flags & OWN_DOTS:
@@ -179,6 +185,7 @@ class RowReader(TokenReader):
         self._sites: list[int] = []
         self._dots: list[Dot] = []
         self._marks: list[Mark] = []
+        self._tags: list[int] = []
         self._shapes: list[Shape] = []
 
     def rows(self, dataset: str, count: int) -> Iterator[Row]:
@@ -222,6 +229,9 @@ class RowReader(TokenReader):
         self._last.top = self.step(self._last.top)
         return Mark(self._last.top, self.number(TAGS))
 
+    def _new_tag(self) -> int:
+        return self.number(TAGS)
+
     def _new_shape(self) -> Shape:
         flags = self.number(FLAGS)
         some, every = bool(flags & SOME_KILLED), bool(flags & ALL_KILLED)
@@ -236,13 +246,16 @@ class RowReader(TokenReader):
         context: frozenset[Dot] = frozenset()
         if shape.flags & ANCESTORS:
             context = frozenset(self.dot() for _ in range(self.count()))
-        rank = self.number() if shape.flags & LIKE else 0
+        like = None
+        if shape.flags & LIKE:
+            tag = self.interned(self._tags, self._new_tag)
+            like = Likeness(tag, self.number(), bool(shape.flags & EQUAL))
         self.pay(len(shape.fields))
         shared = self.dot() if shape.fields and not shape.flags & OWN_DOTS else None
         entries = {
             name: Entry(shared or self.dot(), self.value(), killed) for name, killed in shape.fields
         }
-        return row_of(shape, position, dataset, guid, newest, entries, context, rank)
+        return row_of(shape, position, dataset, guid, newest, entries, context, like)
 
 
 def stem_and_counter(guid: Guid) -> tuple[bytes, int]:
@@ -285,14 +298,11 @@ def row_of(
     newest: Dot | None,
     entries: dict[str, Entry],
     context: frozenset[Dot],
-    rank: int,
+    like: Likeness | None,
 ) -> Row:
-    """What stands in a row of this shape; ``newest`` only for a delete order, a rank for a
-    record of the reader's own.
-    """
+    """What stands in a row of this shape; ``newest`` only for a delete order."""
     special, complete = bool(shape.flags & SPECIAL), bool(shape.flags & COMPLETE)
     if newest is None:
-        like = Likeness(rank, bool(shape.flags & EQUAL)) if shape.flags & LIKE else None
         return Extraction(position, dataset, guid, entries, context, special, complete, like)
     reason = Reason.WITHDRAWN if special else Reason.DELETED
     return DeleteOrder(position, dataset, guid, reason, newest, entries, context, complete)

@@ -3,7 +3,8 @@
 Rules
 -----
 * A record that is equal to one of ours comes without its values: they are ours. If ours has changed
-  since, the record is asked for whole.
+  since, the record is asked for whole; so it is if the peer speaks of digests that are not ours any
+  more, as one of both was restored.
 * One that refers to what is not here yet waits for that, until it was asked for and came again:
   what it refers to may never come. Then it is taken like any other that refers to nothing.
 """
@@ -15,6 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from mailsync.core.digests import Likeness
 from mailsync.core.ledger import Ledger
 from mailsync.core.matching import filled
 from mailsync.core.model import (
@@ -87,7 +89,7 @@ class _Filling:
         self._contents = Contents(site, self._ledger)
         under_way = transaction.matches.of(peer).items()
         self._asked = transaction.links()[peer].lacking
-        self._keeping = {name for name, match in under_way if match.keeping}
+        self._tags = {name: match.tag for name, match in under_way if not match.keeping}
         self.ours: dict[RecordId, Alike] = {}
 
     def filled(self, item: Extraction, readable: Collection[str]) -> Extraction | None:
@@ -97,7 +99,7 @@ class _Filling:
         is_last = item.id in self._asked and not item.like.is_equal
         if self._refers_to_nothing(item) and not is_last:
             return None
-        alike, own = self._alike(item.dataset, item.like.rank)
+        alike, own = self._alike(item.dataset, item.like)
         if alike is not None:
             self.ours[item.id] = alike
         if not item.like.is_equal:
@@ -117,13 +119,13 @@ class _Filling:
         same = dots == [entry.dot for entry in item.entries.values()]
         return values_of(record.entries) if same else None
 
-    def _alike(self, dataset: str, rank: int) -> tuple[Alike, Record] | tuple[None, None]:
+    def _alike(self, dataset: str, like: Likeness) -> tuple[Alike, Record] | tuple[None, None]:
         """Our record that the peer calls so, if it is there still. A keeper's ranks are of the
         peer's digests, not its own.
         """
-        if dataset in self._keeping:
+        if self._tags.get(dataset) != like.tag:
             return None, None
-        alike = self._transaction.matches.at(self._peer, dataset, rank)
+        alike = self._transaction.matches.at(self._peer, dataset, like.rank)
         own = None if alike is None else self._ledger.get(RecordId(dataset, alike.guid))
         if alike is None or own is None or not is_alive(own.entries):
             return None, None

@@ -8,6 +8,7 @@ Rules
 * What was heard before one of both was restored counts no more: ranks are of the digests that are
   said then, and whoever knew who is who finds it out anew if the other does not.
 * Digests that come late, when all is settled, begin nothing: ranks on their way are of the earlier.
+  Those of a peer that knows of this site's present stream are not late: it began anew.
 * The keeper answers with the ranks of the peer's records it holds alike, then gives their GUIDs;
   all else it sends as ever. The other site's records that were not named are due at once; those
   that were named wait for their GUIDs, but not for ever.
@@ -51,6 +52,7 @@ def hear(transaction: Transaction, ledger: Ledger, link: Link, bundle: Bundle, n
     if not bundle.words:
         return link
     under_way = transaction.matches.of(link.peer)
+    is_late = bundle.acknowledgement.stream != link.out
     for word in bundle.words:
         if word.dataset not in link.datasets:
             if word.dataset not in link.refusing:
@@ -59,6 +61,8 @@ def hear(transaction: Transaction, ledger: Ledger, link: Link, bundle: Bundle, n
             continue
         match = under_way.get(word.dataset) or Match(link.peer, word.dataset)
         match word:
+            case Digests() if is_late and _is_settled_without(match, word):
+                pass
             case Digests():
                 match = _hear_digests(match, word)
             case MoreDigests():
@@ -100,10 +104,13 @@ def forget_heard(transaction: Transaction, peer: str) -> None:
         )
 
 
+def _is_settled_without(match: Match, word: Digests) -> bool:
+    """Is it known already, from other digests, which records are the same?"""
+    return word.tag != match.heard_tag and not match.waiting and match.wanted > 0
+
+
 def _hear_digests(match: Match, word: Digests) -> Match:
     if word.tag != match.heard_tag:
-        if not match.waiting and match.wanted:
-            return match  # late: it is settled already which of them are the same
         match = replace(match, heard_tag=word.tag, heard=b"", waiting=True)
     known = match.heard[: word.start * SYMBOL_SIZE]
     heard = known + word.symbols if len(known) == word.start * SYMBOL_SIZE else b""
@@ -231,6 +238,8 @@ class Standings:
     """Records of ours that wait for the peer's GUIDs."""
     likenesses: Mapping[RecordId, Alike]
     """Records the peer holds, as it calls them."""
+    tags: Mapping[str, int | None]
+    """By dataset: of the peer's digests in which it calls them so."""
 
     def hold(self, record: Record) -> bool:
         """Must the record wait?"""
@@ -243,8 +252,8 @@ def standings(site: Site, transaction: Transaction, peer: Peer, now: int) -> Sta
     patience = 2 * timers.patience(link, peer.settings.resend_after * 1000)
     expected: set[RecordId] = set()
     likenesses: dict[RecordId, Alike] = {}
-    under_way = transaction.matches.of(peer.name).values()
-    for match in under_way:
+    under_way = transaction.matches.of(peer.name)
+    for match in under_way.values():
         if match.waiting or not match.matched_at:
             continue
         alike = transaction.matches.alike(match)
@@ -260,8 +269,9 @@ def standings(site: Site, transaction: Transaction, peer: Peer, now: int) -> Sta
             likenesses |= ours
         elif now < match.matched_at + patience:
             expected |= ours.keys()
-    waiting = frozenset(match.dataset for match in under_way if match.waiting)
-    return Standings(waiting, frozenset(expected), likenesses)
+    waiting = frozenset(name for name, match in under_way.items() if match.waiting)
+    tags = {name: match.matched_tag for name, match in under_way.items()}
+    return Standings(waiting, frozenset(expected), likenesses, tags)
 
 
 class Abridgement:
@@ -271,18 +281,21 @@ class Abridgement:
         """As records stand in the transaction."""
         self._site = site
         self._records = transaction.records
-        self._likenesses = standings.likenesses
+        self._standings = standings
         self._contents = Contents(site, transaction.ledger())
 
     def of(self, item: Extraction) -> Extraction:
         """The item as the peer needs it."""
-        one = self._likenesses.get(item.id)
+        one = self._standings.likenesses.get(item.id)
+        tag = self._standings.tags.get(item.dataset)
         record = None if one is None else self._records.get(item.id)
-        if one is None or record is None:
+        if one is None or tag is None or record is None:
             return item
-        if self._contents.digest(record).to_bytes(8) != one.digest:
-            return replace(item, like=Likeness(one.rank, is_equal=False))
-        return abridged(item, one.rank, self._site.references(item.dataset))
+        is_equal = self._contents.digest(record).to_bytes(8) == one.digest
+        like = Likeness(tag, one.rank, is_equal)
+        if not is_equal:
+            return replace(item, like=like)
+        return abridged(item, like, self._site.references(item.dataset))
 
 
 def has_words(

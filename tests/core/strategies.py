@@ -101,7 +101,7 @@ delete_orders = st.builds(
     st.booleans(),
     glimpses,
 )
-likenesses = st.builds(Likeness, counters, st.booleans())
+likenesses = st.builds(Likeness, tags, counters, st.booleans())
 extractions = st.builds(
     Extraction,
     counters,

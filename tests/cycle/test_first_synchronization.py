@@ -313,6 +313,31 @@ def test_what_is_alike_is_told_by_the_digests_that_a_site_has_by_now(tmp_path: P
         assert not journal(sites, name)
 
 
+def test_a_keeper_that_was_restored_does_not_speak_of_digests_that_are_gone(tmp_path: Path) -> None:
+    """It hears the first ones once more; the other site lost that record and makes new ones."""
+    sites = meeting(tmp_path)
+    fill(sites, KEEPER, people(1))
+    fill(sites, OTHER, people(1))
+    copy = backup(sites, KEEPER)
+    sites.sync(OTHER)
+    digests = sites.network.in_transit[0]
+    sites.network.deliver_all()
+    sites.sync(KEEPER)
+    sites.rows(OTHER).clear()
+    sites.network.deliver_all()
+    restore(sites, copy)
+    sites.sync(OTHER)
+    for _ in range(2):
+        sites.network.deliver(digests)
+        sites.network.deliver_all()
+        sites.sync(KEEPER)
+    sites.rows(OTHER)[Key("new")] = {"name": "person 1", "note": "new"}
+    come_to_rest(sites)
+    assert sorted(guids(sites, KEEPER)) == ["person 0", "person 1"]
+    assert guids(sites, KEEPER) == guids(sites, OTHER)
+    assert sites.contents(KEEPER) == sites.contents(OTHER)
+
+
 def test_digests_that_come_late_begin_nothing(tmp_path: Path) -> None:
     """The keeper's are overtaken by what it says next."""
     sites = meeting(tmp_path)

@@ -587,6 +587,14 @@ FOUND = {
         sync.2.77342
         """,
     ),
+    "a restored site calls records by digests that are gone": (
+        1800001519,
+        "copied-restore",
+        """
+        backup.1.1077 sync.2.21643 carry.3.14195 sync.1.98309 delete.2.2287 carry.2.59231
+        restore_state.1.25915 sync.2.27418 replay.3.98029 sync.1.33957 replay.4.6114 sync.1.7739
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 
