@@ -59,6 +59,9 @@ class Accounts:
     """Gone, but they may come back: a restore undid the delete, or nobody can tell."""
     lost: set[int] = field(default_factory=set)
     """Taken away by a restore before any other site had them."""
+    moved: dict[str, set[int]] = field(default_factory=dict)
+    """Site -> values that its users moved from row to row. Where a filter keeps one of both rows,
+    only that they left the other may get out before a restore."""
     decided: dict[Note, str] = field(default_factory=dict)
     """Conflicts that a person closed -> a site that knows."""
     brought_back: dict[int, set[int]] = field(default_factory=dict)

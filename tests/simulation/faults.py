@@ -70,6 +70,8 @@ def restore(world: World, machine: Machine, chance: random.Random) -> None:
         old = chance.choice(machine.backups)
         _replace_rows(machine, old)
         _restore_state(world, machine, old)
+        if world.setting.scoped:
+            world.accounts.lost |= world.accounts.moved.get(machine.name, set())
 
 
 def restore_state(world: World, machine: Machine, chance: random.Random) -> None:

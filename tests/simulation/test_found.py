@@ -595,6 +595,14 @@ FOUND = {
         restore_state.1.25915 sync.2.27418 replay.3.98029 sync.1.33957 replay.4.6114 sync.1.7739
         """,
     ),
+    "half of an exchange got out, the other half was taken away by a restore": (
+        1820011522,
+        "leaving-restore",
+        """
+        insert.1.9268 insert.1.96221 backup.4.1690 sync.1.28692 refilter.0.375 carry.2.978
+        sync.2.10187 swap.2.3344 sync.2.52840 restore.0.46075
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 

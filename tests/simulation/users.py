@@ -260,6 +260,7 @@ def swap(world: World, machine: Machine, chance: random.Random) -> None:
     for key in (one, other):
         _touch(world, machine, dataset, key)
         world.accounts.ambiguous.update(numbers(rows[key]))
+        world.accounts.moved.setdefault(machine.name, set()).update(numbers(rows[key]))
         record = machine.record_under(dataset, key)
         if record is not None:  # what is empty in the one comes to the other's place
             world.accounts.emptied.add(record.guid)
