@@ -18,7 +18,8 @@ Rules
   way is not joined: it was deleted there, or is joined already, here or at the site that killed it.
   Of its writes only those are known that somebody overwrote, in the fields in which that lives.
 * Rows that were edited in one scan say that one write wrote two things: the one that stays is sent
-  whole, for nobody would look for more of a write that it has seen.
+  whole, for nobody would look for more of a write that it has seen. What such a write wrote to the
+  one was not seen in the other.
 * Where the two differ, and not only in how the dataset spells them, the older value is noted as a
   conflict, as between any two writes that had not seen each other.
 """
@@ -78,7 +79,9 @@ def unify(
         return _adopt(ledger, holder, newcomer, spelled)
     stays, goes = sorted((holder, newcomer), key=lambda record: record.guid)
     lives = {name: entry for name, entry in goes.entries.items() if not entry.killed}
-    entries, losses = join(stays.entries, wholly_seen(stays), lives, wholly_seen(goes))
+    mixed = _written_to_one(stays, goes) | _written_to_one(goes, stays)
+    seen_here, seen_there = wholly_seen(stays) - mixed, wholly_seen(goes) - mixed
+    entries, losses = join(stays.entries, seen_here, lives, seen_there)
     ledger.note(field_note(stays.id, loss) for loss in losses if not _is_one_value(loss, spelled))
     position = Sighting(ledger.next_position)
     known = _as_far_as_it_lives(goes, lives, wholly_seen(stays))
@@ -108,6 +111,17 @@ def unify(
         )
     )
     return unified
+
+
+def _written_to_one(record: Record, other: Record) -> frozenset[Dot]:
+    """Writes to this record that the other one did not take part in: a field has it here, and
+    there nothing or what is older.
+    """
+    return frozenset(
+        entry.dot
+        for name, entry in record.entries.items()
+        if name not in other.entries or other.entries[name].dot < entry.dot
+    )
 
 
 def _as_far_as_it_lives(

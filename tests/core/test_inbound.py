@@ -229,6 +229,18 @@ def test_of_a_write_of_which_the_peer_sees_one_field_it_overwrites_no_other_unno
     assert ("tel", "1") in {(note.field, note.value) for note in working.notes.values()}
 
 
+def test_a_delete_is_of_fields_too_that_begin_to_be_shown_as_it_is_on_its_way() -> None:
+    made = Dot(NOW, 7, 1)
+    dead = {"name": Entry(made, "Ada", killed=True)}
+    record = Record("people", GUID, dead, {made: Sighting(1, frozenset({"hub"}))}, 2)
+    working = Ledger(SiteState(1, position=2), {record.id: record})
+    item = Extraction(2, "people", GUID, {"name": Entry(made, "Ada"), "tel": Entry(made, "1")})
+    sent = Bundle(Stream(1, 5), Mark(2, 9), (), None, NOWHERE, extractions=(item,))
+    receive(working, {"hub": link()}, "hub", sent, now=NOW, nonce=1)
+    assert not is_alive(working.changed[record.id].entries)
+    assert not working.notes
+
+
 def composed(working: Ledger, known: Link) -> Extraction:
     links, records = {"hub": known}, list(working.all())
     found = survey(links, "hub", records)

@@ -40,6 +40,17 @@ def test_one_write_into_another_field_of_the_other_is_told_to_those_who_have_see
     assert one.whole_for == {"hub", "ship"}
 
 
+def test_what_one_scan_wrote_to_the_one_was_not_seen_in_the_other() -> None:
+    scan, edit = Dot(9, 7, 1), Dot(8, 7, 1)
+    here, there = edited_row(1, "blue", scan), edited_row(2, "red", edit)
+    edited = replace(there, entries={**there.entries, "form": Entry(scan, "square")})
+    edited = replace(edited, context={**there.context, scan: Sighting(2, frozenset({"hub"}))})
+    ledger = Ledger(SiteState(1, 2), {one.id: one for one in (here, edited)})
+    one = unify(ledger, here, edited, lambda fields: fields)
+    assert values_of(one.entries) == {"colour": "blue", "form": "square"}
+    assert [(note.value, note.winner) for note in ledger.notes.values()] == [("red", "blue")]
+
+
 def test_two_writes_are_told_to_those_who_have_not_seen_them() -> None:
     here, there = edited_row(1, "blue", Dot(9, 7, 1)), edited_row(2, "red", Dot(8, 7, 1))
     ledger = Ledger(SiteState(1, 2), {one.id: one for one in (here, there)})

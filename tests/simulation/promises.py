@@ -135,6 +135,13 @@ def _check_deletes(
     deletes = [delete for delete in deletes if delete not in vain]
     gone = {value for delete in deletes for value in delete.values}
     deleted = {delete.guid for delete in deletes}
+    # what overruled it lost in turn, or does not go to all
+    shown_in_part = {world.setting.scope.shown, world.scope.shown} != {None}
+    partly = {
+        note.record.guid
+        for note in notes
+        if shown_in_part and note.field is not None and note.value not in gone
+    }
     certain = {one.guid for one in deletes if not one.values & world.accounts.undone}
     certain -= {note.record.guid for note in world.accounts.decided}
     for guid, row in rows.items():
@@ -143,7 +150,7 @@ def _check_deletes(
             continue
         decided = bool(world.setting.policy)
         forced = guid in overruled and (
-            decided or world.has_expired or _lost_a_field(world, group, guid)
+            decided or world.has_expired or guid in partly or _lost_a_field(world, group, guid)
         )
         # the delete was of one of two rows that others had made one by then
         becomes_one = world.setting.natural or bool(world.setting.copies.telling)

@@ -603,6 +603,35 @@ FOUND = {
         sync.2.10187 swap.2.3344 sync.2.52840 restore.0.46075
         """,
     ),
+    "fields that come to be shown as the record is deleted go with it": (
+        1820033992,
+        "fields-changed",
+        "insert.4.79147 sync.2.70367 refilter.4.41504 carry.4.67804 sync.1.12338 delete.1.20261",
+    ),
+    "what overruled a delete lost in turn, or stays where it was": (
+        1820038594,
+        "fields-changed",
+        """
+        insert.3.63125 sync.3.8086 carry.1.9440 sync.4.91879 raced.1.80126 edit.4.52611
+        reinsert.1.46423 sync.1.60687 edit.4.33940 sync.2.36612 delete.2.83175
+        """,
+    ),
+    "both of two rows that become one were edited in one scan": (
+        1820035565,
+        "copied",
+        """
+        sync.4.67750 sync.3.67186 carry.3.44534 edit.3.67789 sync.0.71717 carry.4.38181
+        sync.3.54805 edit.3.75786 edit.3.47730
+        """,
+    ),
+    "a row under the key of a deleted one leaves a column empty": (
+        1830000094,
+        "columns",
+        """
+        insert.4.87907 insert.3.42175 edit.2.4999 sync.2.25920 carry.1.66307 raced.3.640
+        delete.1.23507 raced.3.70699 carry.1.57128 delete.2.76234 reinsert.0.1701
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 

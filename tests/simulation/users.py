@@ -38,6 +38,9 @@ def _add_under(
 ) -> None:
     """A new row under a key that may have been another's."""
     put_back(world, machine, dataset, key)
+    record = machine.record_under(dataset, key)
+    if record is not None and world.setting.columns:  # what the new row leaves empty was not
+        world.accounts.emptied.add(record.guid)
     add(world, machine, dataset, key, chance)
 
 
