@@ -113,7 +113,7 @@ def _merge(
     seen = item.context | dots_of(item.entries) | inferred(ledger, link, record, bundle, item)
     refused, unseen = refused_there(ledger, record, bundle), unseen_there(ledger, record, item)
     theirs = _their_entries(record, item, seen, refused.keys() | unseen.keys())
-    shown = {**theirs, **killed(_rest_of_deleted(record, theirs))}
+    shown = _as_deleted(record, theirs)
     entries, losses = _joined(link, record, shown, seen - dots_of(refused), item.glimpses)
     if isinstance(item, DeleteOrder):
         doubted = refused | unseen | untold(link, record, told)
@@ -241,18 +241,19 @@ def _joined_by_field(
     return merged, losses
 
 
-def _rest_of_deleted(record: Record, theirs: Mapping[str, Entry]) -> dict[str, Entry]:
-    """What is shown of writes in fields that had not come before the record was deleted here: a
-    delete is of all that its author had seen of, however little of it.
+def _as_deleted(record: Record, theirs: Mapping[str, Entry]) -> Mapping[str, Entry]:
+    """Their entries; killed what they show of writes in fields that had not come before the record
+    was deleted here: a delete is of all that its author had seen of, however little of it.
     """
     if is_alive(record.entries) or not record.entries:
-        return {}
-    return {
+        return theirs
+    rest = {
         name: entry
         for name, entry in theirs.items()
         if name not in record.entries
         and entry.dot in seen_in(record.context.keys(), record.glimpses, name)
     }
+    return {**theirs, **killed(rest)}
 
 
 def _their_entries(
