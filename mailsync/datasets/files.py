@@ -182,10 +182,11 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
             yield file, found[1]
 
 
-def rewrite(path: Path, edit: Callable[[bytes], tuple[bytes, Made]]) -> Made:
+def rewrite(path: Path, edit: Callable[[bytes], tuple[bytes, Made]], now: datetime) -> Made:
     """Make a file hold what ``edit`` makes of its content; the other half of that is returned.
 
-    Should another program be quicker, what it wrote is edited instead. The result is durable.
+    Should another program be quicker, what it wrote is edited instead. The result is durable,
+    and what writers killed long before ``now`` left beside the file is gone.
     Raises :class:`DatasetError`, and what ``edit`` raises; the file is as it was then.
     """
     target = path.resolve()
@@ -195,6 +196,7 @@ def rewrite(path: Path, edit: Callable[[bytes], tuple[bytes, Made]]) -> Made:
         if after == before:
             return made
         with suppress(Overtaken), explaining(target):
+            sweep(target.parent, now)
             replace(target, before, after)
             flush_folder(target.parent)
             return made
@@ -211,9 +213,9 @@ def flush_folder(path: Path) -> None:
 
 
 def sweep(folder: Path, now: datetime) -> None:
-    """Remove temporary files of ours whose writer was killed."""
+    """Remove temporary files of ours whose writer was killed; what we may not remove stays."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             if path.lstat().st_mtime < now.timestamp() - _LEFT_BEHIND:
                 path.unlink()
 

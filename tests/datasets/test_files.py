@@ -3,7 +3,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import pytest
 
 from mailsync.core.model import Etag, Fields, Guid, Key
 from mailsync.datasets import files
-from mailsync.datasets.base import Change, Dataset, Outcome, Result, Unreadable, Write
+from mailsync.datasets.base import Change, Dataset, Newcomer, Outcome, Result, Unreadable, Write
+from mailsync.datasets.csvfile.dataset import CsvFile
 from mailsync.datasets.files import Overtaken, read_regular, replace
 from mailsync.datasets.kinds import open_dataset
 from mailsync.datasets.sql.table import SqlTable
@@ -168,12 +171,30 @@ def test_a_file_that_never_rests_is_busy(
         VcardFile(file).apply([Write(GUID, Key("u2"), None, NEW)])
 
 
-def test_old_temporary_files_are_swept(file: Path) -> None:
+def add_card_to_folder(file: Path) -> Outcome:
+    return VcardFolder(file.parent).apply([Write(GUID, Key("b.vcf"), None, NEW)])[0]
+
+
+def add_card_to_file(file: Path) -> Outcome:
+    return VcardFile(file).apply([Write(GUID, Key("u2"), None, NEW)])[0]
+
+
+def add_row_to_csv(file: Path) -> Outcome:
+    path = file.with_name("stock.csv")
+    path.write_text("part,quantity\n")
+    fields: Fields = {"part": "P-1", "quantity": "1"}
+    table = CsvFile(path, ["part"])
+    [key] = table.propose_keys([Newcomer(GUID, fields)], ())
+    return table.apply([Write(GUID, key, None, fields)])[0]
+
+
+@pytest.mark.parametrize("write", [add_card_to_folder, add_card_to_file, add_row_to_csv])
+def test_old_temporary_files_are_swept(file: Path, write: Callable[[Path], Outcome]) -> None:
     old, young = (file.with_name(f".mailsync-{name}") for name in ("old", "young"))
     old.touch()
     young.touch()
     os.utime(old, (1000, 1000))
-    VcardFolder(file.parent).apply([])
+    assert write(file).result is Result.WRITTEN
     assert young.exists()
     assert not old.exists()
 
@@ -263,12 +284,16 @@ def test_what_nobody_lets_us_look_for_is_said_so(tmp_path: Path, source: str) ->
 
 def test_a_database_that_nobody_lets_us_look_for_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
+    url = f"sqlite:///{tmp_path}/in/a.db"
+    with closing(sqlite3.connect(tmp_path / "in" / "a.db")) as database:
+        database.execute("CREATE TABLE t (k INTEGER PRIMARY KEY)")
+    SqlTable(url, "t").close()  # loads the driver, which nobody may not be allowed to read
     open_to_all(tmp_path)
     (tmp_path / "in").chmod(0)
 
     def work() -> None:
         with pytest.raises(DatasetReadOnly, match="Permission denied"):
-            SqlTable(f"sqlite:///{tmp_path}/in/a.db", "t")
+            SqlTable(url, "t")
 
     as_nobody(work)
     (tmp_path / "in").chmod(0o755)

@@ -128,8 +128,9 @@ def test_every_kind_of_link_brings_both_ends_to_the_same(
     assert len(exchange.assert_equal()["defects"]) == 399
     exchange.assert_mail_rests()
     arrived = exchange.mailbox(exchange.shore).values()
-    assert all((b"Subject:" in mail) is ("thin" not in options) for mail in arrived)
-    assert all((b"MIME" in mail) is ("thin" not in options) for mail in arrived)
+    for head in (mail.partition(b"\r\n\r\n")[0] for mail in arrived):
+        assert (b"\r\nSubject:" in head) is ("thin" not in options)
+        assert (b"\r\nMIME-Version:" in head) is ("thin" not in options)
     if "thin" in options:
         assert second["sent"]["bytes"] < 600  # one delete, sealed
     if "max_message" in options:

@@ -141,7 +141,7 @@ class CsvFile:
             after, self._last = sheet.settled(), sheet
             return after, outcomes
 
-        return rewrite(self.path, edit)
+        return rewrite(self.path, edit, self._clock())
 
     def close(self) -> None:
         """Nothing to release."""

@@ -88,7 +88,11 @@ class RecordFile(Schemaless):
 
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out the writes in one replacement of the file."""
-        return rewrite(self._path, lambda content: self._edited(self._parsed(content), writes))
+        return rewrite(
+            self._path,
+            lambda content: self._edited(self._parsed(content), writes),
+            self._clock(),
+        )
 
     def _load(self) -> Document:
         return self._parsed(read_content(self._path))
