@@ -36,6 +36,7 @@ def return_(world: World, machine: Machine, chance: random.Random) -> None:
         pair = chance.choice(world.retired)
         world.retired.remove(pair)
         world.link(*pair, world.setting.narrow)
+        world.has_returned = True
 
 
 def widen(world: World, machine: Machine, chance: random.Random) -> None:

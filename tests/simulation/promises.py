@@ -134,7 +134,9 @@ def _check_deletes(
     vain = scoping.vain_deletes(world)
     deletes = [delete for delete in deletes if delete not in vain]
     gone = {value for delete in deletes for value in delete.values}
-    deleted = {delete.guid for delete in deletes}
+    deleted: dict[Guid | None, set[int]] = {}
+    for delete in deletes:
+        deleted.setdefault(delete.guid, set()).update(delete.values)
     # what overruled it lost in turn, or does not go to all
     shown_in_part = {world.setting.scope.shown, world.scope.shown} != {None}
     partly = {
@@ -162,7 +164,9 @@ def _check_deletes(
             raise BrokenPromise(f"resurrected: {guid.hex()} {row}")
         if guid in certain and not again and _deletes_win(world, dataset):
             raise BrokenPromise(f"undead: {guid.hex()} {row}, where deletes win")
-        if guid in deleted and guid not in noted:
+        # nothing is kept for who is no peer; where all was written over, nothing is left to tell
+        is_untold = world.has_returned and values.isdisjoint(deleted.get(guid, ()))
+        if guid in deleted and guid not in noted and not is_untold:
             raise BrokenPromise(f"overruled in silence: the delete of {guid.hex()} {row}")
 
 

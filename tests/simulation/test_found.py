@@ -632,6 +632,15 @@ FOUND = {
         delete.1.23507 raced.3.70699 carry.1.57128 delete.2.76234 reinsert.0.1701
         """,
     ),
+    "all of a row was written over at who was no peer while it was deleted": (
+        1900004186,
+        "again",
+        """
+        insert.2.91652 sync.4.46359 delete.2.6178 carry.0.77683 sync.1.16493 insert.1.7131
+        swap.3.3798 sync.4.48454 retire.2.46541 silence.1.3805 deliver.3.90183 sync.2.80814
+        sync.1.81670 return_.2.6683
+        """,
+    ),
 }
 """What happens -> seed, mix and steps, shrunk."""
 

@@ -79,6 +79,8 @@ class World:
     """What servers say to letters now; None: they take them."""
     retired: list[tuple[str, str]] = field(default_factory=list)
     """Sites that were peers."""
+    has_returned: bool = False
+    """Did any of them become peers again?"""
     counts: Counter[str] = field(default_factory=Counter)
     suspicions: list[str] = field(default_factory=list)
     """What would be a broken promise if nobody was restored or given up."""
